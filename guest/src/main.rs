@@ -1,0 +1,1 @@
+fn main(){ let _ = libcontainer::container::Container::load(std::path::PathBuf::from("/x")); }

@@ -1,0 +1,246 @@
+//! The JSON payloads: requests in, results and events out.
+//!
+//! Members that this generation does not know are ignored, because a later one may add some.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{base64, json};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    InvalidRequest,
+    UnknownMethod,
+    NotFound,
+    Conflict,
+    UserNotFound,
+    CommandNotFound,
+    CommandNotExecutable,
+    InvalidConfig,
+    Failed,
+}
+
+/// Longest error text, in bytes.
+const MAX_MESSAGE_BYTES: usize = 4_096;
+
+/// An error answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub code: Code,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        let mut end = message.len().min(MAX_MESSAGE_BYTES);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        Self { code, message }
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Code::Failed, message)
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Hello {
+    pub generation: u32,
+}
+
+#[derive(Deserialize)]
+pub struct Request<'a> {
+    pub method: String,
+    #[serde(borrow)]
+    pub params: Option<&'a RawValue>,
+}
+
+/// A payload as `T`, or why it is none.
+pub fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Failure> {
+    if !json::is_shallow(payload) {
+        return Err(Failure::new(Code::InvalidRequest, "the JSON nests too deep"));
+    }
+    serde_json::from_slice(payload).map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))
+}
+
+#[derive(Deserialize)]
+pub struct Configure {
+    pub time: Option<Time>,
+    pub entropy: Option<Base64>,
+    pub hostname: Option<String>,
+    #[serde(rename = "machineId")]
+    pub machine_id: Option<String>,
+    pub network: Option<Network>,
+}
+
+#[derive(Deserialize)]
+pub struct Time {
+    pub seconds: i64,
+    pub nanoseconds: i64,
+}
+
+#[derive(Deserialize)]
+pub struct Network {
+    pub mac: Option<String>,
+    pub mtu: Option<u32>,
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    #[serde(default)]
+    pub gateways: Vec<String>,
+}
+
+/// Bytes that travel as base64.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub struct Base64(pub Vec<u8>);
+
+impl TryFrom<String> for Base64 {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        base64::decode(&text).map(Self).ok_or("not base64")
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Create {
+    pub id: String,
+    pub rootfs: Rootfs,
+    #[serde(default)]
+    pub files: Vec<GeneratedFile>,
+    pub user: Option<User>,
+    pub config: Box<RawValue>,
+    #[serde(default)]
+    pub stdio: Stdio,
+}
+
+#[derive(Deserialize)]
+pub struct Rootfs {
+    pub base: Disk,
+    pub writable: Writable,
+}
+
+#[derive(Deserialize)]
+pub struct Disk {
+    pub device: String,
+    #[serde(rename = "type")]
+    pub kind: DiskType,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskType {
+    Erofs,
+    Ext4,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Writable {
+    Ext4 {
+        device: String,
+    },
+    Tmpfs {
+        #[serde(rename = "sizeBytes")]
+        size_bytes: u64,
+    },
+}
+
+#[derive(Deserialize)]
+pub struct GeneratedFile {
+    pub path: String,
+    pub mode: u32,
+    pub data: Base64,
+}
+
+#[derive(Deserialize)]
+pub struct User {
+    #[serde(default)]
+    pub user: String,
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+pub struct Stdio {
+    pub stdin: Option<u32>,
+    pub stdout: Option<u32>,
+    pub stderr: Option<u32>,
+}
+
+#[derive(Deserialize)]
+pub struct ById {
+    pub id: String,
+}
+
+#[derive(Deserialize)]
+pub struct Signal {
+    pub id: String,
+    pub signal: i32,
+}
+
+#[derive(Deserialize)]
+pub struct Resize {
+    pub id: String,
+    pub columns: u16,
+    pub rows: u16,
+}
+
+/// `[A-Za-z0-9_.-]`, 1 to 128 characters, the first alphanumeric: so an id is also a safe file name.
+pub fn is_container_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id.as_bytes()[0].is_ascii_alphanumeric()
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        for (id, valid) in [
+            ("a", true),
+            ("b2f1-c_0.d", true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("-a", false),
+            ("a/b", false),
+            ("a\0", false),
+            ("é", false),
+        ] {
+            assert_eq!(is_container_id(id), valid, "{id:?}");
+        }
+        assert!(is_container_id(&"a".repeat(128)));
+        assert!(!is_container_id(&"a".repeat(129)));
+    }
+
+    #[test]
+    fn malformed_requests() {
+        for (name, payload) in [
+            ("not UTF-8", &b"{\"method\":\"\xff\"}"[..]),
+            ("an array", b"[]"),
+            ("no method", b"{}"),
+            ("a number as method", b"{\"method\":1}"),
+            ("trailing text", b"{\"method\":\"a\"} x"),
+            ("half", b"{\"method\":"),
+            ("the method twice", b"{\"method\":\"a\",\"method\":\"b\"}"),
+        ] {
+            assert!(parse::<Request>(payload).is_err(), "{name}");
+        }
+        let deep = format!("{{\"method\":\"a\",\"params\":{}{}}}", "[".repeat(64), "]".repeat(64));
+        assert!(parse::<Request>(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn messages_are_cut_at_a_character() {
+        let failure = Failure::failed("é".repeat(4_000));
+        assert_eq!(failure.message.len(), 4_096);
+        assert_eq!(Failure::failed(format!("a{}", "é".repeat(4_000))).message.len(), 4_095);
+    }
+}

@@ -1,0 +1,271 @@
+/**
+ * One conversation with an agent: requests and answers, streams, events, over any Duplex.
+ *
+ *     Duplex ─► FrameDecoder ─┬► RESPONSE ─► the request that waits for it, under its deadline
+ *                             ├► DATA, EOF, RESET, CREDIT ─► the stream of that id
+ *                             └► EVENT ─► exit of a container
+ *
+ * The guest is hostile until checked. Anything against the protocol ends the session: every waiting call
+ * rejects with the reason, `closed` resolves, and the owner kills the machine.
+ */
+import type { Duplex, Readable, Writable } from "node:stream";
+import { FlameBoxError, messageOf } from "../../util/error.ts";
+import type { Frame } from "../protocol/frame.ts";
+import {
+  decodeJson,
+  encodeCredit,
+  encodeFrame,
+  encodeJson,
+  FrameDecoder,
+  FrameType,
+  GENERATION,
+  ProtocolError,
+} from "../protocol/frame.ts";
+import type { ExitEvent, Hello } from "../protocol/messages.ts";
+import {
+  AgentError,
+  check,
+  errorSchema,
+  exitSchema,
+  helloSchema,
+  resultSchema,
+} from "../protocol/messages.ts";
+import type { StreamPort } from "./streams.ts";
+import { IncomingStream, OutgoingStream } from "./streams.ts";
+
+/** Answers that nobody waits for and streams nobody knows are dropped; only so many, from a guest that invents them. */
+const MAX_STRAY_FRAMES = 10_000;
+const DEFAULT_DEADLINE_MS = 30_000;
+
+export interface OpenOptions {
+  /** How long the guest may take to say HELLO: its boot. */
+  readonly deadlineMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RequestOptions {
+  readonly deadlineMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Waiter {
+  readonly resolve: (value: object) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class AgentSession implements AsyncDisposable {
+  /** Resolves with the reason once the session is over: a protocol error, or the connection's end. */
+  readonly closed: Promise<FlameBoxError>;
+  readonly #duplex: Duplex;
+  readonly #decoder = new FrameDecoder();
+  readonly #requests = new Map<number, Waiter>();
+  readonly #incoming = new Map<number, IncomingStream>();
+  readonly #outgoing = new Map<number, OutgoingStream>();
+  readonly #exits = new Map<string, (event: ExitEvent) => void>();
+  #hello: Waiter | undefined;
+  #nextRequest = 1;
+  #nextStream = 1;
+  #strayFrames = 0;
+  #reason: FlameBoxError | undefined;
+  #resolveClosed: (reason: FlameBoxError) => void = () => {};
+
+  private constructor(duplex: Duplex) {
+    this.#duplex = duplex;
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    duplex.on("data", (chunk: Buffer) => this.#take(chunk));
+    duplex.on("error", (error) => this.#close(connectionLost(messageOf(error))));
+    duplex.on("close", () => this.#close(connectionLost("the connection closed")));
+    duplex.on("end", () => this.#close(connectionLost("the connection ended")));
+  }
+
+  /**
+   * Says HELLO and waits for the agent's.
+   * @throws FlameBoxError `agent-timeout`, `agent-lost`, ProtocolError `protocol-error`
+   */
+  static async open(duplex: Duplex, options: OpenOptions): Promise<{ session: AgentSession; hello: Hello }> {
+    const session = new AgentSession(duplex);
+    try {
+      const answer = await session.#deadline("its first answer", options, (waiter) => {
+        session.#hello = waiter;
+        duplex.write(encodeJson(FrameType.hello, 0, { generation: GENERATION }));
+      });
+      const hello = check("HELLO", helloSchema, answer);
+      if (hello.generation !== GENERATION)
+        throw new ProtocolError(`the agent speaks generation ${hello.generation}, this side ${GENERATION}`);
+      return { session, hello };
+    } catch (error) {
+      await session[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * @returns the `result` object, members unchecked
+   * @throws AgentError for the guest's refusal; FlameBoxError `agent-timeout`, `agent-lost`
+   */
+  async request(method: string, params: object, options: RequestOptions = {}): Promise<object> {
+    const id = this.#nextRequest++;
+    const body = encodeJson(FrameType.request, id, { method, params });
+    const answer = await this.#deadline(`an answer to ${method}`, options, (waiter) => {
+      this.#requests.set(id, waiter);
+      this.#duplex.write(body);
+    }).finally(() => this.#requests.delete(id));
+    if ("error" in answer) {
+      const { error } = check("an error", errorSchema, answer);
+      throw new AgentError(error.code, error.message);
+    }
+    return check("an answer", resultSchema, answer).result;
+  }
+
+  /** A stream to the guest; its id goes into the request that gives it a meaning. */
+  openOutgoing(): { id: number; stream: Writable } {
+    const id = this.#nextStream++;
+    const stream = new OutgoingStream(id, this.#port);
+    stream.once("close", () => this.#outgoing.delete(id));
+    this.#outgoing.set(id, stream);
+    return { id, stream };
+  }
+
+  openIncoming(): { id: number; stream: Readable } {
+    const id = this.#nextStream++;
+    const stream = new IncomingStream(id, this.#port);
+    stream.once("close", () => this.#incoming.delete(id));
+    this.#incoming.set(id, stream);
+    return { id, stream };
+  }
+
+  /** Resolves with how the container's process ended; ask before it is started. Rejects if the session ends first. */
+  async exitOf(containerId: string): Promise<ExitEvent> {
+    const event = new Promise<ExitEvent>((resolve) => this.#exits.set(containerId, resolve));
+    const lost = this.closed.then((reason) => Promise.reject(reason));
+    return await Promise.race([event, lost]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#close(connectionLost("closed by this side"));
+  }
+
+  async #deadline(what: string, options: RequestOptions, begin: (waiter: Waiter) => void): Promise<object> {
+    const { deadlineMs = DEFAULT_DEADLINE_MS, signal } = options;
+    signal?.throwIfAborted();
+    if (this.#reason !== undefined) throw this.#reason;
+    let cleanUp = (): void => {};
+    try {
+      return await new Promise<object>((resolve, reject) => {
+        const timer = setTimeout(
+          () =>
+            reject(
+              new FlameBoxError(
+                "agent-timeout",
+                `the guest did not give ${what} within ${deadlineMs / 1000} s`,
+                {
+                  temporary: true,
+                },
+              ),
+            ),
+          deadlineMs,
+        );
+        // The promise rejects with whatever reason the caller aborted with.
+        const onAbort = (): void => reject(signal?.reason as Error);
+        signal?.addEventListener("abort", onAbort, { once: true });
+        cleanUp = () => {
+          clearTimeout(timer);
+          signal?.removeEventListener("abort", onAbort);
+        };
+        begin({ resolve, reject });
+      });
+    } finally {
+      cleanUp();
+    }
+  }
+
+  readonly #port: StreamPort = {
+    data: (id, bytes) => this.#send(() => encodeFrame(FrameType.data, id, bytes)),
+    credit: (id, bytes) => this.#send(() => encodeCredit(id, bytes)),
+    eof: (id) => this.#send(() => encodeFrame(FrameType.eof, id)),
+    reset: (id, reason) => this.#send(() => encodeFrame(FrameType.reset, id, Buffer.from(reason))),
+  };
+
+  #send(frame: () => Buffer): void {
+    if (this.#reason === undefined) this.#duplex.write(frame());
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#reason !== undefined) return;
+    try {
+      for (const frame of this.#decoder.decode(chunk)) this.#dispatch(frame);
+    } catch (error) {
+      this.#close(error instanceof FlameBoxError ? error : new ProtocolError(messageOf(error)));
+    }
+  }
+
+  #dispatch(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.hello:
+        return this.#answer(this.#hello, frame, "a second HELLO");
+      case FrameType.response:
+        return this.#answer(this.#requests.get(frame.id), frame);
+      case FrameType.event:
+        return this.#event(decodeJson(frame));
+      case FrameType.data:
+        return this.#known(this.#incoming.get(frame.id), (stream) => stream.accept(frame.payload));
+      case FrameType.credit:
+        return this.#known(this.#outgoing.get(frame.id), (stream) =>
+          stream.grant(frame.payload.readUInt32LE(0)),
+        );
+      case FrameType.eof:
+        return this.#known(this.#incoming.get(frame.id), (stream) => stream.finish());
+      case FrameType.reset:
+        this.#known(this.#outgoing.get(frame.id), (stream) => stream.close());
+        this.#incoming.get(frame.id)?.finish();
+        return;
+      case FrameType.request:
+        throw new ProtocolError("only the host makes requests");
+    }
+  }
+
+  #answer(waiter: Waiter | undefined, frame: Frame, ifUnwanted?: string): void {
+    if (waiter === undefined) {
+      if (ifUnwanted !== undefined) throw new ProtocolError(ifUnwanted);
+      return this.#known(undefined, () => {});
+    }
+    // Each waiter takes one answer.
+    if (frame.type === FrameType.hello) this.#hello = undefined;
+    else this.#requests.delete(frame.id);
+    waiter.resolve(decodeJson(frame));
+  }
+
+  #event(value: object): void {
+    // Events that a later generation adds are not for this side.
+    if (!("event" in value) || value.event !== "container.exit") return this.#known(undefined, () => {});
+    const event = check("container.exit", exitSchema, value);
+    const resolve = this.#exits.get(event.id);
+    if (resolve === undefined) throw new ProtocolError("an exit of a container that was not running");
+    this.#exits.delete(event.id);
+    resolve(event);
+  }
+
+  #known<T>(target: T | undefined, use: (target: T) => void): void {
+    if (target !== undefined) use(target);
+    else if (++this.#strayFrames > MAX_STRAY_FRAMES)
+      throw new ProtocolError("too many frames that nobody waits for");
+  }
+
+  #close(reason: FlameBoxError): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#hello?.reject(reason);
+    for (const waiter of this.#requests.values()) waiter.reject(reason);
+    this.#requests.clear();
+    for (const stream of this.#incoming.values()) stream.destroy(reason);
+    for (const stream of this.#outgoing.values()) stream.close();
+    this.#duplex.destroy();
+    this.#resolveClosed(reason);
+  }
+}
+
+function connectionLost(why: string): FlameBoxError {
+  return new FlameBoxError("agent-lost", `the connection to the guest is lost: ${why}`);
+}

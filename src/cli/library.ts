@@ -1,0 +1,21 @@
+/**
+ * The command line's only door to the library: `src/index.ts`, loaded when a command needs it and not before,
+ * because `flamebox version` and `--help` should not pay for a registry client and an image writer.
+ */
+export type Library = typeof import("../index.ts");
+
+export type {
+  Check,
+  ContainerExit,
+  ContainerOptions,
+  HostReport,
+  ImageInfo,
+  OnProgress,
+  OperationOptions,
+  Paths,
+  PortMapping,
+  ProgressEvent,
+  PullOptions,
+  RemovedImage,
+  RunningContainer,
+} from "../index.ts";

@@ -1,0 +1,20 @@
+import { FlameBoxError, type ErrorDetails } from "../../util/error.ts";
+
+export type CompressionErrorCode =
+  | "gzip-corrupt"
+  | "gzip-truncated"
+  | "gzip-trailing-garbage"
+  | "zstd-corrupt"
+  | "zstd-failed"
+  | "decompressed-too-large";
+
+export class CompressionError extends FlameBoxError {
+  override readonly name = "CompressionError";
+  declare readonly code: CompressionErrorCode;
+
+  // Narrows the code; the rest is the base's.
+  // oxlint-disable-next-line no-useless-constructor
+  constructor(code: CompressionErrorCode, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * A machine: a kernel of its own, two disks, perhaps a network, and a byte stream to the agent inside.
+ *
+ *     MachineConfig ──driver.start()──► Machine ──dial(1024)──► Duplex ──► agent session
+ *
+ * Drivers (`qemu/`, later `firecracker/`) are sibling folders that return this interface. It knows nothing of
+ * images, containers or the protocol that is spoken on the stream.
+ */
+import type { Duplex } from "node:stream";
+import { FlameBoxError } from "../util/error.ts";
+import { printable } from "../util/printable.ts";
+
+export interface BootFiles {
+  /** bzImage. */
+  readonly kernelPath: string;
+  /** newc cpio with the agent as /init. */
+  readonly initramfsPath: string;
+}
+
+export interface DiskFile {
+  readonly path: string;
+  /** Always said to the VMM, never guessed from what an image wrote into its first bytes. */
+  readonly format: "raw" | "vmdk";
+}
+
+export interface NetworkAttachment {
+  /** Unix socket of a user-mode network program that takes length-prefixed Ethernet frames. */
+  readonly socketPath: string;
+  readonly mac: string;
+}
+
+export interface MachineConfig {
+  readonly boot: BootFiles;
+  readonly cpus: number;
+  readonly memoryMib: number;
+  readonly disks: {
+    /** Read-only at the VMM. */
+    readonly base: DiskFile;
+    readonly scratch?: DiskFile | undefined;
+  };
+  readonly network?: NetworkAttachment | undefined;
+}
+
+/** What a machine has to say for itself; both are the last part of what was printed, bounded. */
+export interface Diagnostics {
+  /** The guest's console: kernel messages and the agent's. Untrusted text. */
+  readonly console: string;
+  /** The VMM's own complaints. */
+  readonly stderr: string;
+}
+
+export interface MachineExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface Machine extends AsyncDisposable {
+  /** `qemu (kvm)`, `qemu (software emulation)`. */
+  readonly description: string;
+  /** The VMM's process id. */
+  readonly pid: number;
+  /** The byte stream to the agent. One stream a machine; a further call rejects. */
+  dial(port: number): Promise<Duplex>;
+  /** Resolves when the VMM has ended, whatever ended it. */
+  readonly exited: Promise<MachineExit>;
+  /** Ends the VMM at once, waits until it has, and says whether it had to be killed. */
+  kill(): Promise<void>;
+  diagnostics(): Diagnostics;
+}
+
+export interface StartOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface MachineDriver {
+  readonly name: string;
+  start(config: MachineConfig, options?: StartOptions): Promise<Machine>;
+}
+
+/** The agent's vsock port; drivers without ports have one stream and take only this one. */
+export const AGENT_PORT = 1024;
+
+export class MachineError extends FlameBoxError {
+  override readonly name = "MachineError";
+}
+
+/** The last lines of what a machine said, indented, for an error message's end. Control characters are gone. */
+export function lastWords(diagnostics: Diagnostics, maxLines = 12): string {
+  const parts: string[] = [];
+  for (const [title, text] of [
+    ["the VMM said", diagnostics.stderr],
+    ["the guest's console ended with", diagnostics.console],
+  ] as const) {
+    const lines = printable(text)
+      .split("\n")
+      .map((line) => line.trimEnd())
+      .filter((line) => line !== "");
+    if (lines.length > 0) parts.push(`${title}:\n    ${lines.slice(-maxLines).join("\n    ")}`);
+  }
+  return parts.join("\n  ");
+}

@@ -1,0 +1,98 @@
+/**
+ * What is kept of an image's rootfs: the metadata image and the disk description that points at it and at the
+ * layer blobs. Both can be made again from the layers; the summary beside them is their commit point, and says
+ * what they have to look like, so that a run needs no layer index to see that its disk is sound.
+ */
+import { open, readFile, stat } from "node:fs/promises";
+import { crc32 } from "node:zlib";
+import * as v from "valibot";
+import { digestSchema } from "../oci/descriptor.ts";
+import type { Digest } from "../reference/digest.ts";
+import { systemCode } from "../util/error.ts";
+import { layerPaths, rootfsPaths } from "./layout.ts";
+import type { RootfsKey, Store } from "./layout.ts";
+
+export const BLOCK_BYTES = 4096;
+const READ_BYTES = 1024 * 1024;
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const checksum = v.object({ sizeBytes: count, crc32: count });
+
+const summarySchema = v.object({
+  version: v.literal(1),
+  metadata: checksum,
+  vmdk: checksum,
+  /** The layers that have a slot on the disk, in its order. */
+  blobs: v.array(v.object({ diffId: digestSchema, sizeBytes: count })),
+});
+
+export type RootfsSummary = Readonly<v.InferOutput<typeof summarySchema>>;
+export type FileChecksum = Readonly<v.InferOutput<typeof checksum>>;
+
+/** Size and CRC-32 of a file: against flipped bits and cut files, not against an attacker. */
+export async function checksumOf(path: string): Promise<FileChecksum> {
+  const handle = await open(path, "r");
+  try {
+    const buffer = Buffer.allocUnsafe(READ_BYTES);
+    let sizeBytes = 0;
+    let sum = 0;
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, 0, READ_BYTES, sizeBytes);
+      if (bytesRead === 0) return { sizeBytes, crc32: sum };
+      sum = crc32(buffer.subarray(0, bytesRead), sum);
+      sizeBytes += bytesRead;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The size of a file; undefined when there is none. */
+export async function fileSizeBytes(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+async function isAsSaid(path: string, said: FileChecksum): Promise<boolean> {
+  if ((await fileSizeBytes(path)) !== said.sizeBytes) return false;
+  return (await checksumOf(path)).crc32 === said.crc32;
+}
+
+function parseSummary(text: string): RootfsSummary | undefined {
+  try {
+    return v.parse(summarySchema, JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+export type RootfsState =
+  | { readonly state: "sound"; readonly summary: RootfsSummary }
+  | { readonly state: "missing" }
+  /** The derived files are wrong: they have to be made again. */
+  | { readonly state: "damaged"; readonly path: string }
+  /** A layer under it is wrong or gone: it has to be fetched again. */
+  | { readonly state: "incomplete"; readonly diffId: Digest };
+
+/** Looks at everything that a machine would read, except at the bytes of the layer blobs. */
+export async function inspectRootfs(store: Store, key: RootfsKey): Promise<RootfsState> {
+  const { metadataPath, vmdkPath, summaryPath } = rootfsPaths(store.layout, key);
+  try {
+    const summary = parseSummary(await readFile(summaryPath, "utf8"));
+    if (!summary) return { state: "damaged", path: summaryPath };
+    if (!(await isAsSaid(vmdkPath, summary.vmdk))) return { state: "damaged", path: vmdkPath };
+    if (!(await isAsSaid(metadataPath, summary.metadata))) return { state: "damaged", path: metadataPath };
+    for (const { diffId, sizeBytes } of summary.blobs) {
+      const { blobPath } = layerPaths(store.layout, diffId);
+      if ((await fileSizeBytes(blobPath)) !== sizeBytes) return { state: "incomplete", diffId };
+    }
+    return { state: "sound", summary };
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return { state: "missing" };
+    throw error;
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The store: what FlameBox has of images, shared by all its processes and without a process of its own.
+ *
+ *     DATA/blobs/sha256/HEX      manifests and configs, as they came
+ *          layers/HEX.blob       converted layers by diff ID: file data …
+ *          layers/HEX.index      … and entries; published last, so the layer is there when this is
+ *          images/HASH.json      one record a reference: what it is made of            (records.ts)
+ *          rootfs/KEY.*          metadata image and disk description, derived           (rootfs.ts)
+ *          leases/               what living processes use                              (lease.ts)
+ *          locks/                so that two pulls download a layer once                (../util/lock.ts)
+ *          tmp/OWNER/            half-made things of living processes                   (workspace.ts)
+ *
+ *     source ─► ingest: tmp/OWNER/x ─fsync─► rename ─► blobs, layers ─► record ─► openRootfs
+ *                                                         ▲
+ *     collect: what no record and no lease names ─► tmp/OWNER ─► looked at again ─► deleted or put back
+ *
+ * Nothing needs a lock to be right. Contents are named by digests, so two who publish the same thing publish
+ * the same bytes; a name appears with its content complete; a process may be killed between any two steps,
+ * and what it leaves is either complete, or in `tmp/`, or a part that its commit point does not name yet.
+ * Whoever finds something missing or damaged treats it as not there, and fetches it again.
+ */
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { makePrivateDir } from "../util/atomic-file.ts";
+import { removeIfDead } from "../util/lock.ts";
+import { collectOrphans } from "./collect.ts";
+import { explainDiskError } from "./error.ts";
+import { BLOB_ALGORITHMS, blobsDir, layoutOf } from "./layout.ts";
+import type { Layout, Store } from "./layout.ts";
+import { removeDeadLeases } from "./lease.ts";
+import { makeWorkspace, sweepTmp } from "./workspace.ts";
+
+export type { Store } from "./layout.ts";
+
+async function makeDirs(layout: Layout): Promise<void> {
+  // The top first and by itself, so that its mode is ours even where a parent had to be made as well.
+  await makePrivateDir(layout.dir);
+  const blobs = BLOB_ALGORITHMS.map((algorithm) => blobsDir(layout, algorithm));
+  const { layersDir, imagesDir, rootfsDir, leasesDir, locksDir, tmpDir } = layout;
+  for (const dir of [...blobs, layersDir, imagesDir, rootfsDir, leasesDir, locksDir, tmpDir]) {
+    await makePrivateDir(dir);
+  }
+}
+
+/** A killed process may also have left parts without their commit point, leases and locks. */
+async function heal(store: Store): Promise<void> {
+  if ((await sweepTmp(store.layout.tmpDir, store.workspace)) === 0) return;
+  await removeDeadLeases(store);
+  for (const name of await readdir(store.layout.locksDir)) {
+    await removeIfDead(join(store.layout.locksDir, name), { tmpDir: store.workspace });
+  }
+  await collectOrphans(store);
+}
+
+/**
+ * Opens the store in `dataDir`, makes it where there is none, and removes what killed processes left.
+ * Dispose it at the end; a process that does not leaves an empty directory to the next one.
+ * @throws StoreError `disk-full`, `store-unusable`
+ */
+export async function openStore(paths: { readonly dataDir: string }): Promise<Store> {
+  const layout = layoutOf(paths.dataDir);
+  try {
+    await makeDirs(layout);
+    const workspace = await makeWorkspace(layout.tmpDir);
+    const store: Store = {
+      layout,
+      workspace,
+      [Symbol.asyncDispose]: () => rm(workspace, { recursive: true, force: true }),
+    };
+    try {
+      await heal(store);
+    } catch (error) {
+      await store[Symbol.asyncDispose]();
+      throw error;
+    }
+    return store;
+  } catch (error) {
+    throw explainDiskError(error, layout.dir);
+  }
+}
