@@ -6,6 +6,7 @@
  * Drivers (`qemu/`, later `firecracker/`) are sibling folders that return this interface. It knows nothing of
  * images, containers or the protocol that is spoken on the stream.
  */
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { FlameBoxError } from "../util/error.ts";
 import { printable } from "../util/printable.ts";
@@ -24,8 +25,11 @@ export interface DiskFile {
 }
 
 export interface NetworkAttachment {
-  /** Unix socket of a user-mode network program that takes length-prefixed Ethernet frames. */
-  readonly socketPath: string;
+  /**
+   * One end of a socket pair on which a network program takes and gives Ethernet frames, each behind its
+   * length (u32be). The VMM inherits it; this process's copy is closed.
+   */
+  readonly connection: Socket;
   readonly mac: string;
 }
 
@@ -33,9 +37,10 @@ export interface MachineConfig {
   readonly boot: BootFiles;
   readonly cpus: number;
   readonly memoryMib: number;
+  /** A machine without disks boots its agent and no more: that is what a probe asks for. */
   readonly disks: {
     /** Read-only at the VMM. */
-    readonly base: DiskFile;
+    readonly base?: DiskFile | undefined;
     readonly scratch?: DiskFile | undefined;
   };
   readonly network?: NetworkAttachment | undefined;
@@ -84,16 +89,20 @@ export class MachineError extends FlameBoxError {
   override readonly name = "MachineError";
 }
 
-/** The last lines of what a machine said, indented, for an error message's end. Control characters are gone. */
+/** What moves a cursor or sets a colour; firmware and kernels write them. */
+const ESCAPE_SEQUENCE = /\p{Cc}\[[0-9;?]*[ -/]*[@-~]/gu;
+
+/** The last lines of what a machine said, indented, for an error message's end. Control characters are escaped. */
 export function lastWords(diagnostics: Diagnostics, maxLines = 12): string {
   const parts: string[] = [];
   for (const [title, text] of [
     ["the VMM said", diagnostics.stderr],
     ["the guest's console ended with", diagnostics.console],
   ] as const) {
-    const lines = printable(text)
-      .split("\n")
-      .map((line) => line.trimEnd())
+    const lines = text
+      .replace(ESCAPE_SEQUENCE, "")
+      .split(/\r?\n/)
+      .map((line) => printable(line.trimEnd()))
       .filter((line) => line !== "");
     if (lines.length > 0) parts.push(`${title}:\n    ${lines.slice(-maxLines).join("\n    ")}`);
   }

@@ -156,6 +156,16 @@ export async function acquireLock(path: string, options: WaitOptions = {}): Prom
   }
 }
 
+/** Does `job` while it has the lock. */
+export async function withLock<T>(path: string, options: WaitOptions, job: () => Promise<T>): Promise<T> {
+  const lock = await acquireLock(path, options);
+  try {
+    return await job();
+  } finally {
+    await lock.release();
+  }
+}
+
 /**
  * Waits until no living process holds the lock, without taking it.
  * @returns false when `timeoutMs` went by first

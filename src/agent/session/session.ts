@@ -124,6 +124,7 @@ export class AgentSession implements AsyncDisposable {
     const id = this.#nextStream++;
     const stream = new OutgoingStream(id, this.#port);
     stream.once("close", () => this.#outgoing.delete(id));
+    stream.on("error", ignored);
     this.#outgoing.set(id, stream);
     return { id, stream };
   }
@@ -132,6 +133,7 @@ export class AgentSession implements AsyncDisposable {
     const id = this.#nextStream++;
     const stream = new IncomingStream(id, this.#port);
     stream.once("close", () => this.#incoming.delete(id));
+    stream.on("error", ignored);
     this.#incoming.set(id, stream);
     return { id, stream };
   }
@@ -269,3 +271,6 @@ export class AgentSession implements AsyncDisposable {
 function connectionLost(why: string): FlameBoxError {
   return new FlameBoxError("agent-lost", `the connection to the guest is lost: ${why}`);
 }
+
+/** The session's end breaks its streams, whether or not their owner listens yet; requests and `closed` tell why. */
+function ignored(): void {}

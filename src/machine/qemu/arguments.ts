@@ -5,7 +5,7 @@
  * that a host's own QEMU configuration has no say. Structured values are given as JSON, which has no commas to
  * escape. Nothing a user wrote is ever part of the kernel's command line.
  *
- *     fd 3  QMP            fd 4  agent (virtio-serial)            fd 5  console (serial port)
+ *     fd 3  QMP       fd 4  agent (virtio-serial)       fd 5  console (serial port)       fd 6  network
  */
 import type { MachineConfig } from "../machine.ts";
 
@@ -15,6 +15,7 @@ export type Acceleration = "kvm" | "tcg";
 export const QMP_FD = 3;
 export const AGENT_FD = 4;
 export const CONSOLE_FD = 5;
+export const NETWORK_FD = 6;
 
 /** The name by which the agent finds its port; protocol/PROTOCOL.md. */
 export const AGENT_PORT_NAME = "dev.flamebox.agent";
@@ -54,32 +55,26 @@ function kernelCommandLine(acceleration: Acceleration): string {
 
 function diskArguments(config: MachineConfig): string[] {
   const { base, scratch } = config.disks;
-  const result = [
-    "-blockdev",
-    JSON.stringify({
-      driver: base.format,
-      "node-name": "base",
-      "read-only": true,
-      file: { driver: "file", filename: base.path, "read-only": true },
-    }),
-    "-device",
-    `virtio-blk-pci,drive=base,serial=${BASE_SERIAL}`,
-  ];
-  if (scratch === undefined) return result;
-  return [
-    ...result,
-    "-blockdev",
-    JSON.stringify({
-      driver: scratch.format,
-      "node-name": "scratch",
-      discard: "unmap",
-      // What is on it ends with the container, so nothing is gained by waiting for the host's disk.
-      cache: { "no-flush": true },
-      file: { driver: "file", filename: scratch.path, discard: "unmap", cache: { "no-flush": true } },
-    }),
-    "-device",
-    `virtio-blk-pci,drive=scratch,serial=${SCRATCH_SERIAL},discard=on`,
-  ];
+  const result: string[] = [];
+  if (base !== undefined) {
+    const file = { driver: "file", filename: base.path, "read-only": true };
+    const node = { driver: base.format, "node-name": "base", "read-only": true, file };
+    result.push(
+      "-blockdev",
+      JSON.stringify(node),
+      "-device",
+      `virtio-blk-pci,drive=base,serial=${BASE_SERIAL}`,
+    );
+  }
+  if (scratch !== undefined) {
+    // What is on it ends with the container, so nothing is gained by waiting for the host's disk.
+    const throwaway = { discard: "unmap", cache: { "no-flush": true } };
+    const file = { driver: "file", filename: scratch.path, ...throwaway };
+    const node = { driver: scratch.format, "node-name": "scratch", ...throwaway, file };
+    result.push("-blockdev", JSON.stringify(node));
+    result.push("-device", `virtio-blk-pci,drive=scratch,serial=${SCRATCH_SERIAL},discard=on`);
+  }
+  return result;
 }
 
 function networkArguments(config: MachineConfig): string[] {
@@ -91,7 +86,7 @@ function networkArguments(config: MachineConfig): string[] {
       type: "stream",
       id: "net0",
       server: false,
-      addr: { type: "unix", path: network.socketPath },
+      addr: { type: "fd", str: String(NETWORK_FD) },
     }),
     "-device",
     // An empty romfile: no network boot code is loaded or run.

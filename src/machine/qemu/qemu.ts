@@ -64,7 +64,7 @@ async function startQemu(
   if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
   const [file = program, ...args] = command;
   const child = spawn(file, args, {
-    stdio: ["ignore", "ignore", "pipe", "pipe", "pipe", "pipe"],
+    stdio: ["ignore", "ignore", "pipe", "pipe", "pipe", "pipe", config.network?.connection ?? "ignore"],
     // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
     detached: true,
   });
@@ -79,6 +79,8 @@ async function startQemu(
       ),
     );
   });
+  // From here on the frames are the VMM's; when it ends, the network program sees its socket closed.
+  config.network?.connection.destroy();
   const machine = new QemuMachine(child, acceleration);
   if (start.signal?.aborted === true) {
     await machine.kill();

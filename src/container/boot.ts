@@ -1,0 +1,114 @@
+/**
+ * From a machine's configuration to an agent that has answered, under a watchdog: a machine that does not
+ * answer in time is ended and started again, a bounded number of times, and each time is told.
+ */
+import type { Hello } from "../agent/protocol/messages.ts";
+import { AgentSession } from "../agent/session/session.ts";
+import type { Machine, MachineConfig, MachineDriver } from "../machine/machine.ts";
+import { AGENT_PORT, lastWords, MachineError } from "../machine/machine.ts";
+import type { Network } from "../network/network.ts";
+import { CleanupStack } from "../util/cleanup.ts";
+import { FlameBoxError, messageOf } from "../util/error.ts";
+
+const ATTEMPTS = 3;
+/** A cold boot takes 1 to 3 s under emulation; on a host with more machines than cores, many times that. */
+const DEADLINE_MS = { fast: 20_000, emulated: 60_000 };
+
+export interface BootOptions {
+  readonly driver: MachineDriver;
+  readonly emulated: boolean;
+  /** Everything but the network, which is made anew for each attempt: its socket goes with the machine. */
+  readonly config: Omit<MachineConfig, "network">;
+  readonly startNetwork: (() => Promise<Network>) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onRetry: (attempt: number, why: string) => void;
+  readonly onStarted?: ((machine: Machine) => Promise<void>) | undefined;
+}
+
+export interface BootedMachine extends AsyncDisposable {
+  readonly machine: Machine;
+  readonly session: AgentSession;
+  readonly hello: Hello;
+  readonly network: Network | undefined;
+  readonly retries: number;
+}
+
+/** @throws MachineError `guest-silent`, `vmm-failed`; the message ends with what VMM and console said */
+export async function bootMachine(options: BootOptions): Promise<BootedMachine> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await bootOnce(options, attempt - 1);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      const again = error instanceof FlameBoxError && error.temporary && attempt < ATTEMPTS;
+      if (!again) throw error;
+      options.onRetry(attempt + 1, error.message.split("\n")[0] ?? "");
+    }
+  }
+}
+
+async function bootOnce(options: BootOptions, retries: number): Promise<BootedMachine> {
+  const { driver, config, startNetwork, signal, emulated } = options;
+  await using cleanup = new CleanupStack();
+  const network = startNetwork && cleanup.use(await startNetwork());
+  const attachment = network && { connection: network.connection, mac: network.guest.mac };
+  const machine = cleanup.use(await driver.start({ ...config, network: attachment }, { signal }));
+  await options.onStarted?.(machine);
+  const stream = await machine.dial(AGENT_PORT);
+  const deadlineMs = emulated ? DEADLINE_MS.emulated : DEADLINE_MS.fast;
+  const vmmEnded = machine.exited.then((exit) => {
+    throw vmmFailure(
+      machine,
+      `the VMM ended with ${exit.signal ?? `exit code ${exit.code}`} before the guest answered`,
+      exit.code === 0,
+    );
+  });
+  const networkFailed = network?.failed.then((error) => Promise.reject(error));
+  // The losers of the race may still reject later, when nobody listens any more.
+  vmmEnded.catch(() => {});
+  networkFailed?.catch(() => {});
+  const opened = AgentSession.open(stream, { deadlineMs, signal }).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw failureOf(machine, error);
+  });
+  opened.catch(() => {});
+  const { session, hello } = await Promise.race([
+    opened,
+    vmmEnded,
+    ...(networkFailed ? [networkFailed] : []),
+  ]);
+  cleanup.use(session);
+  const owned = cleanup.move();
+  return {
+    machine,
+    session,
+    hello,
+    network,
+    retries,
+    [Symbol.asyncDispose]: async () => await owned[Symbol.asyncDispose](),
+  };
+}
+
+function failureOf(machine: Machine, error: unknown): unknown {
+  if (!(error instanceof FlameBoxError)) return error;
+  if (error.code === "agent-timeout") return withLastWords("guest-silent", messageOf(error), machine, true);
+  // The stream ends a moment before the VMM is known to be gone; a guest that powered off may be tried again.
+  return withLastWords("guest-silent", messageOf(error), machine, error.code === "agent-lost");
+}
+
+/** Exit code 0 is a guest that reset itself (a kernel panic); anything else is QEMU refusing its command line. */
+function vmmFailure(machine: Machine, what: string, temporary: boolean): MachineError {
+  return withLastWords("vmm-failed", what, machine, temporary);
+}
+
+function withLastWords(code: string, what: string, machine: Machine, temporary: boolean): MachineError {
+  const words = lastWords(machine.diagnostics());
+  return new MachineError(
+    code,
+    `the machine did not start (${machine.description}): ${what}${words && `\n  ${words}`}`,
+    {
+      hint: words === "" ? "flamebox doctor says what this host can do" : undefined,
+      temporary,
+    },
+  );
+}

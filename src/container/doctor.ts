@@ -1,0 +1,193 @@
+/** What this host can do, one check at a time. Looks and probes; changes nothing but the probe's cache. */
+import { statfs } from "node:fs/promises";
+import { findKernel, prepareBoot } from "../machine/kernel/kernel.ts";
+import type { BootFiles } from "../machine/machine.ts";
+import { QEMU_HINT, QEMU_PROGRAM } from "../machine/qemu/qemu.ts";
+import { makePrivateDir } from "../util/atomic-file.ts";
+import { runCommand } from "../util/command.ts";
+import { messageOf } from "../util/error.ts";
+import { findProgram } from "../util/find-program.ts";
+import type { Paths } from "../util/paths.ts";
+import { locatePaths } from "../util/paths.ts";
+import { version } from "../util/version.ts";
+import { checkKvm, findAgent } from "./host.ts";
+import type { OperationOptions } from "./options.ts";
+
+export interface Check {
+  /** `KVM`, `QEMU`, `kernel`; stable. */
+  readonly name: string;
+  readonly status: "ok" | "warning" | "missing";
+  readonly detail: string;
+  readonly hint?: string | undefined;
+}
+
+export interface HostReport {
+  readonly version: string;
+  readonly checks: readonly Check[];
+  /** A container can be run, or could be once `setup` has been run by itself at first use. */
+  readonly ready: boolean;
+  /** What would run it; null when nothing would. */
+  readonly machine: {
+    readonly vmm: "qemu";
+    readonly version: string;
+    readonly acceleration: "kvm" | "tcg";
+  } | null;
+}
+
+const GIB = 1024 ** 3;
+const LITTLE_SPACE_BYTES = 2 * GIB;
+const OLDEST_QEMU = [7, 2] as const;
+
+/** Programs that some abilities need: what for, and the Debian package that has it. */
+const TOOLS: readonly {
+  name: string;
+  program: string;
+  needed: string;
+  debianPackage: string;
+  required: boolean;
+}[] = [
+  { name: "passt", program: "passt", needed: "networking", debianPackage: "passt", required: false },
+  {
+    name: "mkfs.ext4",
+    program: "mkfs.ext4",
+    needed: "the writable layer",
+    debianPackage: "e2fsprogs",
+    required: true,
+  },
+  {
+    name: "setpriv",
+    program: "setpriv",
+    needed: "machines that end with a killed flamebox",
+    debianPackage: "util-linux",
+    required: false,
+  },
+  {
+    name: "dpkg-deb",
+    program: "dpkg-deb",
+    needed: "installing the kernel",
+    debianPackage: "dpkg",
+    required: false,
+  },
+  {
+    name: "depmod",
+    program: "depmod",
+    needed: "installing the kernel",
+    debianPackage: "kmod",
+    required: false,
+  },
+  { name: "xz", program: "xz", needed: "installing the kernel", debianPackage: "xz-utils", required: false },
+  {
+    name: "zstd",
+    program: "zstd",
+    needed: "zstd layers on Node versions without zstd",
+    debianPackage: "zstd",
+    required: false,
+  },
+];
+
+export async function diagnose(options: OperationOptions = {}): Promise<HostReport> {
+  const { paths = locatePaths() } = options;
+  const qemu = await checkQemu();
+  const boot = await checkBoot(paths);
+  const acceleration = await checkAcceleration(paths, boot.files, qemu.program, options);
+  const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool)]);
+  const checks = [acceleration.check, qemu.check, ...boot.checks, ...rest];
+  const ready = checks.every(({ status }) => status !== "missing");
+  const machine =
+    qemu.program === undefined
+      ? null
+      : {
+          vmm: "qemu" as const,
+          version: qemu.version,
+          acceleration: acceleration.kvm ? ("kvm" as const) : ("tcg" as const),
+        };
+  return { version, checks, ready, machine };
+}
+
+async function checkQemu(): Promise<{ check: Check; program: string | undefined; version: string }> {
+  const program = await findProgram(QEMU_PROGRAM);
+  if (program === undefined)
+    return {
+      check: { name: "QEMU", status: "missing", detail: `no ${QEMU_PROGRAM}`, hint: QEMU_HINT },
+      program,
+      version: "",
+    };
+  const output = (await runCommand(program, ["--version"])).stdout.toString();
+  const found = /version (\d+)\.(\d+)[^\s(]*/.exec(output);
+  const [major, minor] = [Number(found?.[1] ?? 0), Number(found?.[2] ?? 0)];
+  const text = found?.[0].slice("version ".length) ?? "of unknown version";
+  const old = major < OLDEST_QEMU[0] || (major === OLDEST_QEMU[0] && minor < OLDEST_QEMU[1]);
+  const check: Check = old
+    ? {
+        name: "QEMU",
+        status: "warning",
+        detail: `${text} at ${program}`,
+        hint: "networking needs QEMU 7.2 or later",
+      }
+    : { name: "QEMU", status: "ok", detail: `${text} at ${program}` };
+  return { check, program, version: text };
+}
+
+async function checkBoot(paths: Paths): Promise<{ checks: Check[]; files: BootFiles | undefined }> {
+  const [kernel, agent] = await Promise.all([findKernel(paths), findAgent(paths)]);
+  const checks: Check[] = [
+    kernel === undefined
+      ? {
+          name: "kernel",
+          status: "warning",
+          detail: "not installed yet",
+          hint: "flamebox setup installs it; so does the first run",
+        }
+      : { name: "kernel", status: "ok", detail: `${kernel.release} at ${kernel.path}` },
+    agent === undefined
+      ? { name: "agent", status: "missing", detail: "not built", hint: 'run "flamebox setup"' }
+      : { name: "agent", status: "ok", detail: agent },
+  ];
+  const files = kernel && agent ? await prepareBoot(kernel, agent, paths) : undefined;
+  return { checks, files };
+}
+
+async function checkAcceleration(
+  paths: Paths,
+  boot: BootFiles | undefined,
+  program: string | undefined,
+  options: OperationOptions,
+): Promise<{ check: Check; kvm: boolean }> {
+  if (boot === undefined || program === undefined) {
+    const detail = "not tried: that takes QEMU, a kernel and the agent";
+    return { check: { name: "KVM", status: "warning", detail }, kvm: false };
+  }
+  const { signal, onProgress } = options;
+  const verdict = await checkKvm({ paths, boot, program, signal, onProgress });
+  if (verdict.usable) return { check: { name: "KVM", status: "ok", detail: verdict.reason }, kvm: true };
+  const hint = `${verdict.hint === undefined ? "" : `${verdict.hint}; until then `}machines run in software emulation, which is no isolation boundary`;
+  return {
+    check: { name: "KVM", status: "warning", detail: `not usable: ${verdict.reason}`, hint },
+    kvm: false,
+  };
+}
+
+async function checkDisk(paths: Paths): Promise<Check> {
+  try {
+    await makePrivateDir(paths.dataDir);
+    const { bavail, bsize } = await statfs(paths.dataDir);
+    const freeBytes = bavail * bsize;
+    const detail = `${(freeBytes / GIB).toFixed(1)} GiB free in ${paths.dataDir}`;
+    if (freeBytes >= LITTLE_SPACE_BYTES) return { name: "disk", status: "ok", detail };
+    return { name: "disk", status: "warning", detail, hint: "free some space; flamebox rmi removes images" };
+  } catch (error) {
+    const hint = "set FLAMEBOX_HOME to a folder that can be written";
+    return { name: "disk", status: "missing", detail: `${paths.dataDir}: ${messageOf(error)}`, hint };
+  }
+}
+
+async function checkTool(tool: (typeof TOOLS)[number]): Promise<Check> {
+  const path = await findProgram(tool.program);
+  if (path !== undefined) return { name: tool.name, status: "ok", detail: path };
+  return {
+    name: tool.name,
+    status: tool.required ? "missing" : "warning",
+    detail: `not installed; needed for ${tool.needed}`,
+    hint: `install Debian's package ${tool.debianPackage}`,
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * What this host can give: which VMM, with or without KVM, booting what. Found once a command.
+ */
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Duplex } from "node:stream";
+import { AgentSession } from "../agent/session/session.ts";
+import type { Kernel } from "../machine/kernel/kernel.ts";
+import { findKernel, installKernel, prepareBoot, useKernel } from "../machine/kernel/kernel.ts";
+import type { BootFiles, MachineDriver } from "../machine/machine.ts";
+import { MachineError } from "../machine/machine.ts";
+import type { KvmVerdict } from "../machine/probe/kvm.ts";
+import { probeKvm } from "../machine/probe/kvm.ts";
+import { findQemu, qemuDriver } from "../machine/qemu/qemu.ts";
+import type { Paths } from "../util/paths.ts";
+import type { OnProgress } from "../util/progress.ts";
+import { silent } from "../util/progress.ts";
+import type { MachineOptions, OperationOptions } from "./options.ts";
+
+export interface Host {
+  readonly driver: MachineDriver;
+  readonly boot: BootFiles;
+  readonly kernel: Kernel;
+  readonly kvm: KvmVerdict;
+}
+
+export const EMULATION_NOTICE =
+  "software emulation: slow, and no isolation boundary against hostile code; KVM is not used because";
+
+const PACKAGE_ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Where the guest's agent can be: shipped with the package, built in a checkout, or built by `setup`. */
+function agentCandidates(paths: Paths): string[] {
+  const built = join("x86_64-unknown-linux-gnu", "release", "flamebox-agent");
+  return [
+    join(PACKAGE_ROOT, "guest", "bin", "flamebox-agent"),
+    join(PACKAGE_ROOT, "guest", "target", built),
+    join(paths.dataDir, "guest", "target", built),
+  ];
+}
+
+export function guestSourceDir(): string {
+  return join(PACKAGE_ROOT, "guest");
+}
+
+export async function findAgent(paths: Paths): Promise<string | undefined> {
+  for (const path of agentCandidates(paths)) {
+    try {
+      await access(path);
+      return path;
+    } catch {
+      // Not there; the next place may have it.
+    }
+  }
+  return undefined;
+}
+
+/** @throws MachineError `agent-missing` */
+export async function requireAgent(paths: Paths): Promise<string> {
+  const path = await findAgent(paths);
+  if (path === undefined)
+    throw new MachineError("agent-missing", "the guest's agent has not been built", {
+      hint: 'run "flamebox setup"',
+    });
+  return path;
+}
+
+/**
+ * Chooses VMM and acceleration. The kernel is fetched at first use.
+ * @throws MachineError `vmm-missing`, `kernel-unavailable`, `agent-missing`, `kvm-unusable`
+ */
+export async function prepareHost(paths: Paths, options: MachineOptions & OperationOptions): Promise<Host> {
+  const { signal, onProgress = silent } = options;
+  const [program, kernel, agent] = await Promise.all([
+    findQemu(),
+    options.kernel === undefined
+      ? findKernel(paths).then(async (found) => found ?? (await installKernel({ paths, signal, onProgress })))
+      : useKernel(options.kernel, { paths, signal, onProgress }),
+    requireAgent(paths),
+  ]);
+  const boot = await prepareBoot(kernel, agent, paths);
+  const kvm = await checkKvm({ paths, boot, program, signal, onProgress });
+  if (!kvm.usable && options.requireKvm === true)
+    throw new MachineError("kvm-unusable", `KVM is not usable: ${kvm.reason}`, { hint: kvm.hint });
+  if (!kvm.usable) options.onNotice?.(`${EMULATION_NOTICE} ${kvm.reason}`);
+  const driver = qemuDriver({ acceleration: kvm.usable ? "kvm" : "tcg", program });
+  return { driver, boot, kernel, kvm };
+}
+
+export interface KvmCheckOptions {
+  readonly paths: Paths;
+  readonly boot: BootFiles;
+  readonly program: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export async function checkKvm(options: KvmCheckOptions): Promise<KvmVerdict> {
+  const { onProgress = silent, ...rest } = options;
+  const driver = qemuDriver({ acceleration: "kvm", program: options.program });
+  let reported = false;
+  const report = (state: "running" | "done"): void => {
+    reported = state === "running";
+    onProgress({ id: "kvm", label: "trying a guest on KVM", state });
+  };
+  try {
+    return await probeKvm({ ...rest, driver, answered, onStart: () => report("running") });
+  } finally {
+    if (reported) report("done");
+  }
+}
+
+async function answered(stream: Duplex, deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {
+  const { session } = await AgentSession.open(stream, { deadlineMs, signal });
+  await session[Symbol.asyncDispose]();
+}

@@ -1,0 +1,79 @@
+/** What has to be in place before the first machine: the kernel, the guest's agent, and the initramfs of both. */
+import { access, mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { installKernel, prepareBoot } from "../machine/kernel/kernel.ts";
+import { MachineError } from "../machine/machine.ts";
+import { runCommand } from "../util/command.ts";
+import { FlameBoxError } from "../util/error.ts";
+import type { Paths } from "../util/paths.ts";
+import { locatePaths } from "../util/paths.ts";
+import type { OnProgress } from "../util/progress.ts";
+import { silent } from "../util/progress.ts";
+import { findAgent, guestSourceDir, requireAgent } from "./host.ts";
+import type { OperationOptions } from "./options.ts";
+
+export interface SetupOptions extends OperationOptions {
+  /** A Debian kernel package by name; default: the newest 6.12 cloud kernel. */
+  readonly kernelPackage?: string | undefined;
+  /** Fetch the kernel again even when there is one. */
+  readonly force?: boolean | undefined;
+}
+
+export interface SetupReport {
+  readonly kernel: { readonly path: string; readonly release: string };
+  readonly agent: { readonly path: string };
+  readonly initramfs: { readonly path: string };
+}
+
+/**
+ * Idempotent, and quick when all is there.
+ * @throws MachineError `kernel-unavailable`, `agent-missing`
+ */
+export async function setup(options: SetupOptions = {}): Promise<SetupReport> {
+  const { paths = locatePaths(), signal, onProgress = silent, kernelPackage, force } = options;
+  const kernel = await installKernel({ paths, signal, onProgress, packageName: kernelPackage, force });
+  if ((await findAgent(paths)) === undefined) await buildAgent(paths, onProgress, signal);
+  const agent = await requireAgent(paths);
+  const boot = await prepareBoot(kernel, agent, paths);
+  return {
+    kernel: { path: kernel.path, release: kernel.release },
+    agent: { path: agent },
+    initramfs: { path: boot.initramfsPath },
+  };
+}
+
+/** The package brings the agent's source; Cargo makes the program, outside the package, which may be read-only. */
+async function buildAgent(paths: Paths, onProgress: OnProgress, signal?: AbortSignal): Promise<void> {
+  const source = guestSourceDir();
+  const report = (state: "running" | "done" | "failed"): void =>
+    onProgress({ id: "agent", label: "building the guest's agent", state });
+  try {
+    await access(join(source, "Cargo.toml"));
+  } catch (error) {
+    throw new MachineError(
+      "agent-missing",
+      `the guest's agent is missing, and so is its source (${source})`,
+      {
+        hint: "install the package flamebox again",
+        cause: error,
+      },
+    );
+  }
+  const targetDir = join(paths.dataDir, "guest", "target");
+  await mkdir(targetDir, { recursive: true, mode: 0o700 });
+  report("running");
+  try {
+    const args = ["build", "--release", "--locked", "--quiet", "--target-dir", targetDir];
+    // In the source's own folder, where Cargo finds the settings for a static program.
+    await runCommand("cargo", args, { cwd: source, signal, timeoutMs: 1_800_000, maxOutputBytes: 8 << 20 });
+    report("done");
+  } catch (error) {
+    report("failed");
+    signal?.throwIfAborted();
+    const why = error instanceof FlameBoxError ? error.message : String(error);
+    throw new MachineError("agent-missing", `the guest's agent could not be built: ${why}`, {
+      hint: "install Rust 1.85 or later (rustup.rs), a C compiler and the network access that Cargo needs",
+      cause: error,
+    });
+  }
+}

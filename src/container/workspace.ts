@@ -1,0 +1,105 @@
+/**
+ * What a container has on the host while it lives: `containers/ID/` with its owner's identity and its
+ * writable disk. It appears complete, by rename, and is named for its owner until then; so whatever a killed
+ * process left can be told from what is in use, and the next command collects it.
+ *
+ *     containers/.new.PID.TICKS.ID/  ─rename─►  containers/ID/owner.json scratch.ext4
+ */
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { number, object, optional, safeParse, string } from "valibot";
+import { makePrivateDir } from "../util/atomic-file.ts";
+import { systemCode } from "../util/error.ts";
+import type { ProcessIdentity } from "../util/liveness.ts";
+import { bootId, identityOf, isAlive, ownIdentity } from "../util/liveness.ts";
+import type { Paths } from "../util/paths.ts";
+
+const identity = object({ pid: number(), startTicks: number(), bootId: string() });
+const ownerRecord = object({ owner: identity, vmm: optional(identity) });
+const UNFINISHED = /^\.new\.(\d+)\.(\d+)\./;
+
+function containersDir(paths: Paths): string {
+  return join(paths.dataDir, "containers");
+}
+
+export class Workspace implements AsyncDisposable {
+  readonly dir: string;
+
+  constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  get scratchPath(): string {
+    return join(this.dir, "scratch.ext4");
+  }
+
+  /** Notes the VMM, so that it can be ended should this process be killed and the VMM not. */
+  async recordVmm(pid: number): Promise<void> {
+    const vmm = identityOf(pid);
+    if (vmm !== undefined) await writeOwner(this.dir, vmm);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+async function writeOwner(dir: string, vmm?: ProcessIdentity): Promise<void> {
+  // Renamed into place: a collector that reads half a record would take the owner for dead.
+  const temporary = join(dir, "owner.json.tmp");
+  await writeFile(temporary, JSON.stringify({ owner: ownIdentity(), ...(vmm && { vmm }) }), { mode: 0o600 });
+  await rename(temporary, join(dir, "owner.json"));
+}
+
+export async function createWorkspace(paths: Paths, id: string): Promise<Workspace> {
+  const { pid, startTicks } = ownIdentity();
+  const parent = containersDir(paths);
+  await makePrivateDir(parent);
+  const temporary = join(parent, `.new.${pid}.${startTicks}.${id}`);
+  await mkdir(temporary, { mode: 0o700 });
+  await writeOwner(temporary);
+  const dir = join(parent, id);
+  await rename(temporary, dir);
+  return new Workspace(dir);
+}
+
+/** Removes what processes left that are no more, and ends their VMMs. Safe beside any number of others. */
+export async function collectWorkspaces(paths: Paths): Promise<void> {
+  const parent = containersDir(paths);
+  let names: string[];
+  try {
+    names = await readdir(parent);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return;
+    throw error;
+  }
+  for (const name of names) {
+    const dir = join(parent, name);
+    const owners = name.startsWith(".") ? unfinishedOwner(name) : await readOwners(dir);
+    if (owners === undefined || isAlive(owners.owner)) continue;
+    if (owners.vmm !== undefined && isAlive(owners.vmm)) process.kill(owners.vmm.pid, "SIGKILL");
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+interface Owners {
+  readonly owner: ProcessIdentity;
+  readonly vmm?: ProcessIdentity | undefined;
+}
+
+function unfinishedOwner(name: string): Owners | undefined {
+  const [, pid, startTicks] = UNFINISHED.exec(name) ?? [];
+  if (pid === undefined || startTicks === undefined) return undefined;
+  // After a reboot the ticks do not match any more, or the pid is another's: dead either way.
+  return { owner: { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() } };
+}
+
+async function readOwners(dir: string): Promise<Owners | undefined> {
+  try {
+    const parsed = safeParse(ownerRecord, JSON.parse(await readFile(join(dir, "owner.json"), "utf8")));
+    return parsed.success ? parsed.output : undefined;
+  } catch {
+    // Being removed by its owner right now, most likely.
+    return undefined;
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * FlameBox as a library: any OCI image, each in its own microVM.
+ *
+ *     import { run } from "flamebox";
+ *     const { code, stdout } = await run("alpine", { command: ["uname", "-r"] });
+ *
+ * Every function takes `signal` and reports progress through `onProgress`; errors are `FlameBoxError`s with a
+ * `code` for programs and a `hint` for people. Nothing here prints, reads the environment or exits.
+ */
+import { pullFromRegistry } from "./container/acquire.ts";
+import { acquireImage } from "./container/acquire.ts";
+import type { OperationOptions, PullOptions } from "./container/options.ts";
+import * as images from "./images/images.ts";
+import type { ImageInfo, RemovedImage } from "./images/images.ts";
+import { exportRootfs } from "./images/rootfs.ts";
+import { openStore } from "./store/store.ts";
+import { locatePaths } from "./util/paths.ts";
+
+export { run } from "./container/run.ts";
+export { start } from "./container/start.ts";
+export { diagnose } from "./container/doctor.ts";
+export type { Check, HostReport } from "./container/doctor.ts";
+export { setup } from "./container/setup.ts";
+export type { SetupOptions, SetupReport } from "./container/setup.ts";
+export type {
+  ContainerExit,
+  ContainerOptions,
+  MachineOptions,
+  OperationOptions,
+  PortMapping,
+  PullOptions,
+  RegistryAccess,
+  RunningContainer,
+  RunOptions,
+  RunResult,
+} from "./container/options.ts";
+export type { ImageInfo, RemovedImage } from "./images/images.ts";
+export { FlameBoxError } from "./util/error.ts";
+export { locatePaths } from "./util/paths.ts";
+export type { PathEnvironment, Paths } from "./util/paths.ts";
+export type { OnProgress, ProgressEvent } from "./util/progress.ts";
+export { version } from "./util/version.ts";
+
+/**
+ * Fetches an image from its registry, converts layers that are not here yet, and makes its root file system.
+ * @param reference as Docker writes them: `alpine`, `ghcr.io/owner/app:1.2`, `localhost:5000/x@sha256:…`
+ * @throws FlameBoxError `image-not-found`, `platform-not-found`, `unauthorized`, `registry-unreachable`,
+ *   `digest-mismatch`, `disk-full`, …; what the reference stood for before is then as it was
+ */
+export async function pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {
+  await using store = await openStore(options.paths ?? locatePaths());
+  const image = await pullFromRegistry(store, reference, options);
+  return await images.infoOf(store, image);
+}
+
+/** The images that are here, by reference. Records that cannot be used are told through `onNotice`. */
+export async function listImages(options: OperationOptions = {}): Promise<ImageInfo[]> {
+  await using store = await openStore(options.paths ?? locatePaths());
+  return await images.listImages(store, options);
+}
+
+/**
+ * Removes a reference, and whatever no other reference and no running machine needs.
+ * @param reference a reference, or the beginning of an image's id
+ * @throws FlameBoxError `image-not-found`, `ambiguous-image-id`
+ */
+export async function removeImage(reference: string, options: OperationOptions = {}): Promise<RemovedImage> {
+  await using store = await openStore(options.paths ?? locatePaths());
+  return await images.removeImage(store, reference, options);
+}
+
+/**
+ * Writes an image's root file system as one EROFS file; pulls the image when it is not here.
+ * @throws FlameBoxError `file-exists` unless `force`
+ */
+export async function writeRootfs(
+  reference: string,
+  outPath: string,
+  options: PullOptions & { readonly force?: boolean | undefined } = {},
+): Promise<{ readonly path: string; readonly sizeBytes: number }> {
+  await using store = await openStore(options.paths ?? locatePaths());
+  const image = await acquireImage(store, reference, options);
+  return await exportRootfs(store, image, outPath, options);
+}

@@ -1,0 +1,128 @@
+/**
+ * Is KVM usable? That /dev/kvm opens is no answer: a paravirtual or badly nested KVM opens, takes a guest, and
+ * hangs it. So the probe boots a real one, without disks or network, and waits for its agent under a deadline.
+ * The verdict holds until the host boots again, or the VMM or kernel is another.
+ */
+import { constants } from "node:fs";
+import { access, readFile, stat } from "node:fs/promises";
+import type { Duplex } from "node:stream";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { boolean, object, safeParse, string } from "valibot";
+import { makePrivateDir, writeFileAtomic } from "../../util/atomic-file.ts";
+import { messageOf, systemCode } from "../../util/error.ts";
+import { bootId } from "../../util/liveness.ts";
+import type { Paths } from "../../util/paths.ts";
+import { printable } from "../../util/printable.ts";
+import type { BootFiles, MachineDriver } from "../machine.ts";
+import { AGENT_PORT } from "../machine.ts";
+
+export interface KvmVerdict {
+  readonly usable: boolean;
+  /** What was found, one sentence without a full stop. */
+  readonly reason: string;
+  readonly hint?: string | undefined;
+}
+
+export interface KvmProbeOptions {
+  readonly paths: Paths;
+  readonly boot: BootFiles;
+  /** A driver that uses KVM. */
+  readonly driver: MachineDriver;
+  /** Path of the VMM's program: another file is another verdict. */
+  readonly program: string;
+  /** Resolves once the guest behind the stream has answered. */
+  readonly answered: (stream: Duplex, deadlineMs: number, signal: AbortSignal | undefined) => Promise<void>;
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Told before a guest is really started, because that takes a while where it hangs. */
+  readonly onStart?: () => void;
+}
+
+const DEVICE = "/dev/kvm";
+/** With working KVM the agent answers within a second or two, on a busy host as well. */
+const DEADLINE_MS = 10_000;
+const EXIT_GRACE_MS = 500;
+
+const record = object({ key: string(), usable: boolean(), reason: string() });
+
+export async function probeKvm(options: KvmProbeOptions): Promise<KvmVerdict> {
+  const closed = await deviceProblem();
+  if (closed !== undefined) return closed;
+  const cachePath = join(options.paths.dataDir, "probe", "kvm.json");
+  const { mtimeMs } = await stat(options.program);
+  const key = [bootId(), options.program, mtimeMs, options.boot.kernelPath, options.boot.initramfsPath].join(
+    " ",
+  );
+  const cached = await readCache(cachePath, key);
+  if (cached !== undefined) return cached;
+  options.onStart?.();
+  const verdict = await runGuest(options);
+  await makePrivateDir(join(options.paths.dataDir, "probe"));
+  await writeFileAtomic(cachePath, JSON.stringify({ key, ...verdict }));
+  return verdict;
+}
+
+async function deviceProblem(): Promise<KvmVerdict | undefined> {
+  try {
+    await access(DEVICE, constants.R_OK | constants.W_OK);
+    return undefined;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT")
+      return {
+        usable: false,
+        reason: `there is no ${DEVICE}`,
+        hint: "turn on virtualization in the firmware, or nested virtualization in the cloud machine's settings",
+      };
+    return {
+      usable: false,
+      reason: `this user may not open ${DEVICE}`,
+      hint: "add the user to the group kvm: sudo usermod -aG kvm $USER, then log in again",
+    };
+  }
+}
+
+async function readCache(path: string, key: string): Promise<KvmVerdict | undefined> {
+  const text = await readFile(path, "utf8").catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    const parsed = safeParse(record, JSON.parse(text));
+    return parsed.success && parsed.output.key === key ? verdictOf(parsed.output) : undefined;
+  } catch {
+    // Not JSON: as good as not there, and about to be written again.
+    return undefined;
+  }
+}
+
+function verdictOf({ usable, reason }: { usable: boolean; reason: string }): KvmVerdict {
+  return { usable, reason };
+}
+
+async function runGuest(options: KvmProbeOptions): Promise<KvmVerdict> {
+  const { driver, boot, answered, signal, deadlineMs = DEADLINE_MS } = options;
+  const config = { boot, cpus: 1, memoryMib: 256, disks: {} };
+  let said: string | undefined;
+  try {
+    await using machine = await driver.start(config, { signal });
+    const stream = await machine.dial(AGENT_PORT);
+    try {
+      await answered(stream, deadlineMs, signal);
+    } catch (error) {
+      // A VMM that broke off has usually said why; its end comes a moment after the stream's.
+      await Promise.race([machine.exited, sleep(EXIT_GRACE_MS)]);
+      said = lastLine(machine.diagnostics().stderr);
+      throw error;
+    }
+    return { usable: true, reason: "a guest booted and answered" };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return {
+      usable: false,
+      reason: `${DEVICE} opens, but a guest does not run on it (${said ?? messageOf(error)})`,
+    };
+  }
+}
+
+function lastLine(text: string): string | undefined {
+  return printable(text.trim().split("\n").at(-1) ?? "") || undefined;
+}

@@ -1,0 +1,39 @@
+/**
+ * A machine's network: what stands behind its network interface on the host, and what the guest is told.
+ *
+ *     guest eth0 ─ VMM ─ socket pair ─ network program ─ the host's own sockets
+ *
+ * Sibling files make one: user-mode.ts (passt, no root). A container with `--network none` has none of this.
+ */
+import type { Socket } from "node:net";
+import { FlameBoxError } from "../util/error.ts";
+
+export interface PortForward {
+  readonly hostAddress: string;
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: "tcp" | "udp";
+}
+
+/** What the agent sets on the guest's interface; protocol/PROTOCOL.md, `system.configure`. */
+export interface GuestNetwork {
+  readonly mac: string;
+  readonly mtu: number;
+  /** With prefix lengths: `10.0.2.15/24`. */
+  readonly addresses: readonly string[];
+  readonly gateways: readonly string[];
+}
+
+export interface Network extends AsyncDisposable {
+  readonly guest: GuestNetwork;
+  /** With the real host ports. */
+  readonly ports: readonly PortForward[];
+  /** One end of a socket pair that carries Ethernet frames; handed over to the VMM, which then owns it. */
+  readonly connection: Socket;
+  /** Resolves with what the program said when it ended before it was disposed. */
+  readonly failed: Promise<NetworkError>;
+}
+
+export class NetworkError extends FlameBoxError {
+  override readonly name = "NetworkError";
+}
