@@ -1,0 +1,78 @@
+import { Socket } from "node:net";
+import { describe, expect, it } from "vitest";
+import type { MachineConfig } from "../../src/machine/machine.ts";
+import { qemuArguments } from "../../src/machine/qemu/arguments.ts";
+
+const config: MachineConfig = {
+  boot: { kernelPath: "/k/vmlinuz", initramfsPath: "/k/initramfs.cpio" },
+  cpus: 2,
+  memoryMib: 384,
+  disks: {
+    base: { path: "/d/a,b.vmdk", format: "vmdk" },
+    scratch: { path: "/d/scratch.ext4", format: "raw" },
+  },
+};
+
+/** The value behind the n-th occurrence of an option. */
+function valuesOf(args: readonly string[], option: string): string[] {
+  return args.flatMap((arg, index) => (arg === option ? [args[index + 1] ?? ""] : []));
+}
+
+describe("QEMU's command line", () => {
+  const args = qemuArguments(config, "tcg");
+
+  it("is a q35 machine with nothing of the host's own configuration", () => {
+    expect(args.slice(0, 2)).toEqual(["-M", "q35"]);
+    for (const flag of ["-nodefaults", "-no-user-config", "-no-reboot"]) expect(args).toContain(flag);
+    expect(valuesOf(args, "-display")).toEqual(["none"]);
+  });
+
+  it("forbids new processes and privileges", () => {
+    expect(valuesOf(args, "-sandbox")).toEqual([
+      "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    ]);
+  });
+
+  it("opens the base read-only, with its format said, whatever is in the path", () => {
+    const [base, scratch] = valuesOf(args, "-blockdev").map((json): unknown => JSON.parse(json));
+    expect(base).toEqual({
+      driver: "vmdk",
+      "node-name": "base",
+      "read-only": true,
+      file: { driver: "file", filename: "/d/a,b.vmdk", "read-only": true },
+    });
+    expect(scratch).toMatchObject({ driver: "raw", file: { driver: "file", filename: "/d/scratch.ext4" } });
+  });
+
+  it("names disks by serial number", () => {
+    const devices = valuesOf(args, "-device").join("\n");
+    expect(devices).toContain("serial=flamebox-base");
+    expect(devices).toContain("serial=flamebox-scratch");
+  });
+
+  it("has no network interface unless asked", () => {
+    expect(args.join(" ")).not.toContain("virtio-net");
+    const network = { connection: new Socket(), mac: "52:54:00:01:02:03" };
+    const withNetwork = qemuArguments({ ...config, network }, "tcg");
+    expect(JSON.parse(valuesOf(withNetwork, "-netdev")[0] ?? "")).toEqual({
+      type: "stream",
+      id: "net0",
+      server: false,
+      addr: { type: "fd", str: "6" },
+    });
+    expect(valuesOf(withNetwork, "-device").join("\n")).toContain("mac=52:54:00:01:02:03");
+  });
+
+  it("has no disks for a probe", () => {
+    expect(valuesOf(qemuArguments({ ...config, disks: {} }, "kvm"), "-blockdev")).toEqual([]);
+  });
+
+  it("gives the guest's kernel only fixed words", () => {
+    expect(valuesOf(args, "-append")).toEqual([
+      "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off",
+    ]);
+    expect(valuesOf(qemuArguments(config, "kvm"), "-append")).toEqual([
+      "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on",
+    ]);
+  });
+});
