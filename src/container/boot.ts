@@ -2,9 +2,10 @@
  * From a machine's configuration to an agent that has answered, under a watchdog: a machine that does not
  * answer in time is ended and started again, a bounded number of times, and each time is told.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Hello } from "../agent/protocol/messages.ts";
 import { AgentSession } from "../agent/session/session.ts";
-import type { Machine, MachineConfig, MachineDriver } from "../machine/machine.ts";
+import type { Machine, MachineConfig, MachineDriver, MachineExit } from "../machine/machine.ts";
 import { AGENT_PORT, lastWords, MachineError } from "../machine/machine.ts";
 import type { Network } from "../network/network.ts";
 import { CleanupStack } from "../util/cleanup.ts";
@@ -13,6 +14,7 @@ import { FlameBoxError, messageOf } from "../util/error.ts";
 const ATTEMPTS = 3;
 /** A cold boot takes 1 to 3 s under emulation; on a host with more machines than cores, many times that. */
 const DEADLINE_MS = { fast: 20_000, emulated: 60_000 };
+const EXIT_GRACE_MS = 1_000;
 
 export interface BootOptions {
   readonly driver: MachineDriver;
@@ -21,6 +23,8 @@ export interface BootOptions {
   readonly config: Omit<MachineConfig, "network">;
   readonly startNetwork: (() => Promise<Network>) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** How long the guest may take to answer; default by `emulated`. */
+  readonly deadlineMs?: number | undefined;
   readonly onRetry: (attempt: number, why: string) => void;
   readonly onStarted?: ((machine: Machine) => Promise<void>) | undefined;
 }
@@ -55,21 +59,15 @@ async function bootOnce(options: BootOptions, retries: number): Promise<BootedMa
   const machine = cleanup.use(await driver.start({ ...config, network: attachment }, { signal }));
   await options.onStarted?.(machine);
   const stream = await machine.dial(AGENT_PORT);
-  const deadlineMs = emulated ? DEADLINE_MS.emulated : DEADLINE_MS.fast;
-  const vmmEnded = machine.exited.then((exit) => {
-    throw vmmFailure(
-      machine,
-      `the VMM ended with ${exit.signal ?? `exit code ${exit.code}`} before the guest answered`,
-      exit.code === 0,
-    );
-  });
+  const { deadlineMs = emulated ? DEADLINE_MS.emulated : DEADLINE_MS.fast } = options;
+  const vmmEnded = machine.exited.then((exit) => Promise.reject(vmmFailure(machine, exit)));
   const networkFailed = network?.failed.then((error) => Promise.reject(error));
   // The losers of the race may still reject later, when nobody listens any more.
   vmmEnded.catch(() => {});
   networkFailed?.catch(() => {});
-  const opened = AgentSession.open(stream, { deadlineMs, signal }).catch((error: unknown) => {
+  const opened = AgentSession.open(stream, { deadlineMs, signal }).catch(async (error: unknown) => {
     signal?.throwIfAborted();
-    throw failureOf(machine, error);
+    throw await failureOf(machine, error);
   });
   opened.catch(() => {});
   const { session, hello } = await Promise.race([
@@ -89,16 +87,24 @@ async function bootOnce(options: BootOptions, retries: number): Promise<BootedMa
   };
 }
 
-function failureOf(machine: Machine, error: unknown): unknown {
+async function failureOf(machine: Machine, error: unknown): Promise<unknown> {
   if (!(error instanceof FlameBoxError)) return error;
-  if (error.code === "agent-timeout") return withLastWords("guest-silent", messageOf(error), machine, true);
-  // The stream ends a moment before the VMM is known to be gone; a guest that powered off may be tried again.
-  return withLastWords("guest-silent", messageOf(error), machine, error.code === "agent-lost");
+  // The stream ends a moment before the VMM is known to be gone, and how it went says more.
+  const exit =
+    error.code === "agent-lost" ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS)]) : undefined;
+  if (exit !== undefined) return vmmFailure(machine, exit);
+  return withLastWords("guest-silent", messageOf(error), machine, error.code !== "protocol-error");
 }
 
-/** Exit code 0 is a guest that reset itself (a kernel panic); anything else is QEMU refusing its command line. */
-function vmmFailure(machine: Machine, what: string, temporary: boolean): MachineError {
-  return withLastWords("vmm-failed", what, machine, temporary);
+/** Exit code 0 is a guest that reset itself (a kernel panic): worth another try. Else QEMU refused something. */
+function vmmFailure(machine: Machine, { code, signal }: MachineExit): MachineError {
+  const how = signal ?? `exit code ${code}`;
+  return withLastWords(
+    "vmm-failed",
+    `the VMM ended with ${how} before the guest answered`,
+    machine,
+    code === 0,
+  );
 }
 
 function withLastWords(code: string, what: string, machine: Machine, temporary: boolean): MachineError {

@@ -82,16 +82,14 @@ describe("frames", () => {
   });
 
   it("throws nothing but its own error, whatever comes", () => {
-    fc.assert(
-      fc.property(fc.array(fc.uint8Array({ maxLength: 64 }), { maxLength: 20 }), (chunks) => {
-        try {
-          decodeAll(chunks.map((chunk) => Buffer.from(chunk)));
-        } catch (error) {
-          if (!(error instanceof ProtocolError)) throw error;
-        }
-      }),
-      { seed: 20_264, numRuns: 3_000 },
-    );
+    const property = fc.property(fc.array(fc.uint8Array({ maxLength: 64 }), { maxLength: 20 }), (chunks) => {
+      try {
+        decodeAll(chunks.map((chunk) => Buffer.from(chunk)));
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+      }
+    });
+    expect(() => fc.assert(property, { seed: 20_264, numRuns: 3_000 })).not.toThrow();
   });
 });
 

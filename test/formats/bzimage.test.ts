@@ -39,16 +39,14 @@ describe("bzImage header", () => {
   });
 
   it("throws nothing but its own error", () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 2048 }), fc.boolean(), (bytes, plausible) => {
-        const data = plausible ? Buffer.concat([image("6.1 \0").subarray(0, 0x210), bytes]) : bytes;
-        try {
-          parse(data);
-        } catch (error) {
-          if (!(error instanceof BzImageError)) throw error;
-        }
-      }),
-      { seed: 20_261, numRuns: 2_000 },
-    );
+    const property = fc.property(fc.uint8Array({ maxLength: 2048 }), fc.boolean(), (bytes, plausible) => {
+      const data = plausible ? Buffer.concat([image("6.1 \0").subarray(0, 0x210), bytes]) : bytes;
+      try {
+        parse(data);
+      } catch (error) {
+        if (!(error instanceof BzImageError)) throw error;
+      }
+    });
+    expect(() => fc.assert(property, { seed: 20_261, numRuns: 2_000 })).not.toThrow();
   });
 });

@@ -110,7 +110,7 @@ async function runGuest(options: KvmProbeOptions): Promise<KvmVerdict> {
     } catch (error) {
       // A VMM that broke off has usually said why; its end comes a moment after the stream's.
       await Promise.race([machine.exited, sleep(EXIT_GRACE_MS)]);
-      said = lastLine(machine.diagnostics().stderr);
+      said = complaintOf(machine.diagnostics().stderr);
       throw error;
     }
     return { usable: true, reason: "a guest booted and answered" };
@@ -123,6 +123,9 @@ async function runGuest(options: KvmProbeOptions): Promise<KvmVerdict> {
   }
 }
 
-function lastLine(text: string): string | undefined {
-  return printable(text.trim().split("\n").at(-1) ?? "") || undefined;
+/** QEMU says its error first and may then die of an assertion. */
+function complaintOf(stderr: string): string | undefined {
+  const lines = stderr.trim().split("\n");
+  const line = lines.find((text) => text.includes("error: ")) ?? lines.at(-1) ?? "";
+  return printable(line.replace(/^.*error: /, "")) || undefined;
 }
