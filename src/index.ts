@@ -7,14 +7,12 @@
  * Every function takes `signal` and reports progress through `onProgress`; errors are `FlameBoxError`s with a
  * `code` for programs and a `hint` for people. Nothing here prints, reads the environment or exits.
  */
-import { pullFromRegistry } from "./container/acquire.ts";
-import { acquireImage } from "./container/acquire.ts";
+import { acquireImage, pullFromRegistry } from "./container/acquire.ts";
+import { openHome } from "./container/home.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
 import * as images from "./images/images.ts";
 import type { ImageInfo, RemovedImage } from "./images/images.ts";
 import { exportRootfs } from "./images/rootfs.ts";
-import { openStore } from "./store/store.ts";
-import { locatePaths } from "./util/paths.ts";
 
 export { run } from "./container/run.ts";
 export { start } from "./container/start.ts";
@@ -48,14 +46,14 @@ export { version } from "./util/version.ts";
  *   `digest-mismatch`, `disk-full`, …; what the reference stood for before is then as it was
  */
 export async function pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {
-  await using store = await openStore(options.paths ?? locatePaths());
+  await using store = await openHome(options);
   const image = await pullFromRegistry(store, reference, options);
   return await images.infoOf(store, image);
 }
 
 /** The images that are here, by reference. Records that cannot be used are told through `onNotice`. */
 export async function listImages(options: OperationOptions = {}): Promise<ImageInfo[]> {
-  await using store = await openStore(options.paths ?? locatePaths());
+  await using store = await openHome(options);
   return await images.listImages(store, options);
 }
 
@@ -65,7 +63,7 @@ export async function listImages(options: OperationOptions = {}): Promise<ImageI
  * @throws FlameBoxError `image-not-found`, `ambiguous-image-id`
  */
 export async function removeImage(reference: string, options: OperationOptions = {}): Promise<RemovedImage> {
-  await using store = await openStore(options.paths ?? locatePaths());
+  await using store = await openHome(options);
   return await images.removeImage(store, reference, options);
 }
 
@@ -78,7 +76,7 @@ export async function writeRootfs(
   outPath: string,
   options: PullOptions & { readonly force?: boolean | undefined } = {},
 ): Promise<{ readonly path: string; readonly sizeBytes: number }> {
-  await using store = await openStore(options.paths ?? locatePaths());
+  await using store = await openHome(options);
   const image = await acquireImage(store, reference, options);
   return await exportRootfs(store, image, outPath, options);
 }

@@ -63,6 +63,11 @@ class Scanner {
     return undefined;
   }
 
+  /** A name whose value could not be read is not a scheme. */
+  get atEquals(): boolean {
+    return this.#text[this.#position] === "=";
+  }
+
   skipToComma(): void {
     const comma = this.#text.indexOf(",", this.#position);
     this.#position = comma === -1 ? this.#text.length : comma;
@@ -71,11 +76,14 @@ class Scanner {
 
 function takeChallenge(scanner: Scanner): Challenge | undefined {
   const scheme = scanner.take(TOKEN);
-  if (scheme === undefined) return undefined;
   const parameters = new Map<string, string>();
   scanner.take(SPACE);
+  if (scheme === undefined || scanner.atEquals) return undefined;
   let parameter = scanner.takeParameter();
-  if (parameter === undefined) scanner.take(TOKEN68);
+  if (parameter === undefined && scanner.take(TOKEN68) === undefined) {
+    scanner.take(SEPARATORS);
+    parameter = scanner.takeParameter();
+  }
   while (parameter !== undefined) {
     if (!parameters.has(parameter[0])) parameters.set(parameter[0], parameter[1]);
     scanner.take(SEPARATORS);

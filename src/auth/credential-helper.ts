@@ -14,6 +14,8 @@ import { AuthError } from "./error.ts";
 
 const MAX_OUTPUT_BYTES = 64 * 1024;
 const DEFAULT_TIMEOUT_MS = 30_000;
+/** How long what the program has printed may be on its way after its end. */
+const DRAIN_MS = 500;
 /** What a helper prints, and ends with 1, when it has nothing for the server. */
 const NOT_FOUND = "credentials not found in native keychain";
 /** The user name that marks an identity token. */
@@ -42,12 +44,16 @@ function runHelper(program: string, server: string, options: HelperOptions): Pro
     let sizeBytes = 0;
     const settle = (finish: () => void) => {
       clearTimeout(timer);
+      clearTimeout(drain);
       signal?.removeEventListener("abort", onAbort);
       child.kill("SIGKILL");
-      // A grandchild may hold the pipe open after the program has gone: nobody waits for it.
+      // A grandchild may hold the pipe open for ever after the program has gone.
       child.stdout.destroy();
       finish();
     };
+    let drain: NodeJS.Timeout | undefined;
+    const end = (exitCode: number | null) =>
+      settle(() => resolve({ exitCode, stdout: Buffer.concat(chunks).toString("utf8") }));
     const fail = (problem: string, hint?: string) =>
       settle(() =>
         reject(
@@ -67,9 +73,8 @@ function runHelper(program: string, server: string, options: HelperOptions): Pro
       if (sizeBytes > MAX_OUTPUT_BYTES) fail(`printed more than ${MAX_OUTPUT_BYTES} bytes`);
       else chunks.push(chunk);
     });
-    child.on("close", (exitCode) => {
-      settle(() => resolve({ exitCode, stdout: Buffer.concat(chunks).toString("utf8") }));
-    });
+    child.on("close", end);
+    child.on("exit", (exitCode) => (drain = setTimeout(() => end(exitCode), DRAIN_MS)));
     // The program may end without reading.
     child.stdin.on("error", () => {});
     child.stdin.end(`${server}\n`);

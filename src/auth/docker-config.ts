@@ -57,12 +57,12 @@ type Entry = v.InferOutput<typeof entrySchema>;
 /** RFC 7617 section 2: the name ends at the first colon; the password may hold more of them. */
 function decodeBasic(auth: string, name: string): Credentials {
   const text = Buffer.from(auth, "base64").toString("utf8");
-  // Docker pads with NULs in some versions.
   const colon = text.indexOf(":");
   if (colon < 1 || !/^[A-Za-z0-9+/_-]*={0,2}\s*$/.test(auth)) {
     const message = `the entry for ${quote(name)} in the Docker configuration does not hold base64 of name:password`;
     throw new AuthError("invalid-docker-config", message, { hint: `log in to ${name} again` });
   }
+  // Docker's own reader drops NULs at the end, which some of its versions wrote.
   return passwordCredentials(text.slice(0, colon), text.slice(colon + 1).replace(/\0+$/, ""));
 }
 
@@ -99,8 +99,8 @@ export function parseDockerConfig(text: string): DockerConfig {
     throw new AuthError("invalid-docker-config", "the Docker configuration is not JSON");
   }
   const parsed = v.safeParse(configSchema, value);
-  if (!parsed.success) {
-    const path = v.getDotPath(parsed.issues[0])?.split(".")[0] ?? "its top";
+  if (!parsed.success || Array.isArray(value)) {
+    const path = (parsed.issues && v.getDotPath(parsed.issues[0])?.split(".")[0]) ?? "its top";
     const message = `the Docker configuration is not acceptable at ${quote(path)}`;
     throw new AuthError("invalid-docker-config", message);
   }
@@ -117,9 +117,10 @@ export function parseDockerConfig(text: string): DockerConfig {
 async function readBounded(path: string): Promise<string> {
   const handle = await open(path, "r");
   try {
-    const { size } = await handle.stat();
-    if (size > MAX_DOCKER_CONFIG_BYTES) {
-      const message = `the Docker configuration ${quote(path)} is too large: ${size} bytes`;
+    const stat = await handle.stat();
+    // A device has size 0 and no end.
+    if (!stat.isFile() || stat.size > MAX_DOCKER_CONFIG_BYTES) {
+      const message = `the Docker configuration ${quote(path)} is no file of at most ${MAX_DOCKER_CONFIG_BYTES} bytes`;
       throw new AuthError("invalid-docker-config", message);
     }
     return await handle.readFile("utf8");

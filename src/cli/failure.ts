@@ -17,16 +17,32 @@ export const EXIT = {
   brokenPipe: 141,
 } as const;
 
-/** A wrong use of the command line, or something only the command line can notice. */
-export class UsageError extends Error {
-  override readonly name: string = "UsageError";
-  readonly code: string = "usage";
+/** Something that only the command line can notice. Of the same shape as the library's errors. */
+export class CliError extends Error {
+  override readonly name: string = "CliError";
+  readonly code: string;
   readonly hint: string | undefined;
 
-  constructor(message: string, hint?: string) {
-    super(message);
+  constructor(code: string, message: string, hint?: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
     this.hint = hint;
   }
+}
+
+/** A wrong use of the command line. */
+export class UsageError extends CliError {
+  override readonly name: string = "UsageError";
+
+  constructor(message: string, hint?: string) {
+    super("usage", message, hint);
+  }
+}
+
+/** What to throw when one of our own outputs cannot be written; a broken pipe stays what it is, and is quiet. */
+export function outputFailure(error: unknown, streamName: string): unknown {
+  if (isBrokenPipe(error) || !(error instanceof Error)) return error;
+  return new CliError("output-failed", `${streamName} cannot be written: ${error.message}`, undefined, error);
 }
 
 /** The user's signal ended the command before it was through. */
@@ -96,10 +112,19 @@ export function describeFailure(error: unknown, commandName: string): Failure {
     return { code, message, hint: undefined, exitCode: 128 + signalNumber };
   }
   if (error instanceof CommanderError) {
-    return { code: "usage", ...describeUsage(error, commandName), exitCode: exitCodeOf("usage", commandName) };
+    return {
+      code: "usage",
+      ...describeUsage(error, commandName),
+      exitCode: exitCodeOf("usage", commandName),
+    };
   }
   if (!(error instanceof Error)) {
-    return { code: "internal", message: String(error), hint: BUG_HINT, exitCode: exitCodeOf("internal", commandName) };
+    return {
+      code: "internal",
+      message: String(error),
+      hint: BUG_HINT,
+      exitCode: exitCodeOf("internal", commandName),
+    };
   }
   const word = stringProperty(error, "code");
   if (word !== undefined && /^[a-z][a-z0-9-]*$/.test(word)) {
@@ -114,21 +139,30 @@ export function describeFailure(error: unknown, commandName: string): Failure {
       exitCode: exitCodeOf("system", commandName),
     };
   }
-  return { code: "internal", message: error.message, hint: BUG_HINT, exitCode: exitCodeOf("internal", commandName) };
+  return {
+    code: "internal",
+    message: error.message,
+    hint: BUG_HINT,
+    exitCode: exitCodeOf("internal", commandName),
+  };
 }
 
-const BUG_HINT = "this is a defect in FlameBox; run it again with --log-level debug and report what it prints";
+const BUG_HINT =
+  "this is a defect in FlameBox; run it again with --log-level debug and report what it prints";
 
 /** The chain of causes, one line each; the innermost is what really happened. Depth is bounded: a cause may be itself. */
 function causeLines(error: unknown): string[] {
   const lines: string[] = [];
   let current = error instanceof Error ? error.cause : undefined;
   for (let depth = 0; current !== undefined && current !== null && depth < 8; depth++) {
-    const isError = current instanceof Error;
-    const code = isError ? stringProperty(current as Error, "code") : undefined;
-    const text = isError ? `${(current as Error).name}: ${(current as Error).message}` : String(current);
+    if (!(current instanceof Error)) {
+      lines.push(`  cause: ${printable(typeof current === "string" ? current : typeof current)}`);
+      break;
+    }
+    const code = stringProperty(current, "code");
+    const text = `${current.name}: ${current.message}`;
     lines.push(`  cause: ${printable(text)}${code === undefined ? "" : ` (${printable(code)})`}`);
-    current = isError ? (current as Error).cause : undefined;
+    current = current.cause;
   }
   return lines;
 }

@@ -2,7 +2,9 @@
  * The command line's only door to the library: `src/index.ts`, loaded when a command needs it and not before,
  * because `flamebox version` and `--help` should not pay for a registry client and an image writer.
  */
-export type Library = typeof import("../index.ts");
+import type * as library from "../index.ts";
+
+export type Library = typeof library;
 
 export type {
   Check,

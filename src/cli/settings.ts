@@ -17,14 +17,19 @@ export function isAtLeast(settings: Settings, level: LogLevel): boolean {
 
 const HEADING = "Options of every command:";
 
-/** `format` is left out where stdout belongs to somebody else. */
-export function addCommonOptions(command: Command, options: { readonly format: boolean }): void {
+/** `format` is left out where it has no use; `-h` means something else to `run`. */
+export function addCommonOptions(
+  command: Command,
+  options: { readonly format: boolean; readonly helpFlags: string },
+): void {
   const level = new Option("--log-level <level>", "how much to say on standard error").choices(LOG_LEVELS);
   command.optionsGroup(HEADING);
   command.option("--json", "print results, and errors, as JSON");
-  if (options.format) command.option("--format <template>", "print results with a Go template, 'table …' or 'json'");
+  if (options.format)
+    command.option("--format <template>", "print results with a Go template, 'table …' or 'json'");
   command.addOption(level);
   command.option("-q, --quiet", "no progress and no notices; only identifiers where there is a list");
+  command.addHelpOption(new Option(options.helpFlags, "show this help").helpGroup(HEADING));
 }
 
 /** Reads the common options of a command and of the program above it. */

@@ -18,7 +18,10 @@ const ENDING: readonly SignalName[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]
  * Runs `job` with a signal that aborts when the user wants to stop. The job then undoes what it had begun and
  * rejects; a second signal ends the process without waiting for that.
  */
-export async function interruptible<T>(context: CliContext, job: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function interruptible<T>(
+  context: CliContext,
+  job: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const controller = new AbortController();
   const listeners = ENDING.map((name) => {
     const listener = () => {
@@ -37,4 +40,16 @@ export async function interruptible<T>(context: CliContext, job: (signal: AbortS
   } finally {
     for (const remove of listeners) remove();
   }
+}
+
+/**
+ * Keeps signals from ending the process in the moments when nobody else listens. Node gives a signal back its
+ * deadly default with the last listener; one that arrives meanwhile waits for the next turn of the event loop.
+ */
+export function holdSignals(context: CliContext): () => void {
+  const hold = () => {};
+  for (const name of ENDING) context.signals.on(name, hold);
+  return () => {
+    for (const name of ENDING) context.signals.off(name, hold);
+  };
 }

@@ -29,23 +29,23 @@ import { formatResolvConf, hostResolvers } from "../network/resolvers.ts";
 import { startUserNetwork } from "../network/user-mode.ts";
 import { generate } from "../runtime-spec/generate.ts";
 import type { Store } from "../store/layout.ts";
-import { openStore } from "../store/store.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { Paths } from "../util/paths.ts";
 import { locatePaths } from "../util/paths.ts";
 import { silent } from "../util/progress.ts";
-import { acquireImage, requireRunnable } from "./acquire.ts";
+import { acquireImage, pullFromRegistry, requireRunnable } from "./acquire.ts";
 import type { BootedMachine } from "./boot.ts";
 import { bootMachine } from "./boot.ts";
 import { newContainerId, shortId } from "./container-id.ts";
 import { generatedFiles } from "./files.ts";
+import { openHome } from "./home.ts";
 import type { Host } from "./host.ts";
 import { prepareHost } from "./host.ts";
 import type { ContainerExit, ContainerOptions, PortMapping, RunningContainer } from "./options.ts";
 import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
 import type { Workspace } from "./workspace.ts";
-import { collectWorkspaces, createWorkspace } from "./workspace.ts";
+import { createWorkspace } from "./workspace.ts";
 
 const DEFAULT_MEMORY_MIB = 512;
 const MIN_MEMORY_MIB = 128;
@@ -60,8 +60,7 @@ export async function start(image: string, options: ContainerOptions = {}): Prom
   const paths = options.paths ?? locatePaths();
   checkMachineOptions(options);
   await using cleanup = new CleanupStack();
-  const store = cleanup.use(await openStore(paths));
-  await collectWorkspaces(paths);
+  const store = cleanup.use(await openHome(options));
   const id = newContainerId();
   const [prepared, host, workspace] = await together(cleanup, [
     prepareImage(store, image, id, options),
@@ -89,7 +88,24 @@ async function prepareImage(
   id: string,
   options: ContainerOptions,
 ): Promise<PreparedImage> {
-  const image: Image = await acquireImage(store, name, options);
+  const image = await acquireImage(store, name, options);
+  try {
+    return await openImage(store, image, id, options);
+  } catch (error) {
+    const damaged = error instanceof FlameBoxError && error.code === "image-incomplete";
+    if (!damaged || options.pull === "never") throw error;
+    // A pull takes what is damaged for absent, and fetches only that.
+    options.onNotice?.(`${error.message}; fetching it again`);
+    return await openImage(store, await pullFromRegistry(store, name, options), id, options);
+  }
+}
+
+async function openImage(
+  store: Store,
+  image: Image,
+  id: string,
+  options: ContainerOptions,
+): Promise<PreparedImage> {
   requireRunnable(image.platform);
   const { config: execution = {} } = await imageConfig(store, image);
   const hostname = options.hostname ?? shortId(id);

@@ -58,12 +58,15 @@ export function choose(index: Index, wanted: Platform, name = "index"): Descript
 }
 
 /**
- * For images without an index, and for what `choose` took unseen: the config's own platform must fit.
+ * For images without an index, and for what `choose` took unseen: the config's own platform must fit. With
+ * nothing to choose from, variants are no reason to refuse: hosts seldom know their own level.
  * @throws OciError `platform-not-found`
  */
 export function requirePlatform(offered: Platform, wanted: Platform, name: string): void {
-  if (mismatchOf(wanted, offered) !== undefined) return;
-  const offer = printable(formatPlatform(normalize(offered)));
+  const want = normalize(wanted);
+  const got = normalize(offered);
+  if (got.os === want.os && got.architecture === want.architecture) return;
+  const offer = printable(formatPlatform(got));
   throw new OciError(
     "platform-not-found",
     `image ${name} is for ${offer}, not for ${formatPlatform(wanted)}`,

@@ -59,14 +59,15 @@ const historySchema = v.object({
   empty_layer: v.optional(v.boolean()),
 });
 
-const word = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{0,64}$/, "no platform word"));
+const word = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/, "no platform word"));
 
 const configSchema = v.object({
   created: v.optional(v.pipe(v.string(), v.maxLength(64))),
   author: v.optional(v.string()),
-  architecture: v.pipe(word, v.nonEmpty()),
-  os: v.pipe(word, v.nonEmpty()),
-  variant: v.optional(word),
+  architecture: word,
+  os: word,
+  // Some builders write an empty variant.
+  variant: v.optional(v.union([v.literal(""), word])),
   config: v.optional(executionSchema),
   rootfs: v.object({
     type: v.literal("layers"),

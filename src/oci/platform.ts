@@ -8,7 +8,7 @@ export interface Platform {
   readonly variant?: string | undefined;
 }
 
-const COMPONENT = /^[A-Za-z0-9_.-]{1,64}$/;
+const COMPONENT = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 /** Other spellings of GOARCH, with the variant that they imply. */
 const ARCHITECTURE_ALIASES = new Map<string, { architecture: string; variant?: string }>([

@@ -99,15 +99,12 @@ function splitTag(name: string): { name: string; tag: string | undefined } {
 
 function checkRegistry(text: string, registry: string): void {
   const match = registry.length <= MAX_NAME_LENGTH ? REGISTRY.exec(registry) : null;
-  if (!match) {
-    throw invalid(
-      text,
-      `${quote(registry)} is not a registry host`,
-      "write HOST, HOST:PORT or [IPv6]:PORT before the first slash",
-    );
-  }
-  const port = match[1] === undefined ? 1 : Number(match[1]);
+  const port = match?.[1] === undefined ? 1 : Number(match[1]);
   if (port < 1 || port > 65_535) throw invalid(text, `port ${port} does not exist`, "ports are 1 to 65535");
+  // URLs know better what an address is: 999.1.1.1 and [::::] are none.
+  if (match && URL.canParse(`https://${registry}`)) return;
+  const hint = "write HOST, HOST:PORT or [IPv6]:PORT before the first slash";
+  throw invalid(text, `${quote(registry)} is not a registry host`, hint);
 }
 
 function checkRepository(text: string, repository: string): Repository {

@@ -40,7 +40,9 @@ export async function layerDamage(
 }
 
 async function checkBlob(path: string, digest: Digest): Promise<StoreProblem[]> {
-  const got = hashFor(digest).update(await readFile(path)).digest("hex");
+  const got = hashFor(digest)
+    .update(await readFile(path))
+    .digest("hex");
   if (digest.endsWith(`:${got}`)) return [];
   return [{ kind: "damaged", path, message: `content has digest ${got}` }];
 }
@@ -83,7 +85,7 @@ async function checkRecords(store: Store, { things }: Inventory): Promise<StoreP
       .filter((name) => !name.startsWith("rootfs ") && !there.has(name))
       .map((name) => ({ kind: "missing", path: image.reference, message: `${name} is not there` }) as const),
   );
-  return [...problems.map((problem) => ({ kind: "damaged", ...problem }) as const), ...missing];
+  return [...problems.map(({ path, message }) => ({ kind: "damaged", path, message }) as const), ...missing];
 }
 
 /**

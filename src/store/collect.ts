@@ -2,16 +2,19 @@
  * Collection: deletes what no record and no living lease names. The drawing in lease.ts shows why it is right
  * beside concurrent pulls and runs.
  */
-import { link, lstat, mkdir, rename, rm } from "node:fs/promises";
+import { link, lstat, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { randomBytes } from "node:crypto";
+import { makePrivateDir } from "../util/atomic-file.ts";
 import { systemCode } from "../util/error.ts";
-import { acquireLock } from "../util/lock.ts";
+import { withLock } from "../util/lock.ts";
+import { explainDiskError } from "./error.ts";
 import { takeInventory } from "./inventory.ts";
 import type { StoredThing } from "./inventory.ts";
 import type { Store, StoredName } from "./layout.ts";
 import { collectLockPath, leasedNames, removeDeadLeases } from "./lease.ts";
 import { namesOf, readRecords } from "./records.ts";
+import { withReserve } from "./reserve.ts";
 
 export interface Collected {
   /** What was deleted, whole things and parts of things alike. */
@@ -21,19 +24,26 @@ export interface Collected {
 
 interface Moved {
   readonly name: StoredName;
+  readonly isWhole: boolean;
   /** In the order in which they were moved: the commit point first. */
   readonly files: readonly { readonly from: string; readonly to: string }[];
 }
 
-/** What has to stay; undefined when that cannot be known, so that everything has to. */
-async function pinnedNames(store: Store): Promise<Set<StoredName> | undefined> {
+/** Whether a thing has to stay. */
+type Pinned = (thing: Pick<StoredThing, "name" | "isWhole">) => boolean;
+
+/**
+ * Leases keep also a part that has no commit point yet: somebody is publishing it. Records keep only what is
+ * whole, or the parts that a killed process left of a named image would stay for ever.
+ */
+async function readPins(store: Store): Promise<Pinned> {
   // Leases first: see lease.ts.
-  const pinned = await leasedNames(store);
-  if (pinned === "unknown") return undefined;
+  const leased = await leasedNames(store);
   const { images, hasNewer } = await readRecords(store);
-  if (hasNewer) return undefined;
-  for (const image of images) for (const name of namesOf(image)) pinned.add(name);
-  return pinned;
+  // What is used cannot be known, so everything is.
+  if (leased === "unknown" || hasNewer) return () => true;
+  const recorded = new Set(images.flatMap(namesOf));
+  return ({ name, isWhole }) => leased.has(name) || (isWhole && recorded.has(name));
 }
 
 async function moveAside(thing: StoredThing, grave: string): Promise<Moved> {
@@ -47,7 +57,7 @@ async function moveAside(thing: StoredThing, grave: string): Promise<Moved> {
       if (systemCode(error) !== "ENOENT") throw error;
     }
   }
-  return { name: thing.name, files };
+  return { name: thing.name, isWhole: thing.isWhole, files };
 }
 
 /** The commit point goes back last. What was published meanwhile is newer, so it stays. */
@@ -73,39 +83,43 @@ async function separate(
   grave: string,
   isCandidate: (thing: StoredThing) => boolean,
 ): Promise<Moved[]> {
-  const before = await pinnedNames(store);
-  if (!before) return [];
+  const isPinned = await readPins(store);
   const { things } = await takeInventory(store);
-  const candidates = things.filter((thing) => !before.has(thing.name) && isCandidate(thing));
+  const candidates = things.filter((thing) => !isPinned(thing) && isCandidate(thing));
   if (candidates.length === 0) return [];
   const moved: Moved[] = [];
   const gone: Moved[] = [];
-  let after: Set<StoredName> | undefined;
+  // For the case that something goes wrong on the way: everything goes back then.
+  let isPinnedNow: Pinned = () => true;
   try {
     for (const thing of candidates) moved.push(await moveAside(thing, grave));
-    after = await pinnedNames(store);
+    isPinnedNow = await readPins(store);
   } finally {
-    // Also when something went wrong on the way: `after` is undefined then, and everything goes back.
     for (const one of moved) {
-      if (!after || after.has(one.name)) await putBack(one);
+      if (isPinnedNow(one)) await putBack(one);
       else gone.push(one);
     }
   }
   return gone;
 }
 
-async function collectThose(store: Store, isCandidate: (thing: StoredThing) => boolean, signal?: AbortSignal) {
+async function collectThose(
+  store: Store,
+  isCandidate: (thing: StoredThing) => boolean,
+  signal?: AbortSignal,
+) {
   const grave = join(store.workspace, `collect-${randomBytes(6).toString("hex")}`);
-  await mkdir(grave, { mode: 0o700 });
   try {
-    let gone: Moved[];
-    {
-      await using _lock = await acquireLock(collectLockPath(store), { signal, tmpDir: store.workspace });
-      gone = await separate(store, grave, isCandidate);
-    }
+    const locking = { signal, tmpDir: store.workspace };
+    const gone = await withReserve(store.layout, async () => {
+      await makePrivateDir(grave);
+      return await withLock(collectLockPath(store), locking, () => separate(store, grave, isCandidate));
+    });
     let reclaimedBytes = 0;
     for (const one of gone) reclaimedBytes += await sizeOf(one);
     return { names: gone.map(({ name }) => name), reclaimedBytes };
+  } catch (error) {
+    throw explainDiskError(error, store.layout.dir);
   } finally {
     await rm(grave, { recursive: true, force: true });
   }

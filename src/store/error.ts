@@ -1,42 +1,53 @@
 import { FlameBoxError, systemCode } from "../util/error.ts";
 
 /**
- * The store cannot do what it was asked. Codes: `disk-full`, `store-unusable`, `blob-mismatch`,
- * `newer-store`.
+ * The store cannot do what it was asked. Codes: `disk-full`, `store-unusable`, `blob-mismatch`.
  */
 export class StoreError extends FlameBoxError {
   override readonly name = "StoreError";
 }
 
 /** Converters and writers wrap what the system said, so the chain of causes is searched. */
-function systemCodeWithin(error: unknown): string | undefined {
+function* causesOf(error: unknown): Generator<Error> {
   let current = error;
   for (let depth = 0; depth < 8 && current instanceof Error; depth++) {
-    const code = systemCode(current);
-    if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) return code;
+    yield current;
     current = current.cause;
   }
-  return undefined;
 }
 
-/** The same error, or a better one where the file system itself said no. */
-export function explainDiskError(error: unknown, dir: string): unknown {
-  if (error instanceof StoreError) return error;
-  switch (systemCodeWithin(error)) {
-    case "ENOSPC":
-    case "EDQUOT":
-      return new StoreError("disk-full", `no space left in ${dir}`, {
-        cause: error,
-        hint: "free space there (flamebox rmi removes images), or set FLAMEBOX_HOME to a directory on a larger disk",
-      });
-    case "EACCES":
-    case "EPERM":
-    case "EROFS":
-      return new StoreError("store-unusable", `cannot write in ${dir}`, {
-        cause: error,
-        hint: "make the directory yours and writable, or set FLAMEBOX_HOME to another one",
-      });
-    default:
-      return error;
+export function isDiskFull(error: unknown): boolean {
+  for (const cause of causesOf(error)) {
+    if (systemCode(cause) === "ENOSPC" || systemCode(cause) === "EDQUOT") return true;
   }
+  return false;
+}
+
+/** Only errors about a file in `dir`: a firewall says EACCES and EPERM, too. */
+function isRefused(error: unknown, dir: string): boolean {
+  for (const cause of causesOf(error)) {
+    const about = "path" in cause && typeof cause.path === "string" ? cause.path : undefined;
+    if (about?.startsWith(dir) && /^(?:EACCES|EPERM|EROFS)$/.test(systemCode(cause) ?? "")) return true;
+  }
+  return false;
+}
+
+const MOVE_HINT = "set FLAMEBOX_HOME to a directory on another disk";
+
+/** The same error, or a better one where the file system itself said no to a write in `dir`. */
+export function explainDiskError(error: unknown, dir: string, otherPlace = MOVE_HINT): unknown {
+  if (error instanceof StoreError) return error;
+  if (isDiskFull(error)) {
+    return new StoreError("disk-full", `no space left in ${dir}`, {
+      cause: error,
+      hint: `free space there (flamebox rmi removes images), or ${otherPlace}`,
+    });
+  }
+  if (isRefused(error, dir)) {
+    return new StoreError("store-unusable", `cannot write in ${dir}`, {
+      cause: error,
+      hint: `make the directory yours and writable, or ${otherPlace}`,
+    });
+  }
+  return error;
 }

@@ -1,5 +1,5 @@
 /** The one way in: a transaction that commits or deletes. */
-import { access, rm } from "node:fs/promises";
+import { access, rename, rm } from "node:fs/promises";
 import { publish, temporaryName } from "../util/atomic-file.ts";
 import { systemCode } from "../util/error.ts";
 import { explainDiskError } from "./error.ts";
@@ -13,7 +13,15 @@ interface Staged {
   readonly finalPath: string;
 }
 
-async function publishStaged({ temporary, finalPath }: Staged): Promise<void> {
+export interface IngestOptions {
+  /**
+   * Derived data that is verified whenever it is used, so that a power failure may take it: the directory is
+   * not synced, and the writer need not sync its files.
+   */
+  readonly isDerived?: boolean | undefined;
+}
+
+async function publishStaged({ temporary, finalPath }: Staged, isDerived: boolean): Promise<void> {
   try {
     await access(temporary);
   } catch (error) {
@@ -22,7 +30,7 @@ async function publishStaged({ temporary, finalPath }: Staged): Promise<void> {
     await rm(finalPath, { force: true });
     return;
   }
-  await publish(temporary, finalPath);
+  await (isDerived ? rename : publish)(temporary, finalPath);
 }
 
 /**
@@ -31,7 +39,11 @@ async function publishStaged({ temporary, finalPath }: Staged): Promise<void> {
  * When it rejects, or the disk is full, they are deleted.
  * @throws StoreError `disk-full`; whatever `fill` throws
  */
-export async function ingest<T>(store: Store, fill: (stage: Stage) => Promise<T>): Promise<T> {
+export async function ingest<T>(
+  store: Store,
+  fill: (stage: Stage) => Promise<T>,
+  options: IngestOptions = {},
+): Promise<T> {
   const staged: Staged[] = [];
   const stage: Stage = (finalPath) => {
     const temporary = temporaryName(store.workspace, "ingest");
@@ -40,7 +52,7 @@ export async function ingest<T>(store: Store, fill: (stage: Stage) => Promise<T>
   };
   try {
     const result = await fill(stage);
-    for (const part of staged) await publishStaged(part);
+    for (const part of staged) await publishStaged(part, options.isDerived ?? false);
     return result;
   } catch (error) {
     for (const { temporary } of staged) await rm(temporary, { force: true });

@@ -50,7 +50,9 @@ async function group(
   const things = [...found].flatMap(([stem, present]): StoredThing[] => {
     const name = nameOf(stem);
     if (!name) return [];
-    const paths = suffixes.filter((suffix) => present.has(suffix)).map((suffix) => join(dir, `${stem}.${suffix}`));
+    const paths = suffixes
+      .filter((suffix) => present.has(suffix))
+      .map((suffix) => join(dir, `${stem}.${suffix}`));
     return [{ name, paths, isWhole: present.has(suffixes[0] ?? "") }];
   });
   return { things, foreign };

@@ -5,10 +5,10 @@ import { algorithmOf, hexOf, isDigest } from "../reference/digest.ts";
 import type { Digest } from "../reference/digest.ts";
 
 /**
- * Version of what a rootfs directory holds. Raise it when the same layers give other metadata bytes: old ones
- * are then never found again, and the next collection takes them.
+ * METADATA_VERSION of rootfs/, which the store may not import; a test holds the two together. When the same
+ * layers give other metadata, it is raised: old ones are never found again, and the next collection takes them.
  */
-const ROOTFS_FORMAT = 1;
+export const ROOTFS_VERSION = 1;
 
 declare const brand: unique symbol;
 /** 64 hex digits that stand for an ordered list of diff IDs and the version of what was made of them. */
@@ -76,7 +76,7 @@ export interface RootfsPaths {
 }
 
 export function rootfsKey(diffIds: readonly Digest[]): RootfsKey {
-  const text = [`flamebox rootfs ${ROOTFS_FORMAT}`, ...diffIds].join("\n");
+  const text = [`flamebox rootfs ${ROOTFS_VERSION}`, ...diffIds].join("\n");
   return createHash("sha256").update(text).digest("hex") as RootfsKey;
 }
 

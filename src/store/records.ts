@@ -51,6 +51,8 @@ export type ImageRecord = Readonly<v.InferOutput<typeof recordSchema>>;
 export interface RecordProblem {
   readonly path: string;
   readonly message: string;
+  /** A later FlameBox wrote it, so it is not ours to remove. */
+  readonly isNewer: boolean;
 }
 
 export interface Records {
@@ -62,7 +64,9 @@ export interface Records {
 }
 
 /** Everything that the image needs, whether it is there or not. */
-export function namesOf(image: Pick<ImageRecord, "manifestDigest" | "configDigest" | "diffIds">): StoredName[] {
+export function namesOf(
+  image: Pick<ImageRecord, "manifestDigest" | "configDigest" | "diffIds">,
+): StoredName[] {
   return [
     stored.blob(image.manifestDigest),
     stored.blob(image.configDigest),
@@ -121,8 +125,9 @@ export async function readRecords(store: Store): Promise<Records> {
     if ("image" in parsed) {
       images.push(parsed.image);
     } else {
-      problems.push({ path, message: `image record cannot be used: ${parsed.problem}` });
-      hasNewer ||= parsed.isNewer;
+      const { problem, isNewer } = parsed;
+      problems.push({ path, message: `image record cannot be used: ${problem}`, isNewer });
+      hasNewer ||= isNewer;
     }
   }
   images.sort((a, b) => (a.reference < b.reference ? -1 : 1));
@@ -150,4 +155,9 @@ export async function writeRecord(store: Store, image: Omit<ImageRecord, "versio
 /** The reference stands for nothing any more; what it needed stays until the next collection. */
 export async function removeRecord(store: Store, reference: string): Promise<void> {
   await rm(recordPath(store.layout, reference), { force: true });
+}
+
+/** Removes a record that cannot be used. */
+export async function removeProblemRecord({ path, isNewer }: RecordProblem): Promise<void> {
+  if (!isNewer) await rm(path, { force: true });
 }

@@ -3,12 +3,13 @@
  * layer blobs. Both can be made again from the layers; the summary beside them is their commit point, and says
  * what they have to look like, so that a run needs no layer index to see that its disk is sound.
  */
-import { open, readFile, stat } from "node:fs/promises";
+import { open, readFile, stat, writeFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import * as v from "valibot";
 import { digestSchema } from "../oci/descriptor.ts";
 import type { Digest } from "../reference/digest.ts";
 import { systemCode } from "../util/error.ts";
+import { ingest } from "./ingest.ts";
 import { layerPaths, rootfsPaths } from "./layout.ts";
 import type { RootfsKey, Store } from "./layout.ts";
 
@@ -95,4 +96,35 @@ export async function inspectRootfs(store: Store, key: RootfsKey): Promise<Rootf
     if (systemCode(error) === "ENOENT") return { state: "missing" };
     throw error;
   }
+}
+
+/** What `publishRootfs` has to be told besides the metadata image itself. */
+export interface RootfsParts {
+  /** The disk description; its paths are those that the files will have. */
+  readonly vmdk: string;
+  /** The layers that have a slot on the disk, in its order. */
+  readonly blobs: readonly { readonly diffId: Digest; readonly sizeBytes: number }[];
+}
+
+/**
+ * Makes a rootfs be there: `write` creates the metadata image under the path that it is given.
+ * @throws StoreError `disk-full`; whatever `write` throws
+ */
+export async function publishRootfs(
+  store: Store,
+  key: RootfsKey,
+  write: (metadataPath: string) => Promise<RootfsParts>,
+): Promise<RootfsSummary> {
+  const final = rootfsPaths(store.layout, key);
+  const fill = async (stage: (finalPath: string) => string) => {
+    const metadataPath = stage(final.metadataPath);
+    const { vmdk, blobs } = await write(metadataPath);
+    const vmdkPath = stage(final.vmdkPath);
+    await writeFile(vmdkPath, vmdk, { flag: "wx", mode: 0o600 });
+    const [metadata, description] = [await checksumOf(metadataPath), await checksumOf(vmdkPath)];
+    const summary: RootfsSummary = { version: 1, metadata, vmdk: description, blobs: [...blobs] };
+    await writeFile(stage(final.summaryPath), JSON.stringify(summary), { flag: "wx", mode: 0o600 });
+    return summary;
+  };
+  return await ingest(store, fill, { isDerived: true });
 }

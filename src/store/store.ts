@@ -8,7 +8,8 @@
  *          rootfs/KEY.*          metadata image and disk description, derived           (rootfs.ts)
  *          leases/               what living processes use                              (lease.ts)
  *          locks/                so that two pulls download a layer once                (../util/lock.ts)
- *          tmp/OWNER/            half-made things of living processes                   (workspace.ts)
+ *          reserve               for the day when the disk is full                     (reserve.ts)
+          tmp/OWNER/            half-made things of living processes                   (workspace.ts)
  *
  *     source ─► ingest: tmp/OWNER/x ─fsync─► rename ─► blobs, layers ─► record ─► openRootfs
  *                                                         ▲
@@ -18,23 +19,38 @@
  * the same bytes; a name appears with its content complete; a process may be killed between any two steps,
  * and what it leaves is either complete, or in `tmp/`, or a part that its commit point does not name yet.
  * Whoever finds something missing or damaged treats it as not there, and fetches it again.
+ *
+ * A store belongs to one pid namespace: seen from another one, all its processes are dead.
  */
-import { readdir, rm } from "node:fs/promises";
+import { chmod, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { removeIfDead } from "../util/lock.ts";
 import { collectOrphans } from "./collect.ts";
-import { explainDiskError } from "./error.ts";
+import { StoreError, explainDiskError } from "./error.ts";
 import { BLOB_ALGORITHMS, blobsDir, layoutOf } from "./layout.ts";
 import type { Layout, Store } from "./layout.ts";
 import { removeDeadLeases } from "./lease.ts";
+import { keepReserve, withReserve } from "./reserve.ts";
 import { makeWorkspace, sweepTmp } from "./workspace.ts";
 
 export type { Store } from "./layout.ts";
 
+/** What others may write to can be swapped under us; what they may read are somebody's files. */
+async function claimDir(dir: string): Promise<void> {
+  await makePrivateDir(dir);
+  const { uid, mode } = await stat(dir);
+  const own = process.getuid?.();
+  if (uid !== own && own !== 0) {
+    throw new StoreError("store-unusable", `${dir} belongs to another user (uid ${uid})`, {
+      hint: "set FLAMEBOX_HOME to a directory of your own",
+    });
+  }
+  if ((mode & 0o077) !== 0) await chmod(dir, 0o700);
+}
+
 async function makeDirs(layout: Layout): Promise<void> {
-  // The top first and by itself, so that its mode is ours even where a parent had to be made as well.
-  await makePrivateDir(layout.dir);
+  await claimDir(layout.dir);
   const blobs = BLOB_ALGORITHMS.map((algorithm) => blobsDir(layout, algorithm));
   const { layersDir, imagesDir, rootfsDir, leasesDir, locksDir, tmpDir } = layout;
   for (const dir of [...blobs, layersDir, imagesDir, rootfsDir, leasesDir, locksDir, tmpDir]) {
@@ -52,6 +68,21 @@ async function heal(store: Store): Promise<void> {
   await collectOrphans(store);
 }
 
+async function open(layout: Layout): Promise<Store> {
+  await makeDirs(layout);
+  const workspace = await makeWorkspace(layout.tmpDir);
+  const close = () => rm(workspace, { recursive: true, force: true });
+  const store: Store = { layout, workspace, [Symbol.asyncDispose]: close };
+  try {
+    await heal(store);
+    await keepReserve(layout, workspace);
+    return store;
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
 /**
  * Opens the store in `dataDir`, makes it where there is none, and removes what killed processes left.
  * Dispose it at the end; a process that does not leaves an empty directory to the next one.
@@ -60,20 +91,7 @@ async function heal(store: Store): Promise<void> {
 export async function openStore(paths: { readonly dataDir: string }): Promise<Store> {
   const layout = layoutOf(paths.dataDir);
   try {
-    await makeDirs(layout);
-    const workspace = await makeWorkspace(layout.tmpDir);
-    const store: Store = {
-      layout,
-      workspace,
-      [Symbol.asyncDispose]: () => rm(workspace, { recursive: true, force: true }),
-    };
-    try {
-      await heal(store);
-    } catch (error) {
-      await store[Symbol.asyncDispose]();
-      throw error;
-    }
-    return store;
+    return await withReserve(layout, () => open(layout));
   } catch (error) {
     throw explainDiskError(error, layout.dir);
   }

@@ -13,6 +13,8 @@ const SPINNER_MS = 120;
 const MAX_LABEL = 28;
 const MIN_BAR = 10;
 const MAX_BAR = 40;
+/** Two blanks on each side, two brackets. */
+const BESIDE_BAR = 6;
 
 export interface DrawingStyle {
   /** Columns that may be used. */
@@ -41,26 +43,42 @@ function bar(item: ProgressItem, width: number): string {
   return `[${"#".repeat(filled)}${"-".repeat(width - filled)}]`;
 }
 
-function runningLine(item: ProgressItem, label: string, nowMs: number, columns: number): string {
+interface RunningParts {
+  readonly item: ProgressItem;
+  readonly tail: string;
+  /** Columns left for a bar; undefined when there is to be none. */
+  readonly room: number | undefined;
+}
+
+/** As much of the item's facts as fits beside a bar that can be read; what is worth least goes first. */
+function runningParts(item: ProgressItem, nowMs: number, columns: number): RunningParts {
   const amount = amountOf(item);
   const speed = item.unit === "bytes" ? speedOf(item, nowMs) : undefined;
   const left = remainingMs(item, nowMs);
-  const tail = [
-    ...(amount === "" ? [humanSpan(lastedMs(item, nowMs))] : [amount]),
+  const facts = [
+    amount === "" ? humanSpan(lastedMs(item, nowMs)) : amount,
     ...(speed === undefined ? [] : [`${humanSize(speed)}/s`]),
     ...(left === undefined ? [] : [`${humanSpan(left)} left`]),
     ...(item.note === undefined ? [] : [item.note]),
   ];
   const hasBar = item.total !== undefined && item.total > 0;
-  const turn = SPINNER[Math.floor((nowMs - item.startedMs) / SPINNER_MS) % SPINNER.length] ?? "|";
-  // What is worth least goes first, until the rest fits beside a bar that can be read.
-  for (let keep = tail.length; keep > 0; keep--) {
-    const text = tail.slice(0, keep).join("  ");
-    const room = columns - columnsOf(label) - columnsOf(text) - 6;
-    if (hasBar && room >= MIN_BAR) return `${label}  ${bar(item, Math.min(room, MAX_BAR))}  ${text}`;
-    if (!hasBar && room >= 0) return `${label}  ${turn}  ${text}`;
+  for (let keep = facts.length; keep > 0; keep--) {
+    const tail = facts.slice(0, keep).join("  ");
+    const room = columns - columnsOf(tail) - BESIDE_BAR;
+    if (room >= (hasBar ? MIN_BAR : 0)) return { item, tail, room: hasBar ? room : undefined };
   }
-  return truncate(`${label}  ${tail[0] ?? ""}`, columns);
+  return { item, tail: facts[0] ?? "", room: undefined };
+}
+
+function runningLine(
+  { item, tail, room }: RunningParts,
+  label: string,
+  barWidth: number,
+  nowMs: number,
+): string {
+  if (room !== undefined) return `${label}  ${bar(item, barWidth)}  ${tail}`;
+  const turn = SPINNER[Math.floor((nowMs - item.startedMs) / SPINNER_MS) % SPINNER.length] ?? "|";
+  return `${label}  ${turn}  ${tail}`;
 }
 
 function endedLine(item: ProgressItem, label: string, nowMs: number, style: DrawingStyle): string {
@@ -89,11 +107,17 @@ export function drawItems(items: readonly ProgressItem[], nowMs: number, style: 
   const { shown, hidden } = choose(items, style.rows);
   const longest = shown.reduce((width, item) => Math.max(width, columnsOf(item.label)), 0);
   const labelWidth = Math.max(1, Math.min(longest, MAX_LABEL, Math.floor(style.columns / 2)));
+  const running = new Map(
+    shown.filter(isRunning).map((item) => [item, runningParts(item, nowMs, style.columns - labelWidth)]),
+  );
+  // One width for all bars of a frame, so that they can be compared.
+  const rooms = [...running.values()].flatMap(({ room }) => (room === undefined ? [] : [room]));
+  const barWidth = Math.min(MAX_BAR, ...rooms);
   const lines = shown.map((item) => {
     const label = padEnd(truncate(item.label, labelWidth), labelWidth);
-    return isRunning(item)
-      ? runningLine(item, label, nowMs, style.columns)
-      : endedLine(item, label, nowMs, style);
+    const parts = running.get(item);
+    if (parts === undefined) return endedLine(item, label, nowMs, style);
+    return truncate(runningLine(parts, label, barWidth, nowMs), style.columns);
   });
   if (hidden > 0) lines.push(truncate(`… and ${plural(hidden, "more step")}`, style.columns));
   return lines;
@@ -108,12 +132,12 @@ export function summarise(items: readonly ProgressItem[], spanMs: number): strin
   const names: string[] = [];
   let sizeBytes = 0;
   for (const item of items) {
-    if (item.unit === "bytes" && item.state === "done") sizeBytes += item.total ?? item.current ?? 0;
     const noun = /^([a-z]+):/.exec(item.id)?.[1];
     if (noun === undefined) {
       names.push(item.label);
       continue;
     }
+    if (item.unit === "bytes" && item.state === "done") sizeBytes += item.total ?? item.current ?? 0;
     const group = groups.get(noun) ?? { count: 0, cached: 0 };
     group.count++;
     if (item.state === "cached") group.cached++;
@@ -123,5 +147,5 @@ export function summarise(items: readonly ProgressItem[], spanMs: number): strin
     ([noun, { count, cached }]) => plural(count, noun) + (cached === 0 ? "" : ` (${cached} already here)`),
   );
   const size = sizeBytes === 0 ? [] : [humanSize(sizeBytes)];
-  return `${[...counted, ...names, ...size].join(", ")} in ${humanSpan(spanMs)}`;
+  return `${[...counted, ...size, ...names].join(", ")} in ${humanSpan(spanMs)}`;
 }

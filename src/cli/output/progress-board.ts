@@ -71,7 +71,8 @@ export class ProgressBoard {
     const last = item.samples.at(-1);
     if (last !== undefined && nowMs - last.atMs < SPEED_WINDOW_MS / SPEED_SAMPLES) return;
     item.samples.push({ atMs: nowMs, current });
-    while (item.samples.length > 2 && nowMs - (item.samples[1]?.atMs ?? nowMs) > SPEED_WINDOW_MS) item.samples.shift();
+    while (item.samples.length > 2 && nowMs - (item.samples[1]?.atMs ?? nowMs) > SPEED_WINDOW_MS)
+      item.samples.shift();
   }
 }
 
@@ -95,6 +96,7 @@ export function speedOf(item: ProgressItem, nowMs: number): number | undefined {
 /** Time left at the present speed; undefined where it would be a guess. */
 export function remainingMs(item: ProgressItem, nowMs: number): number | undefined {
   const speed = speedOf(item, nowMs);
-  if (item.total === undefined || item.current === undefined || speed === undefined || speed <= 0) return undefined;
-  return Math.max(0, ((item.total - item.current) / speed) * 1000);
+  if (item.total === undefined || item.current === undefined || speed === undefined || speed <= 0)
+    return undefined;
+  return item.current >= item.total ? undefined : ((item.total - item.current) / speed) * 1000;
 }

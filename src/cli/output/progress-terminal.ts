@@ -68,7 +68,9 @@ export class TerminalProgress implements ProgressView {
     if (this.#cursorHidden) this.#stream.write(SHOW_CURSOR);
     if (options.summary === true && this.#seen.size > 0) {
       const spanMs = this.#clock.now() - this.#board.startedMs;
-      const items = [...this.#board.items.values()].filter((item) => this.#seen.has(item) || item.id.includes(":"));
+      const items = [...this.#board.items.values()].filter(
+        (item) => this.#seen.has(item) || item.id.includes(":"),
+      );
       this.#stream.write(`${truncate(summarise(items, spanMs), this.#columns())}\n`);
     }
   }

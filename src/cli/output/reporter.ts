@@ -28,7 +28,11 @@ export function wantsColours(context: Pick<CliContext, "stderr" | "env">): boole
 }
 
 function viewFor(context: CliContext, settings: Settings): ProgressView {
-  const mute: ProgressView = { onProgress: () => {}, write: (lines) => context.stderr.write(lines), stop: () => {} };
+  const mute: ProgressView = {
+    onProgress: () => {},
+    write: (lines) => context.stderr.write(lines),
+    stop: () => {},
+  };
   if (settings.quiet || !isAtLeast(settings, "info")) return mute;
   if (canRedraw(context)) return new TerminalProgress(context, { colours: wantsColours(context) });
   // With --json a program reads stderr, too: it gets JSON lines and nothing between them.

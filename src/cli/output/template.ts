@@ -35,7 +35,8 @@ type Node =
 const MAX_TEMPLATE_LENGTH = 65_536;
 const MAX_PAD = 1024;
 
-const HINT = "fields, json, lower, upper, title, join, split, truncate, pad, println and pipes are supported; for more, use --json with jq";
+const HINT =
+  "fields, json, lower, upper, title, join, split, truncate, pad, println and pipes are supported; for more, use --json with jq";
 
 function fail(message: string, hint = HINT): never {
   throw new UsageError(`--format: ${message}`, hint);
@@ -53,7 +54,8 @@ function show(value: unknown): string {
   if (typeof value === "string") return value;
   if (Array.isArray(value)) return `[${value.map(show).join(" ")}]`;
   if (typeof value === "object") return JSON.stringify(value);
-  return String(value as number | boolean);
+  // Numbers and truth values are all that JSON leaves.
+  return JSON.stringify(value) ?? "<no value>";
 }
 
 interface TemplateFunction {
@@ -68,7 +70,8 @@ const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
   upper: { takes: [1, 1], apply: (value) => show(value).toUpperCase() },
   title: {
     takes: [1, 1],
-    apply: (value) => show(value).replace(/(^|\s)(\S)/g, (_, gap: string, first: string) => gap + first.toUpperCase()),
+    apply: (value) =>
+      show(value).replace(/(^|\s)(\S)/g, (_, gap: string, first: string) => gap + first.toUpperCase()),
   },
   join: {
     takes: [2, 2],
@@ -89,9 +92,21 @@ const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
   println: { takes: [1, 8], apply: (...values) => `${values.map(show).join(" ")}\n` },
 };
 
-const UNSUPPORTED = new Set(["if", "else", "end", "range", "with", "define", "template", "block", "break", "continue"]);
+const UNSUPPORTED = new Set([
+  "if",
+  "else",
+  "end",
+  "range",
+  "with",
+  "define",
+  "template",
+  "block",
+  "break",
+  "continue",
+]);
 
-const TOKEN = /\s*(?:(\|)|("(?:[^"\\]|\\.)*")|`([^`]*)`|(-?\d+)(?![\w.])|(\.(?:\w+(?:\.\w+)*)?)(?![\w.])|([A-Za-z_]\w*))/y;
+const TOKEN =
+  /\s*(?:(\|)|("(?:[^"\\]|\\.)*")|`([^`]*)`|(-?\d+)(?![\w.])|(\.(?:\w+(?:\.\w+)*)?)(?![\w.])|([A-Za-z_]\w*))/y;
 
 function parseString(literal: string): string {
   try {
@@ -119,14 +134,17 @@ function parseAction(source: string): Call[] {
       calls.push({ name: undefined, operands: [] });
     } else if (word !== undefined) {
       if (UNSUPPORTED.has(word)) fail(`{{${word}}} is not supported`);
-      if (FUNCTIONS[word] === undefined || !isFirst) fail(`there is no function '${word}'`);
+      if (!Object.hasOwn(FUNCTIONS, word) || !isFirst) fail(`there is no function '${word}'`);
       call.name = word;
     } else if (field !== undefined) {
       call.operands.push({ kind: "field", path: field === "." ? [] : field.slice(1).split(".") });
     } else if (number !== undefined) {
       call.operands.push({ kind: "literal", value: Number(number) });
     } else {
-      call.operands.push({ kind: "literal", value: quoted === undefined ? (raw ?? "") : parseString(quoted) });
+      call.operands.push({
+        kind: "literal",
+        value: quoted === undefined ? (raw ?? "") : parseString(quoted),
+      });
     }
   }
   for (const [index, call] of calls.entries()) checkCall(call, index, text);
@@ -141,7 +159,8 @@ function checkCall(call: Call, index: number, text: string): void {
     return;
   }
   const [least, most] = FUNCTIONS[call.name]?.takes ?? [0, 0];
-  if (count < least || count > most) fail(`${call.name} takes ${least} value${least === 1 ? "" : "s"}, got ${count}`);
+  if (count < least || count > most)
+    fail(`${call.name} takes ${least} value${least === 1 ? "" : "s"}, got ${count}`);
 }
 
 /** Splits at `{{…}}`; `{{-` and `-}}` eat the white space beside them, `{{slash-star … star-slash}}` is a comment. */
@@ -178,7 +197,12 @@ function checkFields(nodes: readonly Node[], fields: TemplateFields): void {
     for (const operand of node.calls.flatMap((call) => call.operands)) {
       const root = operand.kind === "field" ? operand.path[0] : undefined;
       if (root !== undefined && !Object.hasOwn(fields, root)) {
-        fail(`there is no field .${root}`, `fields here: ${Object.keys(fields).map((name) => `.${name}`).join(" ")}`);
+        fail(
+          `there is no field .${root}`,
+          `fields here: ${Object.keys(fields)
+            .map((name) => `.${name}`)
+            .join(" ")}`,
+        );
       }
     }
   }
@@ -240,13 +264,15 @@ function expand(nodes: readonly Node[], row: TemplateRow): string {
  * `\t` and `\n` may be written with a backslash, as shells make it hard to type them otherwise.
  */
 export function compileTemplate(source: string, fields: TemplateFields): Formatter {
-  if (source.length > MAX_TEMPLATE_LENGTH) fail(`the template has more than ${MAX_TEMPLATE_LENGTH} characters`);
+  if (source.length > MAX_TEMPLATE_LENGTH)
+    fail(`the template has more than ${MAX_TEMPLATE_LENGTH} characters`);
   if (source === "json") return (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
   const isTable = /^table(\s|$)/.test(source);
   const template = (isTable ? source.slice("table".length).trimStart() : source)
     .replaceAll("\\t", "\t")
     .replaceAll("\\n", "\n");
-  if (isTable && template === "") fail("table needs columns", "for example: --format 'table {{.Repository}}\\t{{.Size}}'");
+  if (isTable && template === "")
+    fail("table needs columns", "for example: --format 'table {{.Repository}}\\t{{.Size}}'");
   const nodes = parseNodes(template);
   checkFields(nodes, fields);
   if (!isTable) return (rows) => rows.map((row) => `${expand(nodes, row)}\n`).join("");

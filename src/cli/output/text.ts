@@ -18,7 +18,8 @@ export function printable(text: string): string {
 }
 
 /** Characters that take two columns; close enough for aligning and cutting. */
-const WIDE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Emoji_Presentation}\uff01-\uff60]/u;
+const WIDE =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Emoji_Presentation}\uff01-\uff60]/u;
 
 /** Columns that printable text takes on a terminal. */
 export function columnsOf(text: string): number {

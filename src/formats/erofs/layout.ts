@@ -57,7 +57,11 @@ export function chunkCount(sizeBytes: number, chunkBits: number): number {
 /** Reads a u32le of a heap whose bounds have been validated. */
 export function heapUint32(heap: Uint8Array, at: number): number {
   return (
-    ((heap[at] ?? 0) | ((heap[at + 1] ?? 0) << 8) | ((heap[at + 2] ?? 0) << 16) | ((heap[at + 3] ?? 0) << 24)) >>> 0
+    ((heap[at] ?? 0) |
+      ((heap[at + 1] ?? 0) << 8) |
+      ((heap[at + 2] ?? 0) << 16) |
+      ((heap[at + 3] ?? 0) << 24)) >>>
+    0
   );
 }
 
@@ -118,7 +122,7 @@ export function layoutImage(tree: ValidatedTree): ImageLayout {
   const plan = {
     slot: new Float64Array(count),
     layout: new Uint8Array(count),
-    sizeBytes: Float64Array.from(tree.sizeBytes),
+    sizeBytes: tree.sizeBytes.slice(),
     xattrBytes: new Uint32Array(count),
     tailBytes: new Uint16Array(count),
     firstBlock: new Float64Array(count),

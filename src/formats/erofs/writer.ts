@@ -77,52 +77,57 @@ function* emit(
   plan: ImageLayout,
   options: ErofsOptions,
 ): Generator<Uint8Array, void, undefined> {
-  // Twice a block more than the longest record: the first flush then comes after block 0 is complete.
-  const size = Math.min(
-    Math.max(WINDOW_BYTES, plan.maxRecordBytes + 2 * BLOCK_SIZE),
-    plan.primaryBlocks * BLOCK_SIZE,
-  );
-  const bytes = Buffer.alloc(size);
-  const window: Window = { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, size), start: 0 };
+  // Two blocks more than the longest record: so block 0 is complete when the window first moves. The buffer
+  // has two blocks more than the window, because padding may lie between its last record and the next.
+  const imageBytes = plan.primaryBlocks * BLOCK_SIZE;
+  const size = Math.min(Math.max(WINDOW_BYTES, plan.maxRecordBytes + 2 * BLOCK_SIZE), imageBytes);
+  const bytes = Buffer.alloc(size + 2 * BLOCK_SIZE);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const window: Window = { bytes, view, start: 0 };
   writeSuperBlock(window, tree, plan, options);
   const writer = new InodeWriter(tree, plan, window);
 
-  function* reach(position: number, length: number): Generator<Uint8Array, void, undefined> {
-    if (position + length - window.start <= size) return;
-    yield finish(window, position - window.start);
-    bytes.fill(0);
-    window.start = position;
-  }
   for (let inode = 0; inode < tree.inodeCount; inode++) {
     const position = SLOT_BYTES * (plan.slot[inode] ?? 0);
-    const next = inode + 1 < tree.inodeCount ? SLOT_BYTES * (plan.slot[inode + 1] ?? 0) : position;
-    if (Math.max(next, position + plan.maxRecordBytes) - window.start > size) {
-      yield* reach(position, writer.recordBytes(inode));
+    if (position + writer.recordBytes(inode) > window.start + size) {
+      yield finish(window, position);
+      moveTo(window, position);
     }
     writer.writeInode(inode, position - window.start);
   }
   for (let inode = 0; inode < tree.inodeCount; inode++) {
     for (let block = 0; block < (plan.blockCount[inode] ?? 0); block++) {
       const position = BLOCK_SIZE * (plan.dataBlock + (plan.firstBlock[inode] ?? 0) + block);
-      yield* reach(position, BLOCK_SIZE);
+      if (position + BLOCK_SIZE > window.start + size) {
+        yield finish(window, position);
+        moveTo(window, position);
+      }
       writer.writeBlock(inode, block, position - window.start);
     }
   }
-  const end = plan.primaryBlocks * BLOCK_SIZE;
-  yield* reach(end, 0);
-  yield finish(window, end - window.start);
+  yield finish(window, imageBytes);
 }
 
-/** The bytes before `length`, which are final. Block 0 gets its checksum, now that its inodes are there. */
-function finish(window: Window, length: number): Uint8Array {
+function moveTo(window: Window, position: number): void {
+  window.bytes.fill(0);
+  window.start = position;
+}
+
+/** The bytes up to an image offset, which are final. Block 0 gets its checksum, now that it is complete. */
+function finish(window: Window, end: number): Uint8Array {
   if (window.start === 0) {
     const sum = crc32c(window.bytes.subarray(SUPER_OFFSET, BLOCK_SIZE));
     window.view.setUint32(SUPER_OFFSET + SUPER_BLOCK.at.checksum, sum, true);
   }
-  return window.bytes.subarray(0, length);
+  return window.bytes.subarray(0, end - window.start);
 }
 
-function writeSuperBlock(window: Window, tree: ValidatedTree, plan: ImageLayout, options: ErofsOptions): void {
+function writeSuperBlock(
+  window: Window,
+  tree: ValidatedTree,
+  plan: ImageLayout,
+  options: ErofsOptions,
+): void {
   SUPER_BLOCK.encode(window.bytes, SUPER_OFFSET, {
     magic: SUPER_MAGIC,
     feature_compat: FEATURE_COMPAT_SB_CHKSUM | FEATURE_COMPAT_MTIME,
@@ -237,7 +242,14 @@ class InodeWriter {
   }
 
   /** The place of the first entry of the next block, while a directory's blocks are written in order. */
-  #open: { inode: number; block: number; place: number; order: DirectoryOrder } | undefined;
+  #open:
+    | {
+        readonly inode: number;
+        readonly block: number;
+        readonly place: number;
+        readonly order: DirectoryOrder;
+      }
+    | undefined;
 
   #writeDirents(inode: number, block: number, at: number): void {
     const { first, end, order } = this.#direntRange(inode, block);
@@ -248,7 +260,8 @@ class InodeWriter {
     for (let place = first; place < end; place++) {
       const child = order.childAt(place);
       const name = child < 0 ? "..".slice(0, -child) : (tree.childName[firstRow + child] ?? "");
-      const target = child >= 0 ? tree.childInode[firstRow + child] : child === -1 ? inode : tree.parent[inode];
+      const target =
+        child >= 0 ? tree.childInode[firstRow + child] : child === -1 ? inode : tree.parent[inode];
       const dirent = at + (place - first) * DIRENT.sizeBytes;
       setInt64(view, dirent + DIRENT.at.nid, this.#plan.slot[target ?? 0] ?? 0);
       view.setUint16(dirent + DIRENT.at.nameoff, nameOffset, true);
@@ -267,21 +280,20 @@ class InodeWriter {
     }
     const { order } = open;
     const firstRow = firstChild[inode] ?? 0;
-    for (;;) {
-      const first = open.place;
+    let at = open.block;
+    let first = open.place;
+    let end = first;
+    for (; at <= block; at++) {
+      first = end;
       let used = 0;
-      let place = first;
-      for (; place < order.count; place++) {
-        const child = order.childAt(place);
+      for (; end < order.count; end++) {
+        const child = order.childAt(end);
         used += DIRENT.sizeBytes + (child < 0 ? -child : (childName[firstRow + child] ?? "").length);
         if (used > BLOCK_SIZE) break;
       }
-      open = { inode, block: open.block + 1, place, order };
-      if (open.block > block) {
-        this.#open = open;
-        return { first, end: place, order };
-      }
     }
+    this.#open = { inode, block: at, place: end, order };
+    return { first, end, order };
   }
 }
 

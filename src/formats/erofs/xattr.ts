@@ -2,7 +2,14 @@
  * Extended attributes: the packed list of a tree's heap (see `InodeTree.xattrOffset`) and the body behind an
  * inode. Both keep name prefixes as an index.
  */
-import { ErofsError, MAX_XATTR_BODY_BYTES, XATTR_ENTRY, XATTR_HEADER, XATTR_PREFIXES, alignUp } from "./format.ts";
+import {
+  ErofsError,
+  MAX_XATTR_BODY_BYTES,
+  XATTR_ENTRY,
+  XATTR_HEADER,
+  XATTR_PREFIXES,
+  alignUp,
+} from "./format.ts";
 import { NO_XATTRS } from "./tree.ts";
 
 const COUNT_BYTES = 2;
@@ -58,7 +65,8 @@ export function xattrProblem(heap: Uint8Array, offset: number): string | undefin
     if (end > heap.length) return "its xattrs are outside the heap";
     const prefix = XATTR_PREFIXES[index];
     if (prefix === undefined) return `xattr name index ${index} is unknown`;
-    if (prefix.endsWith(".") !== suffixLength > 0) return `an xattr has ${suffixLength} bytes after "${prefix}"`;
+    if (prefix.endsWith(".") !== suffixLength > 0)
+      return `an xattr has ${suffixLength} bytes after "${prefix}"`;
     const suffix = heap.subarray(at + HEAD_BYTES, at + HEAD_BYTES + suffixLength);
     if (suffix.includes(0)) return "an xattr's name has a NUL";
     const name = String.fromCharCode(index) + Buffer.from(suffix).toString("latin1");
@@ -90,7 +98,10 @@ export function readXattrBody(body: Uint8Array): Xattrs {
     const end = valueStart + entry.e_value_size;
     const prefix = XATTR_PREFIXES[entry.e_name_index];
     if (end > body.length || prefix === undefined) {
-      throw new ErofsError("invalid-erofs", `xattr entry at byte ${at} of a ${body.length}-byte body is damaged`);
+      throw new ErofsError(
+        "invalid-erofs",
+        `xattr entry at byte ${at} of a ${body.length}-byte body is damaged`,
+      );
     }
     const suffix = Buffer.from(body.subarray(nameStart, valueStart)).toString("latin1");
     found.push([prefix + suffix, body.slice(valueStart, end)]);

@@ -6,7 +6,14 @@
 const VERSION = 2;
 const NO_ID = 0xffff_ffff;
 const MAX_ENTRIES = 1024;
-const Tag = { userObject: 0x01, user: 0x02, groupObject: 0x04, group: 0x08, mask: 0x10, other: 0x20 } as const;
+const Tag = {
+  userObject: 0x01,
+  user: 0x02,
+  groupObject: 0x04,
+  group: 0x08,
+  mask: 0x10,
+  other: 0x20,
+} as const;
 
 interface AclEntry {
   readonly tag: number;
@@ -37,10 +44,12 @@ export function posixAclXattr(text: string): Uint8Array | undefined {
 }
 
 function parseEntry(line: string): AclEntry | undefined {
-  const match = /^(u|user|g|group|m|mask|o|other):(?:([^:]*):)?([r-][w-][x-])(?::(\d{1,10}))?(?:\s+#.*)?$/.exec(line);
+  const match =
+    /^(u|user|g|group|m|mask|o|other):(?:([^:]*):)?([r-][w-][x-])(?::(\d{1,10}))?(?:\s+#.*)?$/.exec(line);
   if (match === null) return undefined;
   const [, kind = "", name = "", letters = "", numericId] = match;
-  const permissions = (letters[0] === "r" ? 4 : 0) | (letters[1] === "w" ? 2 : 0) | (letters[2] === "x" ? 1 : 0);
+  const permissions =
+    (letters[0] === "r" ? 4 : 0) | (letters[1] === "w" ? 2 : 0) | (letters[2] === "x" ? 1 : 0);
   if (kind.startsWith("m")) return { tag: Tag.mask, permissions, id: NO_ID };
   if (kind.startsWith("o")) return { tag: Tag.other, permissions, id: NO_ID };
   const isUser = kind.startsWith("u");

@@ -19,7 +19,8 @@ export class TarError extends FlameBoxError {
   readonly offset: number;
 
   constructor(code: TarErrorCode, what: string, offset: number, entryName?: Uint8Array) {
-    const entry = entryName === undefined || entryName.length === 0 ? "" : ` in entry ${printable(entryName)}`;
+    const entry =
+      entryName === undefined || entryName.length === 0 ? "" : ` in entry ${printable(entryName)}`;
     super(code, `tar archive: ${what}${entry} (at byte ${offset})`);
     this.offset = offset;
   }

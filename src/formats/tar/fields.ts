@@ -46,7 +46,8 @@ export function nameField(block: Uint8Array, at: number, field: Field): Uint8Arr
   let end = start;
   const limit = start + field[1];
   while (end < limit && block[end] !== 0) end++;
-  return block.slice(start, end);
+  // Not `block.slice`: of a Buffer that is a view.
+  return new Uint8Array(block.subarray(start, end));
 }
 
 /** What follows from the sum of a header's bytes. */

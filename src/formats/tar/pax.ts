@@ -211,5 +211,5 @@ export function xattrsOf(header: PaxHeader | undefined): readonly Xattr[] {
 }
 
 function latin1Of(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).latin1Slice();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }

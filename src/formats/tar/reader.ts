@@ -173,12 +173,14 @@ export class TarReader {
       return;
     }
     if (this.zeroBlocks > 0) throw this.fail("tar-lone-zero-block", "something follows a zero block");
-    if (sum === "bad") throw this.fail("tar-bad-checksum", "a header's checksum is wrong, or this is no tar archive");
+    if (sum === "bad")
+      throw this.fail("tar-bad-checksum", "a header's checksum is wrong, or this is no tar archive");
     const type = String.fromCharCode(block[at + TYPE_OFFSET] as number);
     const sizeBytes = this.number("size", numberField(block, at, Field.size));
     if (type === "x" || type === "X" || type === "g" || type === "L" || type === "K") {
       this.beginExtension(type, sizeBytes);
     } else {
+      this.beginEntry(type, sizeBytes);
     }
   }
 
@@ -237,11 +239,16 @@ export class TarReader {
 
   private boundedName(name: Uint8Array): Uint8Array {
     if (name.length <= MAX_NAME_BYTES) return name;
-    throw this.fail("tar-name-too-long", `a name of ${name.length} bytes is longer than ${MAX_NAME_BYTES}`, name);
+    throw this.fail(
+      "tar-name-too-long",
+      `a name of ${name.length} bytes is longer than ${MAX_NAME_BYTES}`,
+      name,
+    );
   }
 
   // --- entries --------------------------------------------------------------------------------------------
 
+  private beginEntry(typeFlag: string, headerSizeBytes: number): void {
     const { block, blockAt: at } = this;
     const pax = this.pax ?? this.globalPax;
     const variant = variantOf(block, at);
@@ -253,7 +260,8 @@ export class TarReader {
     const isFile = type === "file" || typeFlag === "0" || typeFlag === "\0";
     const storedBytes = isFile ? (pax?.sizeBytes ?? headerSizeBytes) : 0;
     const mtime = numberField(block, at, Field.mtime);
-    if (mtime === undefined) throw this.fail("tar-bad-number", "a header's mtime is malformed or out of range", name);
+    if (mtime === undefined)
+      throw this.fail("tar-bad-number", "a header's mtime is malformed or out of range", name);
     this.draft = {
       type,
       name: this.boundedName(name),

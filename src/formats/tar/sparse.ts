@@ -21,7 +21,9 @@ export function checkedSegments(
   maxSizeBytes: number,
 ): number[] {
   if (sizeBytes > maxSizeBytes) {
-    throw new SparseSyntaxError(`a sparse file claims ${sizeBytes} bytes, more than the ${maxSizeBytes} allowed`);
+    throw new SparseSyntaxError(
+      `a sparse file claims ${sizeBytes} bytes, more than the ${maxSizeBytes} allowed`,
+    );
   }
   if (map.length % 2 !== 0) throw new SparseSyntaxError("a sparse map has an offset without a length");
   if (map.length / 2 > MAX_SPARSE_SEGMENTS) throw tooMany();

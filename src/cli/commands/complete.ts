@@ -1,0 +1,25 @@
+import type { Command } from "commander";
+import type { CliContext } from "../context.ts";
+
+/** Defines `__complete`, which completion scripts ask for what is not in the tree. Silent when it fails. */
+export function define(command: Command, context: CliContext): void {
+  command.argument("<kind>", "images");
+  command.action(async (kind: string) => {
+    if (kind !== "images") return;
+    const { pathsFrom } = await import("../args/access.ts");
+    const { print } = await import("../output/print.ts");
+    const { shortNames } = await import("../completion/images.ts");
+    try {
+      const library = await context.loadLibrary();
+      const images = await library.listImages({ paths: pathsFrom(context.env, library) });
+      await print(
+        context,
+        shortNames(images)
+          .map((name) => `${name}\n`)
+          .join(""),
+      );
+    } catch {
+      // A message in the middle of somebody's command line helps nobody.
+    }
+  });
+}

@@ -1,0 +1,44 @@
+/** What a command teaches besides its flags: examples and notes, shown by `--help` and in docs/cli.md. */
+import type { Command } from "commander";
+
+export interface Lessons {
+  /** A line to type, and what it does. */
+  readonly examples: readonly (readonly [line: string, what: string])[];
+  /** Paragraphs. */
+  readonly notes?: readonly string[];
+}
+
+const lessons = new WeakMap<Command, Lessons>();
+
+export function lessonsOf(command: Command): Lessons | undefined {
+  return lessons.get(command);
+}
+
+function wrap(text: string, columns: number): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > columns) {
+      lines.push(line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join("\n");
+}
+
+const HELP_COLUMNS = 80;
+
+export function teach(command: Command, what: Lessons): void {
+  lessons.set(command, what);
+  const examples = what.examples.map(([line, meaning]) => `  # ${meaning}\n  $ ${line}`);
+  const blocks = [
+    `Examples:\n${examples.join("\n\n")}`,
+    ...(what.notes ?? []).map((note) => wrap(note, HELP_COLUMNS)),
+  ];
+  command.addHelpText("after", `\n${blocks.join("\n\n")}`);
+}
+
+/** For repeatable options: collects the values in the order given. */
+export function collect(value: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), value];
+}

@@ -1,0 +1,51 @@
+import type { Command } from "commander";
+import type { CliContext } from "../context.ts";
+import { UsageError } from "../failure.ts";
+import { addCommonOptions, settingsOf } from "../settings.ts";
+import { teach } from "./describe.ts";
+
+interface SetupFlags {
+  readonly kernelPackage?: string;
+  readonly force?: boolean;
+}
+
+async function setup(context: CliContext, command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { print, toJson } = await import("../output/print.ts");
+  const { renderTable } = await import("../output/table.ts");
+  const settings = settingsOf(command);
+  if (settings.format !== undefined) throw new UsageError("--format is of no use to setup", "use --json");
+  const flags = command.opts<SetupFlags>();
+  const done = await operate(context, settings, async ({ library, options }) =>
+    library.setup({ ...flags, ...options }),
+  );
+  if (settings.json) await print(context, toJson(done));
+  else if (!settings.quiet) {
+    const { kernel, agent, initramfs } = done;
+    const rows = [
+      ["kernel", `${kernel.release}  ${kernel.path}`],
+      ["agent", agent.path],
+      ["initramfs", initramfs.path],
+    ];
+    await print(context, renderTable(rows));
+  }
+}
+
+/** Defines `setup`. */
+export function define(command: Command, context: CliContext): void {
+  command
+    .description("Put in place what every machine needs: the kernel and the guest's agent.")
+    .option(
+      "--kernel-package <name>",
+      "the Debian package to take the kernel from; default: the 6.12 cloud kernel",
+    )
+    .option("--force", "fetch and build again what is there already");
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox setup", "once; quick when everything is there"],
+      ["flamebox setup --force", "again, after an update"],
+    ],
+  });
+  command.action(async () => setup(context, command));
+}

@@ -1,0 +1,121 @@
+/** The command tree as Markdown: docs/cli.md is this, and a test compares them. */
+import type { Argument, Command, Option } from "commander";
+import { lessonsOf } from "./commands/describe.ts";
+
+/** Text outside code: what looks like a tag would be taken for one. */
+function prose(text: string): string {
+  return text.replaceAll("<", "&lt;");
+}
+
+function table(heading: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  if (rows.length === 0) return [];
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  return [line(heading), line(heading.map(() => "---")), ...rows.map(line), ""];
+}
+
+function optionRow(option: Option): string[] {
+  const choices = option.argChoices === undefined ? "" : ` (${option.argChoices.join(", ")})`;
+  const mandatory = option.mandatory ? " (required)" : "";
+  return [`\`${option.flags}\``, prose(option.description) + choices + mandatory];
+}
+
+function argumentRow(argument: Argument): string[] {
+  return [`\`${argument.name()}${argument.variadic ? "…" : ""}\``, prose(argument.description)];
+}
+
+function visibleOptions(command: Command): Option[] {
+  return command.options.filter((option) => !option.hidden);
+}
+
+function lessons(command: Command): string[] {
+  const taught = lessonsOf(command);
+  if (taught === undefined) return [];
+  const width = taught.examples.reduce((most, [line]) => Math.max(most, line.length), 0);
+  const examples = taught.examples.map(([line, what]) => `${line.padEnd(width)}   # ${what}`);
+  const notes = (taught.notes ?? []).flatMap((note) => [prose(note), ""]);
+  return ["```sh", ...examples, "```", "", ...notes];
+}
+
+function section(command: Command, common: ReadonlySet<string>): string[] {
+  const own = visibleOptions(command).filter(({ flags }) => !common.has(flags));
+  return [
+    `## flamebox ${command.name()}`,
+    "",
+    prose(command.description()),
+    "",
+    "```text",
+    `flamebox ${command.name()} ${command.usage()}`,
+    "```",
+    "",
+    ...table(["argument", "meaning"], command.registeredArguments.map(argumentRow)),
+    ...table(["option", "meaning"], own.map(optionRow)),
+    ...lessons(command),
+  ];
+}
+
+const EXIT_CODES: readonly (readonly [code: string, when: string, commands: string])[] = [
+  ["0", "success; `--help` and `--version`", "all"],
+  ["the process's own", "the process in the container ended by itself", "`run`"],
+  ["128+n", "signal n ended the process in the container", "`run`"],
+  ["125", "FlameBox failed, or the command line is wrong", "`run`"],
+  ["126", "the command is in the image and cannot be executed", "`run`"],
+  ["127", "the command is not in the image", "`run`"],
+  ["1", "it failed, or the command line is wrong; `doctor`: containers cannot run here", "all others"],
+  ["128+n", "signal n interrupted FlameBox itself: 130 after Ctrl-C", "all"],
+  ["141", "the reader of standard output went away (`| head`)", "all"],
+];
+
+const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
+  ["`FLAMEBOX_HOME`", "directory of all of FlameBox's files, instead of the XDG directories"],
+  [
+    "`XDG_DATA_HOME`",
+    "images, layers, kernels: `$XDG_DATA_HOME/flamebox`; default `~/.local/share/flamebox`",
+  ],
+  ["`XDG_RUNTIME_DIR`", "sockets of running machines: `$XDG_RUNTIME_DIR/flamebox`"],
+  ["`DOCKER_CONFIG`", "directory of the `config.json` with registry credentials; default `~/.docker`"],
+  ["`NO_COLOR`", "no colours when it is set and not empty"],
+  ["`TERM`", "`dumb`: plain lines instead of bars; a usual one is given to the process with `-t`"],
+];
+
+const STREAMS = [
+  "Standard output is data: results, or the output of the container's process. Everything else (progress, notices, errors) is on standard error: bars on a terminal, plain lines elsewhere, nothing with `--quiet`.",
+  'An error is one line, with a hint on a second one: `flamebox: MESSAGE`, `  hint: WHAT TO DO`. With `--json` it is one JSON object: `{"error":{"code","message","hint"}}`. `--log-level debug` adds the causes.',
+];
+
+/** `root` must be complete: every command defined. Hidden commands are left out. */
+export function cliReference(root: Command): string {
+  const commands = root.createHelp().visibleCommands(root);
+  const commonOptions = visibleOptions(root).filter(({ long }) => long !== "--version");
+  const common = new Set(commonOptions.map(({ flags }) => flags));
+  const lines = [
+    "# The `flamebox` command",
+    "",
+    "Generated from the command tree by `flamebox __docs`; a test compares the two.",
+    "",
+    prose(root.description()),
+    "",
+    ...lessons(root),
+    ...table(
+      ["command", "what it does"],
+      commands.map((command) => [
+        `[\`${command.name()}\`](#flamebox-${command.name()})`,
+        prose(command.summary()),
+      ]),
+    ),
+    "## Options of every command",
+    "",
+    "They may stand before or behind the command's name. `--format` is for the commands that print lists or records.",
+    "",
+    ...table(["option", "meaning"], commonOptions.map(optionRow)),
+    ...STREAMS.flatMap((paragraph) => [paragraph, ""]),
+    "## Exit codes",
+    "",
+    ...table(["code", "when", "command"], EXIT_CODES),
+    "## Environment",
+    "",
+    ...table(["variable", "meaning"], ENVIRONMENT),
+    ...commands.flatMap((command) => section(command, common)),
+  ];
+  return `${lines.join("\n").trimEnd()}\n`;
+}

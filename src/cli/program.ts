@@ -1,0 +1,146 @@
+/**
+ * The tree of commands. Of a command that is not used, only the name and a line are known here; its file is
+ * loaded when its name is met on the command line, or when the whole tree is to be described.
+ */
+import { Command } from "commander";
+import { lessonsOf, teach } from "./commands/describe.ts";
+import type { CliContext } from "./context.ts";
+import { addCommonOptions } from "./settings.ts";
+
+interface CommandModule {
+  define(command: Command, context: CliContext): void;
+}
+
+interface Entry {
+  readonly name: string;
+  readonly summary: string;
+  readonly hidden?: boolean;
+  readonly load: () => Promise<CommandModule>;
+}
+
+const ENTRIES: readonly Entry[] = [
+  {
+    name: "run",
+    summary: "run a command in a new container, in a microVM of its own",
+    load: () => import("./commands/run.ts"),
+  },
+  {
+    name: "pull",
+    summary: "fetch an image and make it ready to run",
+    load: () => import("./commands/pull.ts"),
+  },
+  { name: "images", summary: "list the images that are here", load: () => import("./commands/images.ts") },
+  { name: "rmi", summary: "remove images", load: () => import("./commands/rmi.ts") },
+  {
+    name: "rootfs",
+    summary: "write an image's root file system to a file",
+    load: () => import("./commands/rootfs.ts"),
+  },
+  {
+    name: "doctor",
+    summary: "say what this host can do and what is missing",
+    load: () => import("./commands/doctor.ts"),
+  },
+  {
+    name: "setup",
+    summary: "put the kernel and the guest in place",
+    load: () => import("./commands/setup.ts"),
+  },
+  { name: "version", summary: "show versions", load: () => import("./commands/version.ts") },
+  {
+    name: "completion",
+    summary: "print a completion script for a shell",
+    load: () => import("./commands/completion.ts"),
+  },
+  { name: "help", summary: "show the help of a command", load: () => import("./commands/help.ts") },
+  { name: "__docs", summary: "print docs/cli.md", hidden: true, load: () => import("./commands/docs.ts") },
+  {
+    name: "__complete",
+    summary: "print what could stand here",
+    hidden: true,
+    load: () => import("./commands/complete.ts"),
+  },
+];
+
+export interface Program {
+  readonly root: Command;
+  /** Name of the command that was met on the command line; "" before. */
+  activeName(): string;
+  activeCommand(): Command;
+  /** Completes the tree. */
+  loadAll(): Promise<void>;
+}
+
+const ROOT_LESSONS = {
+  examples: [
+    ["flamebox run alpine echo hello", "pull alpine, boot a machine, run a command in it"],
+    ["flamebox run -it debian bash", "a shell"],
+    ["flamebox doctor", "why it does not work, or how it does"],
+  ],
+  notes: ["See 'flamebox COMMAND --help' for the options of a command and for more examples."],
+} as const;
+
+/** `programs` is given to those commands that describe the others. */
+export function createProgram(context: CliContext): Program {
+  const root = new Command("flamebox");
+  const defined = new Set<Command>();
+  let active = root;
+
+  const complete = async (command: Command): Promise<void> => {
+    const entry = ENTRIES.find(({ name }) => name === command.name());
+    if (entry === undefined || defined.has(command)) return;
+    defined.add(command);
+    const module = await entry.load();
+    module.define(command, context);
+  };
+
+  root
+    .description("Run any OCI image in a microVM of its own.")
+    .usage("[options] COMMAND")
+    .version(context.version, "-v, --version", "show the version")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .exitOverride()
+    // Errors go through our funnel, so commander must not print them as well.
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: (text) => context.stderr.write(text),
+      getOutHelpWidth: () => helpWidth(context),
+      getErrHelpWidth: () => helpWidth(context),
+      outputError: () => {},
+    })
+    .configureHelp({ subcommandTerm: (command) => command.name() });
+  addCommonOptions(root, { format: true, helpFlags: "-h, --help" });
+  root.optionsGroup("");
+  teach(root, ROOT_LESSONS);
+
+  for (const { name, summary, hidden = false } of ENTRIES) {
+    root.command(name, { hidden }).summary(summary);
+  }
+  root.hook("preSubcommand", async (_, command) => {
+    active = command;
+    await complete(command);
+  });
+  return {
+    root,
+    activeName: () => (active === root ? "" : active.name()),
+    activeCommand: () => active,
+    loadAll: async () => {
+      for (const command of root.commands) await complete(command);
+    },
+  };
+}
+
+const MAX_HELP_COLUMNS = 100;
+
+function helpWidth(context: CliContext): number {
+  return context.stdout.isTTY === true ? Math.min(context.stdout.columns ?? 80, MAX_HELP_COLUMNS) : 80;
+}
+
+/** What a person may see of the tree. */
+export function visibleCommands(root: Command): Command[] {
+  return root.createHelp().visibleCommands(root);
+}
+
+export { lessonsOf };

@@ -1,0 +1,143 @@
+/**
+ * One `flamebox run`, from start to exit code.
+ *
+ *     start ── signals abort ──► container ── signals are its own ──► exit code
+ *       progress on stderr          stdin ─► process ─► stdout, stderr
+ *
+ * Everything that is taken (raw mode, listeners, the machine) is given back in one `finally`, whichever way
+ * the session ends.
+ */
+import type { CliContext } from "../context.ts";
+import { EXIT, Interrupted, isBrokenPipe, UsageError } from "../failure.ts";
+import type { ContainerOptions, Library, RunningContainer } from "../library.ts";
+import type { Reporter } from "../output/reporter.ts";
+import { holdSignals, interruptible } from "../signals.ts";
+import { forwardSignals } from "./signals.ts";
+import { copyOutput, feedInput } from "./streams.ts";
+import { enterRawMode, terminalKind, terminalSize } from "./terminal.ts";
+
+export interface SessionPlan {
+  readonly image: string;
+  readonly options: ContainerOptions;
+  readonly interactive: boolean;
+  readonly tty: boolean;
+}
+
+/** Refuses `-it` without a terminal before anything is pulled. */
+export function checkTerminal(context: CliContext, plan: Pick<SessionPlan, "interactive" | "tty">): void {
+  if (plan.tty && plan.interactive && context.stdin.isTTY !== true) {
+    throw new UsageError(
+      "the input device is not a TTY",
+      "leave out -t to read from a pipe or a file, or -i",
+    );
+  }
+}
+
+function describeStart(container: RunningContainer, reporter: Reporter, asked: ContainerOptions): void {
+  const { id, machine, kernelRelease, bootRetries } = container;
+  reporter.debug(`container ${id} runs in ${machine}, kernel ${kernelRelease}`);
+  if (bootRetries > 0) reporter.debug(`the boot was repeated: ${bootRetries}`);
+  if (!(asked.publish ?? []).some((mapping) => mapping.hostPort === 0)) return;
+  for (const { hostAddress, hostPort, containerPort, protocol } of container.ports) {
+    const address = hostAddress?.includes(":") === true ? `[${hostAddress}]` : (hostAddress ?? "127.0.0.1");
+    reporter.inform(`published ${address}:${hostPort} -> ${containerPort}/${protocol}`);
+  }
+}
+
+/** Keeps the container's terminal as large as ours. */
+function followSize(context: CliContext, container: RunningContainer, reporter: Reporter): () => void {
+  let last = "";
+  const follow = () => {
+    const size = terminalSize(context);
+    const key = `${size.columns}x${size.rows}`;
+    if (key === last) return;
+    last = key;
+    container.resize(size).catch((error: Error) => reporter.debug(`resize: ${error.message}`));
+  };
+  // Node's own listener refreshes `columns` on the same signal; it must have run before ours looks.
+  const listener = () => setImmediate(follow);
+  context.signals.on("SIGWINCH", listener);
+  // The window may have changed while the machine was started.
+  follow();
+  return () => context.signals.off("SIGWINCH", listener);
+}
+
+/** Resolves with the exit code once the process has ended and its output has been handed on. */
+async function attend(
+  context: CliContext,
+  container: RunningContainer,
+  plan: SessionPlan,
+  reporter: Reporter,
+): Promise<number> {
+  const releases: (() => void)[] = [];
+  const insisted = new Promise<never>((_, reject) => {
+    const onInsist = (signalNumber: number) => reject(new Interrupted("SIGINT", signalNumber));
+    releases.push(forwardSignals(context, container, { reporter, onInsist }));
+  });
+  try {
+    if (plan.tty) releases.push(followSize(context, container, reporter));
+    if (container.stdin !== null && plan.interactive) {
+      // Without -i the keys would go nowhere, and Ctrl-C with them; so the terminal stays as it is.
+      if (plan.tty) releases.push(enterRawMode(context));
+      const onError = (error: Error) => reporter.onNotice(`standard input cannot be read: ${error.message}`);
+      releases.push(feedInput(context.stdin, container.stdin, onError));
+    }
+    const ended = Promise.all([
+      container.wait(),
+      copyOutput(container.stdout, context.stdout, "standard output"),
+      copyOutput(container.stderr, context.stderr, "standard error"),
+    ]);
+    const [exit] = await Promise.race([ended, insisted]);
+    if (exit.oomKilled)
+      reporter.onNotice("the process ran out of memory; give the machine more with --memory");
+    return exit.code;
+  } finally {
+    for (const release of releases.toReversed()) release();
+  }
+}
+
+export async function runSession(
+  context: CliContext,
+  library: Pick<Library, "start">,
+  plan: SessionPlan,
+  reporter: Reporter,
+): Promise<number> {
+  checkTerminal(context, plan);
+  const release = holdSignals(context);
+  try {
+    return await startAndAttend(context, library, plan, reporter);
+  } finally {
+    release();
+  }
+}
+
+async function startAndAttend(
+  context: CliContext,
+  library: Pick<Library, "start">,
+  plan: SessionPlan,
+  reporter: Reporter,
+): Promise<number> {
+  const term = plan.tty ? terminalKind(context) : undefined;
+  const container = await interruptible(context, (signal) =>
+    library.start(plan.image, {
+      ...plan.options,
+      ...(plan.tty ? { tty: terminalSize(context) } : {}),
+      ...(term === undefined ? {} : { term }),
+      signal,
+      onProgress: reporter.onProgress,
+      onNotice: reporter.onNotice,
+    }),
+  );
+  try {
+    reporter.stop();
+    describeStart(container, reporter, plan.options);
+    return await attend(context, container, plan, reporter);
+  } catch (error) {
+    // The reader has gone, as in `flamebox run … | head`: end as the process itself would, of SIGPIPE.
+    if (isBrokenPipe(error)) return EXIT.brokenPipe;
+    throw error;
+  } finally {
+    // A signal now changes nothing, and must not leave a machine behind; a second one need not wait for it.
+    await interruptible(context, async () => container[Symbol.asyncDispose]());
+  }
+}

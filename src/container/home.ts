@@ -1,0 +1,19 @@
+/** What every command begins with: the store, opened, and whatever killed processes left, collected. */
+import type { Store } from "../store/layout.ts";
+import { openStore } from "../store/store.ts";
+import { locatePaths } from "../util/paths.ts";
+import type { OperationOptions } from "./options.ts";
+import { collectWorkspaces } from "./workspace.ts";
+
+/** @throws StoreError `disk-full`, `store-unusable` */
+export async function openHome(options: OperationOptions): Promise<Store> {
+  const paths = options.paths ?? locatePaths();
+  const store = await openStore(paths);
+  try {
+    await collectWorkspaces(paths);
+    return store;
+  } catch (error) {
+    await store[Symbol.asyncDispose]();
+    throw error;
+  }
+}

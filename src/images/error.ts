@@ -1,0 +1,9 @@
+import { FlameBoxError } from "../util/error.ts";
+
+/**
+ * An image of the store cannot be had or used. Codes: `image-not-found`, `ambiguous-image-id`,
+ * `image-incomplete` (pull it again), `file-exists`.
+ */
+export class ImageError extends FlameBoxError {
+  override readonly name = "ImageError";
+}

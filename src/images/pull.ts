@@ -1,0 +1,175 @@
+/**
+ * Pull: from a source into the store.
+ *
+ *     resolve ─► manifest, config ─► layers, at most 3 at once ─► rootfs ─► record
+ *                     └─ lease ────────┴── each: lock, openBlob ─► convertLayer ─► commit
+ *
+ * The record is written when everything that it names is there, so an image is complete or absent. What was
+ * fetched before a failure stays until the next collection: a second try begins where the first one ended.
+ */
+import { MAX_CONFIG_BYTES, parseConfig } from "../oci/config.ts";
+import type { ImageConfig } from "../oci/config.ts";
+import { layersOf } from "../oci/layer.ts";
+import type { Layer } from "../oci/layer.ts";
+import { requirePlatform } from "../oci/choose.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import { parseManifest } from "../oci/manifest.ts";
+import type { Manifest } from "../oci/manifest.ts";
+import { normalize } from "../oci/platform.ts";
+import type { Platform } from "../oci/platform.ts";
+import type { Reference } from "../reference/reference.ts";
+import type { ImageSource, ResolvedImage } from "../source/source.ts";
+import { readBlob, writeBlob } from "../store/blobs.ts";
+import { StoreError } from "../store/error.ts";
+import { stored } from "../store/layout.ts";
+import type { Store } from "../store/layout.ts";
+import { takeLease } from "../store/lease.ts";
+import { namesOf, writeRecord } from "../store/records.ts";
+import { limit } from "../util/limit.ts";
+import { silent } from "../util/progress.ts";
+import type { OnProgress } from "../util/progress.ts";
+import { canonical } from "./images.ts";
+import type { Image } from "./images.ts";
+import { fetchLayer } from "./layer.ts";
+import type { ConvertLayer } from "./layer.ts";
+import { ensureRootfs } from "./rootfs.ts";
+
+/** As many as Docker's default: more gain nothing, and each one costs a connection and its buffers. */
+const DEFAULT_CONCURRENCY = 3;
+
+export interface PullOptions {
+  readonly platform: Platform;
+  readonly signal?: AbortSignal | undefined;
+  /** `layer:DIGEST` for each layer, in bytes of the compressed blob, and `rootfs`. */
+  readonly onProgress?: OnProgress | undefined;
+  /** Layers at once, default 3. */
+  readonly concurrency?: number | undefined;
+  /** Converts a layer; default: in this thread. A pool of workers has the same shape. */
+  readonly convert?: ConvertLayer | undefined;
+}
+
+async function collectBlob(
+  resolved: ResolvedImage,
+  descriptor: Descriptor,
+  signal?: AbortSignal,
+): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of resolved.openBlob(descriptor, { signal })) {
+    sizeBytes += chunk.length;
+    // The manifest's parser has bounded the size that it says; a source has to keep to it.
+    if (sizeBytes > Math.min(descriptor.size, MAX_CONFIG_BYTES)) {
+      throw new StoreError(
+        "blob-mismatch",
+        `config ${descriptor.digest} is larger than ${descriptor.size} bytes`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+async function fetchConfig(
+  store: Store,
+  resolved: ResolvedImage,
+  { config }: Manifest,
+  signal?: AbortSignal,
+): Promise<ImageConfig> {
+  const there = await readBlob(store, config.digest);
+  if (there) return parseConfig(there);
+  const bytes = await collectBlob(resolved, config, signal);
+  const parsed = parseConfig(bytes);
+  await writeBlob(store, config.digest, bytes);
+  return parsed;
+}
+
+/** An index has already been searched for the platform; a lone manifest says it only in its config. */
+function platformOf(resolved: ResolvedImage, config: ImageConfig, wanted: Platform, name: string): Platform {
+  const { platform } = resolved.descriptor;
+  if (platform) return normalize(platform);
+  requirePlatform(config, wanted, name);
+  return normalize(config);
+}
+
+/** A date of sense, spelled our way; an image may say anything. */
+function instantOf(text: string | undefined): string | undefined {
+  const ms = text === undefined ? Number.NaN : Date.parse(text);
+  return Number.isNaN(ms) ? undefined : new Date(ms).toISOString();
+}
+
+/** Runs the jobs; the first failure aborts the others, and is thrown when all have ended. */
+async function allOrNone(
+  jobs: readonly ((signal: AbortSignal) => Promise<void>)[],
+  signal: AbortSignal | undefined,
+  concurrency: number,
+): Promise<void> {
+  const failing = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failing.signal]) : failing.signal;
+  const inTurn = limit(concurrency);
+  const run = async (job: (signal: AbortSignal) => Promise<void>) => {
+    either.throwIfAborted();
+    try {
+      await job(either);
+    } catch (error) {
+      // Those that end because of the first one reject with its error, which abort() keeps.
+      failing.abort(error);
+      throw error;
+    }
+  };
+  await Promise.allSettled(jobs.map((job) => inTurn(() => run(job))));
+  signal?.throwIfAborted();
+  if (failing.signal.aborted) throw failing.signal.reason;
+}
+
+/**
+ * In the order of fetching. A layer that is in the image twice is fetched once; the largest begin, or the pull
+ * would end with one of them alone.
+ */
+function inOrderOfFetching(layers: readonly Layer[]): Layer[] {
+  const distinct = [...new Map(layers.map((layer) => [layer.diffId, layer])).values()];
+  return distinct.sort((a, b) => b.descriptor.size - a.descriptor.size);
+}
+
+/**
+ * Makes `reference` stand for the image that `source` has for the platform. Layers that are here already are
+ * not asked for.
+ * @throws what the source throws; OciError; `layer-…`, `tar-…`, `diff-id-mismatch` for bad layers; RootfsError
+ *   for layers that make no tree; StoreError `disk-full`; the signal's reason. In each case what the reference stood for before is as it was.
+ */
+export async function pullImage(
+  store: Store,
+  reference: Reference,
+  source: ImageSource,
+  options: PullOptions,
+): Promise<Image> {
+  const { platform, signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY, convert } = options;
+  const resolved = await source.resolve({ platform, signal });
+  const manifest = parseManifest(resolved.manifestBytes);
+  const manifestDigest = resolved.descriptor.digest;
+
+  await using lease = await takeLease(store, [manifestDigest, manifest.config.digest].map(stored.blob), {
+    signal,
+  });
+  if (!(await readBlob(store, manifestDigest))) {
+    await writeBlob(store, manifestDigest, resolved.manifestBytes);
+  }
+  const config = await fetchConfig(store, resolved, manifest, signal);
+  const layers = layersOf(manifest, config);
+  const contents = { manifestDigest, configDigest: manifest.config.digest, diffIds: config.rootfs.diff_ids };
+  const record = {
+    reference: canonical(reference),
+    digest: resolved.referenceDigest,
+    ...contents,
+    platform: platformOf(resolved, config, platform, source.name),
+    createdAt: instantOf(config.created),
+  };
+  await lease.add(namesOf(contents));
+
+  const jobs = inOrderOfFetching(layers).map((layer) => (either: AbortSignal) => {
+    return fetchLayer(store, resolved, layer, { signal: either, onProgress, convert });
+  });
+  await allOrNone(jobs, signal, concurrency);
+  // Before the record: layers that make no tree are no image.
+  await ensureRootfs(store, record, { signal, onProgress });
+  return await writeRecord(store, { ...record, pulledAt: new Date().toISOString() });
+}

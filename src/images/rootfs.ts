@@ -1,0 +1,203 @@
+/**
+ * An image's rootfs: made from its layers' indexes, found again by its layers, opened for a machine or
+ * written to one file.
+ */
+import { randomBytes } from "node:crypto";
+import { link, lstat, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { hexOf } from "../reference/digest.ts";
+import type { Digest } from "../reference/digest.ts";
+import { flatten, rootfsDisk, vmdkDescriptor } from "../rootfs/attach.ts";
+import type { RootfsDisk } from "../rootfs/attach.ts";
+import { BLOCK_SIZE } from "../rootfs/layer-index.ts";
+import { buildMetadata } from "../rootfs/metadata.ts";
+import type { Layer } from "../rootfs/metadata.ts";
+import { explainDiskError } from "../store/error.ts";
+import { layerPaths, rootfsKey, rootfsPaths } from "../store/layout.ts";
+import type { Store } from "../store/layout.ts";
+import { takeLease } from "../store/lease.ts";
+import type { Lease, LeaseOptions } from "../store/lease.ts";
+import { namesOf } from "../store/records.ts";
+import { inspectRootfs, publishRootfs } from "../store/rootfs.ts";
+import type { RootfsSummary } from "../store/rootfs.ts";
+import { systemCode } from "../util/error.ts";
+import { silent } from "../util/progress.ts";
+import type { OnProgress } from "../util/progress.ts";
+import { ImageError } from "./error.ts";
+import type { Image } from "./images.ts";
+import { readLayer } from "./layer.ts";
+
+export interface RootfsOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/** A rootfs ready for a machine. Dispose it when the machine has ended: its files may go then. */
+export interface OpenRootfs extends AsyncDisposable {
+  /** The files that make up the disk, in order; read-only. */
+  readonly disk: RootfsDisk;
+  /** The same disk for QEMU. */
+  readonly vmdkPath: string;
+  readonly lease: Lease;
+}
+
+/** All that a rootfs depends on, and what to call it in messages. */
+type Layered = Pick<Image, "reference" | "diffIds">;
+
+function incomplete(image: Layered, diffId: Digest): ImageError {
+  const layer = `layer ${hexOf(diffId).slice(0, 12)}`;
+  return new ImageError("image-incomplete", `image ${image.reference}: ${layer} is missing or damaged`, {
+    hint: "pull the image again",
+  });
+}
+
+async function readLayers(store: Store, image: Layered, signal?: AbortSignal): Promise<Layer[]> {
+  const layers: Layer[] = [];
+  for (const diffId of image.diffIds) {
+    signal?.throwIfAborted();
+    const index = await readLayer(store, diffId);
+    if (!index) throw incomplete(image, diffId);
+    layers.push({ diffId, index });
+  }
+  return layers;
+}
+
+async function makeRootfs(store: Store, image: Layered, signal?: AbortSignal): Promise<RootfsSummary> {
+  const key = rootfsKey(image.diffIds);
+  const final = rootfsPaths(store.layout, key);
+  const layers = await readLayers(store, image, signal);
+  return await publishRootfs(store, key, async (path) => {
+    const metadata = await buildMetadata(layers, { path, signal });
+    const blobs = layers.map(({ diffId, index }) => ({
+      diffId,
+      path: layerPaths(store.layout, diffId).blobPath,
+      blobBlocks: index.blobBlocks,
+    }));
+    const disk = rootfsDisk({ path: final.metadataPath, metadataBlocks: metadata.metadataBlocks }, blobs);
+    return {
+      vmdk: vmdkDescriptor(disk, { baseDir: store.layout.rootfsDir }),
+      blobs: blobs
+        .filter(({ blobBlocks }) => blobBlocks > 0)
+        .map(({ diffId, blobBlocks }) => ({ diffId, sizeBytes: blobBlocks * BLOCK_SIZE })),
+    };
+  });
+}
+
+/**
+ * Makes the rootfs be here and sound. The caller has a lease on the image.
+ * @throws ImageError `image-incomplete`; RootfsError for layers that make no tree; StoreError `disk-full`
+ */
+export async function ensureRootfs(
+  store: Store,
+  image: Layered,
+  { signal, onProgress = silent }: RootfsOptions = {},
+): Promise<RootfsSummary> {
+  const tell = (state: "running" | "done" | "cached" | "failed") =>
+    onProgress({ id: "rootfs", label: "root file system", state });
+  const found = await inspectRootfs(store, rootfsKey(image.diffIds));
+  if (found.state === "incomplete") throw incomplete(image, found.diffId);
+  if (found.state === "sound") {
+    tell("cached");
+    return found.summary;
+  }
+  tell("running");
+  try {
+    const summary = await makeRootfs(store, image, signal);
+    tell("done");
+    return summary;
+  } catch (error) {
+    tell("failed");
+    throw error;
+  }
+}
+
+function diskOf(store: Store, image: Layered, { metadata, blobs }: RootfsSummary): RootfsDisk {
+  const { metadataPath } = rootfsPaths(store.layout, rootfsKey(image.diffIds));
+  return rootfsDisk(
+    { path: metadataPath, metadataBlocks: metadata.sizeBytes / BLOCK_SIZE },
+    blobs.map(({ diffId, sizeBytes }) => ({
+      path: layerPaths(store.layout, diffId).blobPath,
+      blobBlocks: sizeBytes / BLOCK_SIZE,
+    })),
+  );
+}
+
+/**
+ * The image's rootfs, made again where it is missing or damaged, and kept as long as the result is not
+ * disposed and its holder (by default this process) lives.
+ * @throws ImageError `image-incomplete` when a layer has to be fetched again; as ensureRootfs
+ */
+export async function openRootfs(
+  store: Store,
+  image: Image,
+  options: RootfsOptions & Pick<LeaseOptions, "holder"> = {},
+): Promise<OpenRootfs> {
+  const { signal, holder } = options;
+  const lease = await takeLease(store, namesOf(image), { signal, holder });
+  try {
+    const disk = diskOf(store, image, await ensureRootfs(store, image, options));
+    const { vmdkPath } = rootfsPaths(store.layout, rootfsKey(image.diffIds));
+    return { disk, vmdkPath, lease, [Symbol.asyncDispose]: () => lease.release() };
+  } catch (error) {
+    await lease.release();
+    throw error;
+  }
+}
+
+function exists(path: string): ImageError {
+  return new ImageError("file-exists", `${path} exists already`, {
+    hint: "choose another name, or force it",
+  });
+}
+
+/** Gives the finished file its name. link() refuses what has appeared meanwhile. */
+async function settle(temporary: string, path: string, force: boolean): Promise<void> {
+  if (force) return await rename(temporary, path);
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if (systemCode(error) === "EEXIST") throw exists(path);
+    // File systems without hard links.
+    if (systemCode(error) !== "EPERM" && systemCode(error) !== "EOPNOTSUPP") throw error;
+    return await rename(temporary, path);
+  }
+  await rm(temporary, { force: true });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/**
+ * Writes the rootfs as one EROFS file, which appears under `outPath` when it is complete.
+ * @throws ImageError `file-exists` without `force`; as openRootfs
+ */
+export async function exportRootfs(
+  store: Store,
+  image: Image,
+  outPath: string,
+  options: RootfsOptions & { readonly force?: boolean | undefined } = {},
+): Promise<{ readonly path: string; readonly sizeBytes: number }> {
+  const { signal, onProgress, force = false } = options;
+  const path = resolve(outPath);
+  if (!force && (await isThere(path))) throw exists(path);
+  await using rootfs = await openRootfs(store, image, options);
+  const temporary = join(
+    dirname(path),
+    `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}.tmp`,
+  );
+  try {
+    await flatten(rootfs.disk, temporary, { signal, onProgress });
+    await settle(temporary, path, force);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw explainDiskError(error, dirname(path), "write to another directory");
+  }
+  return { path, sizeBytes: rootfs.disk.sizeBytes };
+}

@@ -1,0 +1,193 @@
+/**
+ * One layer, from its compressed stream to a layer blob and its index, in one pass:
+ *
+ *     compressed ─► inflate ─► sha256 (the diff ID) ─► tar reader ─► layer writer ─┬─► blob
+ *                                                                                  └─► index
+ *
+ * The caller gives temporary paths, and publishes them when this has succeeded; on failure nothing is left.
+ * The same tar makes the same bytes of both files, however it was compressed or cut into chunks.
+ */
+import { createHash } from "node:crypto";
+import { ftruncateSync, writeSync } from "node:fs";
+import { open, rm, type FileHandle } from "node:fs/promises";
+import { crc32 } from "node:zlib";
+import { decompress, type Compression } from "../formats/compression/decompress.ts";
+import { TarReader } from "../formats/tar/reader.ts";
+import { algorithmOf, digestFrom, type Digest } from "../reference/digest.ts";
+import { ConversionError } from "./conversion-error.ts";
+import { LayerFile, writeFailure } from "./layer-file.ts";
+import { encodeColumns, encodeHeader, HEADER_BYTES } from "./layer-index-file.ts";
+import { BLOCK_SIZE } from "./layer-index.ts";
+import { LayerWriter, type LayerLimits } from "./layer-writer.ts";
+
+export interface ConvertLimits extends LayerLimits {
+  /** The inflated archive. */
+  readonly maxTarBytes: number;
+  /** The expanded size of one sparse file. */
+  readonly maxSparseBytes: number;
+}
+
+export const DEFAULT_LIMITS: ConvertLimits = {
+  maxTarBytes: 128 * 2 ** 30,
+  maxSparseBytes: 2 ** 40,
+  maxEntries: 2_000_000,
+  maxHeapBytes: 512 * 2 ** 20,
+  maxBlobBytes: 2 * 2 ** 40,
+};
+
+export interface ConvertTarget {
+  /** Temporary paths on the file system of the store; must not exist yet. */
+  readonly blobPath: string;
+  readonly indexPath: string;
+}
+
+export interface ConvertOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** What the image's config says. */
+  readonly expectedDiffId?: Digest | undefined;
+  readonly limits?: Partial<ConvertLimits> | undefined;
+}
+
+export interface ConvertedLayer {
+  readonly diffId: Digest;
+  /** 0: the layer has no data beyond its index, and `blobPath` was not left. */
+  readonly blobBlocks: number;
+  readonly entryCount: number;
+  /** Size of the inflated archive. */
+  readonly tarBytes: number;
+  /** Extended attributes that no rootfs can hold (foreign namespaces, `trusted.overlay.*`, ACLs without ids). */
+  readonly droppedXattrs: number;
+}
+
+export type ConvertLayer = (
+  compressed: AsyncIterable<Uint8Array>,
+  compression: Compression,
+  target: ConvertTarget,
+  options?: ConvertOptions,
+) => Promise<ConvertedLayer>;
+
+/**
+ * Converts in this thread; inflating runs beside it on libuv's pool. Both files are 0600, synced and closed.
+ * @throws TarError, CompressionError, ConversionError (`diff-id-mismatch` among them), what the source throws
+ */
+export const convertLayer: ConvertLayer = async (compressed, compression, target, options = {}) => {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  // `wx`: a path that exists is somebody else's, and must not be removed on the way out.
+  await using blob = await OutputFile.create(target.blobPath);
+  await using index = await OutputFile.create(target.indexPath);
+  const conversion = new Conversion(blob.handle.fd, index.handle.fd, options);
+  const maxOutputBytes = conversion.limits.maxTarBytes;
+  for await (const chunk of decompress(compressed, compression, { signal, maxOutputBytes })) {
+    conversion.push(chunk);
+  }
+  const result = conversion.finish();
+  await Promise.all([result.blobBlocks > 0 ? blob.sync() : undefined, index.sync()]);
+  signal?.throwIfAborted();
+  if (result.blobBlocks > 0) blob.keep();
+  index.keep();
+  return result;
+};
+
+/** A new file that is removed again unless it is kept. */
+class OutputFile implements AsyncDisposable {
+  readonly handle: FileHandle;
+  private readonly path: string;
+  private isKept = false;
+
+  private constructor(handle: FileHandle, path: string) {
+    this.handle = handle;
+    this.path = path;
+  }
+
+  static async create(path: string): Promise<OutputFile> {
+    try {
+      return new OutputFile(await open(path, "wx", 0o600), path);
+    } catch (error) {
+      throw writeFailure(error);
+    }
+  }
+
+  async sync(): Promise<void> {
+    try {
+      await this.handle.sync();
+    } catch (error) {
+      throw writeFailure(error);
+    }
+  }
+
+  keep(): void {
+    this.isKept = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.handle.close();
+    if (!this.isKept) await rm(this.path, { force: true });
+  }
+}
+
+/** The synchronous heart: inflated chunks in, files written. */
+class Conversion {
+  readonly limits: ConvertLimits;
+  private readonly expectedDiffId: Digest | undefined;
+  private readonly algorithm: "sha256" | "sha512";
+  private readonly hash;
+  private readonly reader: TarReader;
+  private readonly writer: LayerWriter;
+  private readonly blob: LayerFile;
+  private readonly index: LayerFile;
+  private readonly blobFd: number;
+  private readonly indexFd: number;
+  /** Of what follows the index's header. */
+  private indexCrc = 0;
+  private tarBytes = 0;
+
+  constructor(blobFd: number, indexFd: number, options: ConvertOptions) {
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.expectedDiffId = options.expectedDiffId;
+    this.algorithm = options.expectedDiffId === undefined ? "sha256" : algorithmOf(options.expectedDiffId);
+    this.hash = createHash(this.algorithm);
+    this.blobFd = blobFd;
+    this.indexFd = indexFd;
+    this.blob = new LayerFile(blobFd, 0);
+    this.index = new LayerFile(indexFd, HEADER_BYTES, (bytes) => {
+      this.indexCrc = crc32(bytes, this.indexCrc);
+    });
+    this.writer = new LayerWriter(this.blob, this.index, this.limits);
+    this.reader = new TarReader(this.writer, { maxSparseBytes: this.limits.maxSparseBytes });
+  }
+
+  push(chunk: Uint8Array): void {
+    this.tarBytes += chunk.length;
+    this.hash.update(chunk);
+    this.reader.push(chunk);
+  }
+
+  finish(): ConvertedLayer {
+    this.reader.finish();
+    const diffId = digestFrom(this.hash, this.algorithm);
+    if (this.expectedDiffId !== undefined && diffId !== this.expectedDiffId) {
+      const what = `the layer's content is ${diffId}, where the image's config says ${this.expectedDiffId}`;
+      throw new ConversionError("diff-id-mismatch", what);
+    }
+    const { blobBlocks, droppedXattrs, builder } = this.writer;
+    this.finishFiles(blobBlocks);
+    return { diffId, blobBlocks, entryCount: builder.entryCount, tarBytes: this.tarBytes, droppedXattrs };
+  }
+
+  private finishFiles(blobBlocks: number): void {
+    const { builder, heapBytes } = this.writer;
+    this.blob.flush();
+    const tail = encodeColumns(builder.finish(), heapBytes);
+    this.index.write(tail, 0, tail.length);
+    this.index.flush();
+    const header = encodeHeader({ entryCount: builder.entryCount, heapBytes, blobBlocks }, this.indexCrc);
+    try {
+      // The last file's block is filled up, and a hole at the end comes to be.
+      ftruncateSync(this.blobFd, blobBlocks * BLOCK_SIZE);
+      writeSync(this.indexFd, header, 0, header.length, 0);
+    } catch (error) {
+      throw writeFailure(error);
+    }
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * The metadata image of a root file system: the merged tree of an image's layers, written as EROFS, with
+ * extents that point behind its own end, where the layers' blobs will lie (see attach.ts).
+ */
+import { createHash } from "node:crypto";
+import { open, rm } from "node:fs/promises";
+import { buildErofs } from "../formats/erofs/writer.ts";
+import type { ErofsImage } from "../formats/erofs/writer.ts";
+import { BLOCK_SIZE } from "./layer-index.ts";
+import { merge } from "./merge.ts";
+import type { Layer } from "./tree.ts";
+import { validate } from "./validate.ts";
+
+export type { Layer } from "./tree.ts";
+
+export interface Metadata {
+  /** Size of the metadata file in blocks of 4 KiB. */
+  readonly metadataBlocks: number;
+  /** With all blobs behind it. */
+  readonly totalBlocks: number;
+  readonly inodeCount: number;
+}
+
+/**
+ * Anything that changes the bytes of the same layers goes in here: a rootfs is found again by its layers and
+ * this, and the UUID that the guest sees depends on both.
+ */
+export const METADATA_VERSION = 1;
+
+/** The same layers give the same UUID. Version 8 of https://www.rfc-editor.org/rfc/rfc9562#section-5.8 */
+function uuidOf(layers: readonly Layer[]): Uint8Array {
+  const hash = createHash("sha256").update(`flamebox-rootfs ${METADATA_VERSION}\n`);
+  for (const { diffId } of layers) hash.update(`${diffId}\n`);
+  const uuid = hash.digest().subarray(0, 16);
+  uuid[6] = 0x80 | ((uuid[6] ?? 0) & 0x0f);
+  uuid[8] = 0x80 | ((uuid[8] ?? 0) & 0x3f);
+  return uuid;
+}
+
+/**
+ * Lays out the root file system of `layers`, lowest first.
+ * @throws RootfsError `invalid-layer`, `invalid-tree`, `rootfs-too-large`; ErofsError `erofs-too-large`
+ */
+export function planMetadata(layers: readonly Layer[]): ErofsImage {
+  const tree = validate(merge(layers));
+  return buildErofs(tree, { uuid: uuidOf(layers), volumeName: Buffer.from("flamebox") });
+}
+
+/**
+ * Writes the metadata to `path`, which must not exist, and syncs it. Whoever calls it publishes the file.
+ * Nothing is left behind when it fails.
+ * @throws as planMetadata, and system errors
+ */
+export async function buildMetadata(
+  layers: readonly Layer[],
+  options: { readonly path: string; readonly signal?: AbortSignal | undefined },
+): Promise<Metadata> {
+  const { path, signal } = options;
+  signal?.throwIfAborted();
+  const image = planMetadata(layers);
+  const file = await open(path, "wx", 0o600);
+  try {
+    try {
+      for (const chunk of image.chunks()) {
+        signal?.throwIfAborted();
+        await file.writeFile(chunk);
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+  const { primaryBlocks, totalBlocks, inodeCount } = image;
+  return { metadataBlocks: primaryBlocks, totalBlocks, inodeCount };
+}
+
+export function metadataBytes({ metadataBlocks }: Pick<Metadata, "metadataBlocks">): number {
+  return metadataBlocks * BLOCK_SIZE;
+}

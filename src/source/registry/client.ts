@@ -1,0 +1,175 @@
+/**
+ * One repository of one registry over HTTP: finds the scheme, authorises, and turns statuses into errors.
+ * https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
+ *
+ * Schemes: https, and nothing else, for hosts elsewhere. A registry on loopback, or one that the user calls
+ * insecure, is asked once with https and then with http if what answers does not speak TLS. A certificate
+ * that cannot be verified never leads to http.
+ */
+import type { Keychain } from "../../auth/credentials.ts";
+import { DEFAULT_REGISTRY } from "../../reference/reference.ts";
+import { retry } from "../../util/retry.ts";
+import type { RetryOptions } from "../../util/retry.ts";
+import { SourceError } from "../error.ts";
+import { isLoopback } from "./address.ts";
+import { Authorization } from "./authorization.ts";
+import { detailOf, isNotTls, parseRetryAfter } from "./http-error.ts";
+import { discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
+import type { HttpResponse, Timeouts, Transport } from "./transport.ts";
+
+/** docker.io is a name; its registry answers elsewhere. */
+const DOCKER_HUB_HOST = "registry-1.docker.io";
+
+export interface ClientOptions {
+  /** As in `Reference`. */
+  readonly registry: string;
+  readonly repository: string;
+  readonly keychain?: Keychain | undefined;
+  readonly insecure?: boolean | undefined;
+  readonly ca?: string | undefined;
+  readonly timeouts?: Timeouts | undefined;
+  readonly userAgent?: string | undefined;
+  /** Tries in all for each request. Default 5. */
+  readonly attempts?: number | undefined;
+  /** Longest time that Retry-After may ask for; a registry that asks for more is left alone. Default 60,000. */
+  readonly maxRetryAfterMs?: number | undefined;
+}
+
+export interface ClientRequest {
+  /** Behind `/v2/REPOSITORY/`: `manifests/latest`. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal | undefined;
+  /** What was asked for, in messages: `docker.io/library/alpine:latest`, `blob sha256:…`. */
+  readonly what: string;
+  /** The code for 404. */
+  readonly notFound: string;
+  /** Statuses that are answers. */
+  readonly accepted: readonly number[];
+}
+
+const NOT_FOUND_HINTS = new Map([
+  ["image-not-found", "look at the name and the tag"],
+  ["blob-not-found", "the image is incomplete in the registry: push it again"],
+]);
+
+export class RegistryClient implements AsyncDisposable {
+  readonly #options: ClientOptions;
+  readonly #transport: Transport;
+  readonly #authorization: Authorization;
+  readonly #candidates: readonly URL[];
+  #base: URL | undefined;
+
+  constructor(options: ClientOptions) {
+    const {
+      registry,
+      repository,
+      keychain,
+      insecure = false,
+      ca,
+      timeouts,
+      userAgent = "flamebox",
+    } = options;
+    this.#options = options;
+    const host = registry === DEFAULT_REGISTRY ? DOCKER_HUB_HOST : registry;
+    const https = new URL(`https://${host}`);
+    const plain = insecure || isLoopback(https.hostname);
+    this.#candidates = plain ? [https, new URL(`http://${host}`)] : [https];
+    const registryHostname = https.hostname;
+    this.#transport = openTransport({ registryHostname, insecure, ca, timeouts, userAgent });
+    this.#authorization = new Authorization({ transport: this.#transport, registry, repository, keychain });
+  }
+
+  /** For `retry` and loops like it. */
+  get retryOptions(): RetryOptions {
+    const { attempts = 5, maxRetryAfterMs = 60_000 } = this.#options;
+    return {
+      attempts,
+      maxDelayMs: maxRetryAfterMs,
+      delayOf: (error) => (error instanceof SourceError ? error.retryAfterMs : undefined),
+    };
+  }
+
+  /** `request` once, again while its error is temporary. */
+  getWithRetry<T>(request: ClientRequest, read: (response: HttpResponse) => Promise<T>): Promise<T> {
+    const options = { ...this.retryOptions, signal: request.signal };
+    return retry(async () => read(await this.get(request)), options);
+  }
+
+  /**
+   * One answer with an accepted status. A refused or expired authorisation is renewed once.
+   * @throws SourceError
+   */
+  async get(request: ClientRequest): Promise<HttpResponse> {
+    const base = await this.#endpoint(request.signal);
+    const used = await this.#authorization.current(request.signal);
+    let response = await this.#send(base, request, used);
+    // Only the registry itself is answered: a host that it redirects to gets no credentials for asking.
+    if (response.status === 401 && response.sameOrigin) {
+      discard(response);
+      const fresh = await this.#authorization.answer(response, base, used, request.signal);
+      response = await this.#send(base, request, fresh);
+    }
+    if (request.accepted.includes(response.status)) return response;
+    throw await this.#statusError(response, request);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#transport[Symbol.asyncDispose]();
+  }
+
+  #send(base: URL, request: ClientRequest, authorization: string | undefined): Promise<HttpResponse> {
+    const { path, headers = {}, signal } = request;
+    const url = new URL(`/v2/${this.#options.repository}/${path}`, base);
+    return this.#transport.send({ url, headers, authorization, signal });
+  }
+
+  /** Where the registry answers. Two callers at once may both ask; they find the same. */
+  async #endpoint(signal: AbortSignal | undefined): Promise<URL> {
+    if (this.#base) return this.#base;
+    const [https, http] = this.#candidates as readonly [URL, URL?];
+    if (!http) return (this.#base = https);
+    try {
+      discard(await this.#transport.send({ url: new URL("/v2/", https), signal }));
+      return (this.#base = https);
+    } catch (error) {
+      const cause = error instanceof SourceError ? error.cause : undefined;
+      // A self-signed certificate that --insecure accepts does not come here; any other is a plain error.
+      if (!isNotTls(cause)) throw error;
+      return (this.#base = http);
+    }
+  }
+
+  async #statusError(
+    response: HttpResponse,
+    { what, notFound, signal }: ClientRequest,
+  ): Promise<SourceError> {
+    const { status, sameOrigin } = response;
+    const { registry, maxRetryAfterMs = 60_000 } = this.#options;
+    const detail = detailOf(await readErrorBody(response));
+    signal?.throwIfAborted();
+    const more = detail === "" ? "" : `: ${detail}`;
+    const host = sameOrigin ? registry : `${response.url.host} (asked by ${registry})`;
+    if (status === 401 && sameOrigin) return this.#authorization.refusal(detail);
+    if (status === 401 || status === 403) {
+      const hint = "look at the name, and whether these credentials may pull it";
+      return new SourceError("denied", `registry ${host} denies access to ${what}${more}`, { hint, status });
+    }
+    if (status === 404) {
+      const message = `${what} not found in registry ${host}${more}`;
+      return new SourceError(notFound, message, { hint: NOT_FOUND_HINTS.get(notFound), status });
+    }
+    const retryAfterMs = parseRetryAfter(headerOf(response, "retry-after"), Date.now());
+    const patient = (retryAfterMs ?? 0) <= maxRetryAfterMs;
+    if (status === 429) {
+      const wait = retryAfterMs === undefined ? "" : `; it asks to wait ${Math.ceil(retryAfterMs / 1000)} s`;
+      const message = `registry ${host} limits how often it is asked, for ${what}${wait}${more}`;
+      const hint = "wait, or log in: many registries allow more to known users";
+      const details = { hint, status, retryAfterMs, temporary: patient };
+      return new SourceError("too-many-requests", message, details);
+    }
+    const temporary = (status >= 500 || status === 408) && patient;
+    const message = `registry ${host} answered ${status} for ${what}${more}`;
+    return new SourceError("registry-error", message, { status, retryAfterMs, temporary });
+  }
+}

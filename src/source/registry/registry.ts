@@ -1,0 +1,167 @@
+/**
+ * Images from registries: the pull half of the distribution specification.
+ * https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pull
+ *
+ *     reference ─► manifests/TAG ─► index? choose(platform) ─► manifests/DIGEST ─► ResolvedImage
+ *                                                                                    │ openBlob
+ *                              config and layers, verified while streaming ◄─────────┘
+ *
+ *     client.ts        one repository: scheme, statuses          authorization.ts   tokens and basic auth
+ *     transport.ts     requests, deadlines, redirects            blob.ts            streaming and resuming
+ */
+import type { Keychain } from "../../auth/credentials.ts";
+import { choose, requirePlatform } from "../../oci/choose.ts";
+import { parseConfig } from "../../oci/config.ts";
+import type { Descriptor } from "../../oci/descriptor.ts";
+import { MAX_MANIFEST_BYTES, parseDocument } from "../../oci/manifest.ts";
+import type { Index, Manifest } from "../../oci/manifest.ts";
+import { ACCEPTED_DOCUMENTS } from "../../oci/media-type.ts";
+import type { Platform } from "../../oci/platform.ts";
+import { algorithmOf, digestOf } from "../../reference/digest.ts";
+import type { Digest } from "../../reference/digest.ts";
+import { format } from "../../reference/reference.ts";
+import type { Reference } from "../../reference/reference.ts";
+import { quote } from "../../util/printable.ts";
+import { SourceError } from "../error.ts";
+import type { ImageSource, ResolvedImage, ResolveOptions } from "../source.ts";
+import { streamBlob } from "./blob.ts";
+import { RegistryClient } from "./client.ts";
+import type { ClientOptions } from "./client.ts";
+import { headerOf, readBody } from "./transport.ts";
+import type { HttpResponse, Timeouts } from "./transport.ts";
+
+export interface RegistrySourceOptions {
+  /** Who knows credentials; none means anonymous. */
+  readonly keychain?: Keychain | undefined;
+  /** Accepts any certificate of the registry's host, and plain http where it does not speak TLS. */
+  readonly insecure?: boolean | undefined;
+  /** Certificates of further authorities, PEM. */
+  readonly ca?: string | undefined;
+  readonly timeouts?: Timeouts | undefined;
+  /** Tries in all for a request, and for a blob between two stretches of progress. Default 5. */
+  readonly attempts?: number | undefined;
+  /** The longest Retry-After that is waited for. Default 60,000. */
+  readonly maxRetryAfterMs?: number | undefined;
+  readonly userAgent?: string | undefined;
+}
+
+/** Disposing closes the connections, and breaks blobs that are still being read. */
+export interface RegistrySource extends ImageSource, AsyncDisposable {}
+
+interface Fetched {
+  readonly bytes: Uint8Array;
+  readonly digest: Digest;
+  readonly document: Manifest | Index;
+}
+
+function checkDigest(bytes: Uint8Array, want: Digest, name: string): void {
+  const got = digestOf(bytes, algorithmOf(want));
+  if (got === want) return;
+  const message = `manifest of ${name} has the wrong digest: got ${got}, want ${want}`;
+  throw new SourceError("digest-mismatch", message, {
+    hint: "the registry or something before it damages the image; pull again or tell its keeper",
+  });
+}
+
+async function readDocument(
+  response: HttpResponse,
+  name: string,
+  want: Digest | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Fetched> {
+  const encoding = headerOf(response, "content-encoding");
+  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
+    const message = `manifest of ${name} came with Content-Encoding ${quote(encoding, 40)}, so it cannot be verified`;
+    response.body.destroy();
+    throw new SourceError("invalid-response", message);
+  }
+  const bytes = await readBody(response, MAX_MANIFEST_BYTES, `the manifest of ${name}`, signal);
+  // Docker-Content-Digest is only what the registry says; what was asked for is what must be there.
+  if (want !== undefined) checkDigest(bytes, want, name);
+  const document = parseDocument(bytes, headerOf(response, "content-type"));
+  return { bytes, digest: want ?? digestOf(bytes), document };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+/**
+ * The image that `reference` names, in its registry. Nothing is asked before `resolve`.
+ */
+export function registrySource(reference: Reference, options: RegistrySourceOptions = {}): RegistrySource {
+  const name = format(reference);
+  const { registry, repository } = reference;
+  const clientOptions: ClientOptions = { ...options, registry, repository };
+  const client = new RegistryClient(clientOptions);
+
+  const fetchDocument = (
+    what: string,
+    pointer: string,
+    want: Digest | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Fetched> =>
+    client.getWithRetry(
+      {
+        path: `manifests/${pointer}`,
+        headers: { accept: ACCEPTED_DOCUMENTS.join(", ") },
+        signal,
+        what: `image ${what}`,
+        notFound: "image-not-found",
+        accepted: [200],
+      },
+      (response) => readDocument(response, what, want, signal),
+    );
+
+  /** The manifest that an index points at; an index behind an index is refused. */
+  const fetchChosen = async (chosen: Descriptor, signal: AbortSignal | undefined): Promise<Fetched> => {
+    const fetched = await fetchDocument(name, chosen.digest, chosen.digest, signal);
+    const { bytes, document } = fetched;
+    if (bytes.length !== chosen.size) {
+      const message = `manifest ${chosen.digest} of ${name} has the wrong size: got ${bytes.length}, want ${chosen.size} bytes`;
+      throw new SourceError("size-mismatch", message);
+    }
+    if (document.kind !== "manifest" || document.mediaType !== chosen.mediaType) {
+      const message = `index of ${name} promises ${chosen.mediaType}, got ${document.mediaType}`;
+      throw new SourceError("invalid-manifest", message);
+    }
+    return fetched;
+  };
+
+  /**
+   * An image without an index tells its platform in its config. That is fetched here, and kept so that
+   * `openBlob` need not fetch it again.
+   */
+  const fetchConfig = async (descriptor: Descriptor, platform: Platform, signal: AbortSignal | undefined) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of streamBlob(client, descriptor, { signal })) chunks.push(chunk);
+    const bytes = Buffer.concat(chunks);
+    requirePlatform(parseConfig(bytes), platform, name);
+    return bytes;
+  };
+
+  return {
+    name,
+    async resolve({ platform, signal }: ResolveOptions): Promise<ResolvedImage> {
+      const pointer = reference.digest ?? reference.tag ?? "latest";
+      const top = await fetchDocument(name, pointer, reference.digest, signal);
+      const chosen = top.document.kind === "index" ? choose(top.document, platform, name) : undefined;
+      const image = chosen ? await fetchChosen(chosen, signal) : top;
+      const { bytes, digest, document } = image;
+      if (document.kind !== "manifest")
+        throw new SourceError("invalid-manifest", `${name} is an index of indexes`);
+      const { config } = document;
+      const kept = chosen?.platform ? undefined : await fetchConfig(config, platform, signal);
+      return {
+        descriptor: chosen ?? { mediaType: document.mediaType, digest, size: bytes.length },
+        manifestBytes: bytes,
+        referenceDigest: top.digest,
+        openBlob: (descriptor, blobOptions) =>
+          kept && descriptor.digest === config.digest && descriptor.size === kept.length
+            ? once(kept)
+            : streamBlob(client, descriptor, blobOptions),
+      };
+    },
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  };
+}

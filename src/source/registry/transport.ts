@@ -1,0 +1,251 @@
+/**
+ * HTTP for registries: undici, loaded at the first request because loading it costs 50 ms, with redirects
+ * followed by hand.
+ *
+ *     get(url, authorization) ─► request ─► 3xx? admit the next URL, drop the secret across origins ─► …
+ *
+ * Rules that every request keeps: http and https only; never from https to http; never from a remote
+ * registry to an address that is this machine's alone; at most 10 redirects; headers, idle bodies and
+ * connects have deadlines. Only the registry's own host may go unverified with `insecure`.
+ */
+import { rootCertificates } from "node:tls";
+import type { Agent, Dispatcher } from "undici";
+import { printable, quote } from "../../util/printable.ts";
+import { SourceError } from "../error.ts";
+import { isLocalOnly, isLoopback } from "./address.ts";
+import { networkError } from "./http-error.ts";
+
+const MAX_REDIRECTS = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+const MAX_HEADER_BYTES = 32 * 1024;
+/** Bodies that nobody reads are drained up to this size, so that the connection can be used again. */
+const MAX_DRAIN_BYTES = 64 * 1024;
+/** An error's details are not worth more. */
+const ERROR_BODY_DEADLINE_MS = 10_000;
+/** Read ahead per response: large enough that reading is not paused and resumed for every socket read. */
+const READ_AHEAD_BYTES = 1024 * 1024;
+
+export interface Timeouts {
+  /** Until a connection stands, TLS included. Default 15,000. */
+  readonly connectMs?: number | undefined;
+  /** From the request to the end of the answer's headers. Default 30,000. */
+  readonly headersMs?: number | undefined;
+  /** Between two pieces of a body, while somebody reads. Default 60,000. */
+  readonly bodyIdleMs?: number | undefined;
+}
+
+export interface TransportOptions {
+  /** `URL.hostname` of the registry. */
+  readonly registryHostname: string;
+  /** Does not verify the certificate of the registry's host. */
+  readonly insecure: boolean;
+  /** PEM, trusted beside the usual authorities. */
+  readonly ca?: string | undefined;
+  readonly timeouts?: Timeouts | undefined;
+  readonly userAgent: string;
+}
+
+export interface HttpRequest {
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Value of the Authorization header; goes to the origin of `url` only. */
+  readonly authorization?: string | undefined;
+  /** Form fields: the request is a POST, and redirects are refused. */
+  readonly form?: URLSearchParams | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Dispatcher.ResponseData["body"];
+  /** Where the answer came from, behind all redirects. */
+  readonly url: URL;
+  /** The answer came from the origin that was asked. */
+  readonly sameOrigin: boolean;
+}
+
+export interface Transport extends AsyncDisposable {
+  /** Any status but a redirect is an answer. @throws SourceError; the signal's reason when aborted */
+  send(request: HttpRequest): Promise<HttpResponse>;
+}
+
+export function headerOf(response: Pick<HttpResponse, "headers">, name: string): string | undefined {
+  const value = response.headers[name];
+  return Array.isArray(value) ? value.join(", ") : value;
+}
+
+/** Lets go of a response that nobody reads. */
+export function discard(response: Pick<HttpResponse, "body">): void {
+  response.body.dump({ limit: MAX_DRAIN_BYTES }).catch(() => {});
+}
+
+/** The next URL of a redirect, or the reason not to go there. */
+function admitRedirect(from: URL, location: string | undefined, registryHostname: string): URL {
+  const refuse = (problem: string) =>
+    new SourceError("unsafe-redirect", `${from.host} redirects ${problem}`, {
+      hint: "the registry or a proxy before it is set up wrongly, or somebody is meddling",
+    });
+  if (location === undefined) throw refuse("without saying where to");
+  const next = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
+  if (!next) throw refuse(`to something that is no URL: ${quote(location)}`);
+  if (next.protocol !== "https:" && next.protocol !== "http:") throw refuse(`to ${printable(next.protocol)}`);
+  if (from.protocol === "https:" && next.protocol === "http:") {
+    throw refuse(`from https to http://${next.host}`);
+  }
+  if (isLocalOnly(next.hostname) && !isLoopback(registryHostname)) {
+    throw refuse(`to ${next.host}, an address that only this machine can mean`);
+  }
+  return next;
+}
+
+class UndiciTransport implements Transport {
+  readonly #options: TransportOptions;
+  #verifying: Promise<Agent> | undefined;
+  #trusting: Promise<Agent> | undefined;
+
+  constructor(options: TransportOptions) {
+    this.#options = options;
+  }
+
+  async #makeAgent(rejectUnauthorized: boolean): Promise<Agent> {
+    const { Agent } = await import("undici");
+    const { ca, timeouts = {} } = this.#options;
+    return new Agent({
+      headersTimeout: timeouts.headersMs ?? 30_000,
+      bodyTimeout: timeouts.bodyIdleMs ?? 60_000,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      pipelining: 1,
+      connect: {
+        timeout: timeouts.connectMs ?? 15_000,
+        rejectUnauthorized,
+        ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
+      },
+    });
+  }
+
+  #agentFor(url: URL): Promise<Agent> {
+    if (this.#options.insecure && url.hostname === this.#options.registryHostname) {
+      return (this.#trusting ??= this.#makeAgent(false));
+    }
+    return (this.#verifying ??= this.#makeAgent(true));
+  }
+
+  async #request(url: URL, request: HttpRequest, authorization: string | undefined) {
+    const { form, signal, headers } = request;
+    signal?.throwIfAborted();
+    const agent = await this.#agentFor(url);
+    try {
+      return await agent.request({
+        origin: url.origin,
+        path: url.pathname + url.search,
+        method: form ? "POST" : "GET",
+        headers: {
+          "user-agent": this.#options.userAgent,
+          // Digests are of the bytes as they are: nobody may compress them on the way.
+          "accept-encoding": "identity",
+          ...headers,
+          ...(form ? { "content-type": "application/x-www-form-urlencoded" } : {}),
+          ...(authorization === undefined ? {} : { authorization }),
+        },
+        body: form?.toString() ?? null,
+        signal: signal ?? null,
+        highWaterMark: READ_AHEAD_BYTES,
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw networkError(error, url.host);
+    }
+  }
+
+  async send(request: HttpRequest): Promise<HttpResponse> {
+    let { url, authorization } = request;
+    let sameOrigin = true;
+    for (let redirects = 0; ; redirects++) {
+      const response = await this.#request(url, request, authorization);
+      // A body that breaks after its reader has left must not become an uncaught error.
+      response.body.on("error", () => {});
+      if (!REDIRECTS.has(response.statusCode)) {
+        return {
+          status: response.statusCode,
+          headers: response.headers,
+          body: response.body,
+          url,
+          sameOrigin,
+        };
+      }
+      discard(response);
+      if (request.form) throw new SourceError("unsafe-redirect", `${url.host} redirects a token request`);
+      if (redirects >= MAX_REDIRECTS) {
+        const message = `${request.url.host} redirects more than ${MAX_REDIRECTS} times`;
+        throw new SourceError("unsafe-redirect", message);
+      }
+      const next = admitRedirect(url, headerOf(response, "location"), this.#options.registryHostname);
+      // Once dropped it stays dropped, even where a chain of redirects leads back.
+      if (next.origin !== url.origin) {
+        authorization = undefined;
+        sameOrigin = false;
+      }
+      url = next;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const agents = await Promise.all([this.#verifying, this.#trusting]);
+    for (const agent of agents) await agent?.destroy();
+  }
+}
+
+export function openTransport(options: TransportOptions): Transport {
+  return new UndiciTransport(options);
+}
+
+/**
+ * A body that must fit into memory.
+ * @throws SourceError `invalid-response` when it is larger than `maxBytes`
+ */
+export async function readBody(
+  response: HttpResponse,
+  maxBytes: number,
+  what: string,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  const tooLarge = () => {
+    response.body.destroy();
+    const message = `${what} from ${response.url.host} is larger than ${maxBytes} bytes`;
+    return new SourceError("invalid-response", message);
+  };
+  if (Number(headerOf(response, "content-length") ?? 0) > maxBytes) throw tooLarge();
+  try {
+    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      sizeBytes += chunk.length;
+      if (sizeBytes > maxBytes) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw networkError(error, response.url.host);
+  }
+  return Buffer.concat(chunks, sizeBytes);
+}
+
+/** The start of an error's body, as text; what cannot be read is empty. */
+export async function readErrorBody(response: HttpResponse): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  const deadline = setTimeout(() => response.body.destroy(), ERROR_BODY_DEADLINE_MS);
+  try {
+    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      chunks.push(chunk);
+      sizeBytes += chunk.length;
+      if (sizeBytes >= MAX_DRAIN_BYTES) break;
+    }
+  } catch {
+    // The status says enough.
+  } finally {
+    clearTimeout(deadline);
+  }
+  return Buffer.concat(chunks).subarray(0, MAX_DRAIN_BYTES).toString("utf8");
+}
