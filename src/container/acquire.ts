@@ -12,10 +12,17 @@ import type { Platform } from "../oci/platform.ts";
 import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.ts";
 import type { Reference } from "../reference/reference.ts";
 import { familiar, parse } from "../reference/reference.ts";
+import { createConverterPool } from "../rootfs/converter-pool.ts";
 import { registrySource } from "../source/registry/registry.ts";
 import type { Store } from "../store/layout.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { ContainerOptions, PullOptions } from "./options.ts";
+
+/**
+ * Threads that convert layers. Two keep two cores busy: inflating runs in libuv's threads beside them. More
+ * would cost 60 MB each and wait for the download.
+ */
+const CONVERTERS = 2;
 
 export function platformOf(options: PullOptions): Platform {
   return options.platform === undefined ? hostPlatform(process.arch) : parsePlatform(options.platform);
@@ -51,7 +58,14 @@ export async function pullFromRegistry(store: Store, text: string, options: Pull
     insecure,
     ca,
   });
-  return await pullImage(store, reference, source, { platform: platformOf(options), signal, onProgress });
+  await using converters = createConverterPool({ workers: CONVERTERS });
+  const { convertLayer: convert } = converters;
+  return await pullImage(store, reference, source, {
+    platform: platformOf(options),
+    signal,
+    onProgress,
+    convert,
+  });
 }
 
 /** @throws FlameBoxError `image-not-found` with `pull: "never"`, and what a pull throws */

@@ -71,6 +71,8 @@ export async function start(image: string, options: ContainerOptions = {}): Prom
   options.signal?.throwIfAborted();
   const booted = cleanup.use(await boot({ host, vmdkPath: prepared.rootfs.vmdkPath, workspace, options }));
   const launched = await launch(booted, { id, options, prepared });
+  // The container goes on without its network; somebody should know why.
+  void booted.network?.failed.then((error) => options.onNotice?.(error.message));
   return new Container(id, booted, launched, cleanup.move());
 }
 
