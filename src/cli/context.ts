@@ -46,6 +46,8 @@ export interface CliContext {
   readonly signals: SignalSource;
   readonly clock: Clock;
   loadLibrary(): Promise<Library>;
+  /** Runs stty(1) on the terminal that is standard input; without the program nothing happens. */
+  stty(words: readonly string[]): void;
   /** Runs `job` when the process ends in whatever way it still notices; the result withdraws it. */
   onExit(job: () => void): () => void;
   /** Ends the process at once, for the second Ctrl-C of somebody who will not wait. */

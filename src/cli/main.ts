@@ -27,6 +27,12 @@ const context: CliContext = {
       return () => clearInterval(timer);
     },
   },
+  stty: (words) => {
+    // Not imported above: it costs every command 5 ms, and only a terminal session needs it.
+    process
+      .getBuiltinModule("node:child_process")
+      .spawnSync("stty", words, { stdio: ["inherit", "ignore", "ignore"] });
+  },
   loadLibrary: () => import("../index.ts"),
   onExit: (job) => {
     process.on("exit", job);

@@ -18,12 +18,6 @@ import type { Store } from "../store/layout.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { ContainerOptions, PullOptions } from "./options.ts";
 
-/**
- * Threads that convert layers. Two keep two cores busy: inflating runs in libuv's threads beside them. More
- * would cost 60 MB each and wait for the download.
- */
-const CONVERTERS = 2;
-
 export function platformOf(options: PullOptions): Platform {
   return options.platform === undefined ? hostPlatform(process.arch) : parsePlatform(options.platform);
 }
@@ -58,7 +52,7 @@ export async function pullFromRegistry(store: Store, text: string, options: Pull
     insecure,
     ca,
   });
-  await using converters = createConverterPool({ workers: CONVERTERS });
+  await using converters = createConverterPool();
   const { convertLayer: convert } = converters;
   return await pullImage(store, reference, source, {
     platform: platformOf(options),

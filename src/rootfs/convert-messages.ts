@@ -1,5 +1,5 @@
 /**
- * What the converter pool and its workers say to each other. One job at a time a worker.
+ * What the converter pool and its workers say to each other. Each job has a port of its own.
  *
  *     pool ── start ──► worker        pool ◄── wanted ── worker     one more chunk may be sent
  *          ── chunk ──►                    ◄── done / failed ──     the job is over, files closed

@@ -1,5 +1,5 @@
-/** The thread of a converter pool: does one conversion after the other, fed by messages. */
-import { parentPort } from "node:worker_threads";
+/** The thread of a converter pool. Each job comes with a port of its own, and is fed and answered through it. */
+import { parentPort, type MessagePort } from "node:worker_threads";
 import { convertLayer } from "./convert.ts";
 import { plainError, type FromWorker, type ToWorker } from "./convert-messages.ts";
 
@@ -7,6 +7,11 @@ class Inbox implements AsyncIterable<Uint8Array> {
   private readonly chunks: Uint8Array[] = [];
   private isOver = false;
   private wake: () => void = () => {};
+  private readonly onTaken: () => void;
+
+  constructor(onTaken: () => void) {
+    this.onTaken = onTaken;
+  }
 
   put(chunk: Uint8Array): void {
     this.chunks.push(chunk);
@@ -23,46 +28,36 @@ class Inbox implements AsyncIterable<Uint8Array> {
       const chunk = this.chunks.shift();
       if (chunk !== undefined) {
         yield chunk;
-        post({ type: "wanted" });
+        this.onTaken();
       } else if (this.isOver) return;
       else await new Promise<void>((resolve) => (this.wake = resolve));
     }
   }
 }
 
-function post(message: FromWorker): void {
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
-  parentPort?.postMessage(message);
+function serve(port: MessagePort): void {
+  const post = (message: FromWorker): void => port.postMessage(message);
+  const inbox = new Inbox(() => post({ type: "wanted" }));
+  const aborting = new AbortController();
+
+  const convert = async (job: Extract<ToWorker, { type: "start" }>): Promise<void> => {
+    const { compression, target, expectedDiffId, limits } = job;
+    const options = { signal: aborting.signal, expectedDiffId, limits };
+    try {
+      post({ type: "done", result: await convertLayer(inbox, compression, target, options) });
+    } catch (error) {
+      post({ type: "failed", error: plainError(error) });
+    }
+  };
+
+  port.on("message", (message: ToWorker) => {
+    if (message.type === "chunk") inbox.put(message.chunk);
+    else if (message.type === "end") inbox.end();
+    else if (message.type === "abort") {
+      aborting.abort();
+      inbox.end();
+    } else void convert(message);
+  });
 }
 
-let inbox = new Inbox();
-let aborting = new AbortController();
-
-async function convert(
-  job: Extract<ToWorker, { type: "start" }>,
-  source: Inbox,
-  signal: AbortSignal,
-): Promise<void> {
-  const { compression, target, expectedDiffId, limits } = job;
-  try {
-    post({
-      type: "done",
-      result: await convertLayer(source, compression, target, { signal, expectedDiffId, limits }),
-    });
-  } catch (error) {
-    post({ type: "failed", error: plainError(error) });
-  }
-}
-
-parentPort?.on("message", (message: ToWorker) => {
-  if (message.type === "chunk") inbox.put(message.chunk);
-  else if (message.type === "end") inbox.end();
-  else if (message.type === "abort") {
-    aborting.abort();
-    inbox.end();
-  } else {
-    inbox = new Inbox();
-    aborting = new AbortController();
-    void convert(message, inbox, aborting.signal);
-  }
-});
+parentPort?.on("message", serve);

@@ -38,7 +38,9 @@ const VALUES = {
 test("a structure encodes, decodes and dumps from one table", () => {
   const out = new Uint8Array(50).fill(0xaa);
   ALL.encode(out, 3, VALUES);
-  expect(Buffer.from(out).toString("hex")).toMatchInlineSnapshot(`"aaaaaa01030200070605040500000000010000fefffffffffffffffeffffffffffffff07080900e2e1f5e000000000aaaaaa"`);
+  expect(Buffer.from(out).toString("hex")).toMatchInlineSnapshot(
+    `"aaaaaa01030200070605040500000000010000fefffffffffffffffeffffffffffffff07080900e2e1f5e000000000aaaaaa"`,
+  );
   expect(ALL.decode(out, 3)).toEqual(VALUES);
   expect(ALL.dump(VALUES)).toMatchInlineSnapshot(`
     "a 1

@@ -119,12 +119,15 @@ async function launch(
   scheme: "http" | "https",
   port: number,
 ): Promise<ChildProcess | undefined> {
-  const child = spawn("docker-registry", ["serve", join(dir, "config.yml")], { stdio: "ignore" });
+  // The registry ends with the test's process, however that ends.
+  const program = ["--pdeathsig", "KILL", "docker-registry", "serve", join(dir, "config.yml")];
+  const child = spawn("setpriv", program, { stdio: "ignore" });
   // Set apart from `exitCode`, which stays null when the program cannot be started at all.
   let failure: Error | undefined;
   child.once("error", (error) => (failure = error));
   for (let tries = 0; tries < 600; tries++) {
     if (failure) throw new Error(`docker-registry cannot be started: ${failure.message}`);
+    if (child.exitCode === 127) throw new Error("docker-registry is not installed");
     if (child.exitCode !== null) return undefined;
     if (await answers(scheme, port)) return child;
     await sleep(50);

@@ -53,5 +53,8 @@ export function enterRawMode(context: CliContext): () => void {
   };
   const withdraw = context.onExit(restore);
   stdin.setRawMode(true);
+  // Node's raw mode still puts a carriage return before every line feed. The terminal inside has done that where
+  // it is wanted; a full-screen program means its line feeds as they are. Node restores this with the rest.
+  context.stty(["-opost"]);
   return restore;
 }

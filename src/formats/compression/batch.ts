@@ -8,6 +8,29 @@ export async function* batched(
   source: AsyncIterable<Uint8Array>,
   batchBytes = BATCH_BYTES,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const { parts, length } of gathered(source, batchBytes)) {
+    const [only] = parts;
+    yield parts.length === 1 && only !== undefined ? only : joined(parts, length);
+  }
+}
+
+/** Batches with a buffer to themselves, which can be transferred to another thread. */
+export async function* ownBatches(
+  source: AsyncIterable<Uint8Array>,
+  batchBytes = BATCH_BYTES,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  for await (const { parts, length } of gathered(source, batchBytes)) yield joined(parts, length);
+}
+
+interface Gathered {
+  readonly parts: readonly Uint8Array[];
+  readonly length: number;
+}
+
+async function* gathered(
+  source: AsyncIterable<Uint8Array>,
+  batchBytes: number,
+): AsyncGenerator<Gathered, void, undefined> {
   let parts: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of source) {
@@ -15,9 +38,19 @@ export async function* batched(
     parts.push(chunk);
     length += chunk.length;
     if (length < batchBytes) continue;
-    yield parts.length === 1 ? chunk : Buffer.concat(parts, length);
+    yield { parts, length };
     parts = [];
     length = 0;
   }
-  if (length > 0) yield Buffer.concat(parts, length);
+  if (length > 0) yield { parts, length };
+}
+
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
+  const result = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
 }

@@ -55,6 +55,20 @@ export const MAX_SPARSE_BYTES = 2 ** 40;
 
 export type TarType = "file" | "directory" | "symlink" | "hardlink" | "character" | "block" | "fifo";
 
+/** Type flags to types; the others are extensions, or nothing that an image can hold. */
+export const TYPES: Readonly<Record<string, TarType>> = {
+  "\0": "file",
+  "0": "file",
+  "1": "hardlink",
+  "2": "symlink",
+  "3": "character",
+  "4": "block",
+  "5": "directory",
+  "6": "fifo",
+  "7": "file",
+  S: "file",
+};
+
 export interface Xattr {
   /** With its namespace: `user.mime_type`. */
   readonly name: Uint8Array;

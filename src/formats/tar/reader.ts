@@ -21,46 +21,18 @@ import {
   MAX_NAME_BYTES,
   MAX_SPARSE_BYTES,
   TYPE_OFFSET,
+  TYPES,
   type TarEntry,
   type TarType,
 } from "./format.ts";
+import type { TarHandler, TarReaderOptions } from "./handler.ts";
 import { parsePax, PaxSyntaxError, xattrsOf, type PaxHeader, type PaxSparse } from "./pax.ts";
 import { addGnuPairs, checkedSegments, SparseSyntaxError, SparseTextMap } from "./sparse.ts";
 
-/** Is told what the archive holds, in its order, synchronously. What it throws comes out of `push`. */
-export interface TarHandler {
-  entry(entry: TarEntry): void;
-  /**
-   * A run of the current entry's data: `chunk[start…end)`, valid until the call returns, belongs at `position`
-   * of the unpacked file. Runs come in ascending order.
-   */
-  data(chunk: Uint8Array, start: number, end: number, position: number): void;
-  /** The current entry is complete. */
-  endEntry(): void;
-}
-
-export interface TarReaderOptions {
-  /** Largest expanded size of a sparse file. Default 1 TiB. */
-  readonly maxSparseBytes?: number | undefined;
-  /** Let `g` headers apply to the entries behind them (POSIX). Go, and so every image tool, ignores them: default. */
-  readonly applyGlobalHeaders?: boolean | undefined;
-}
+export type { TarHandler, TarReaderOptions } from "./handler.ts";
 
 const State = { header: 0, extension: 1, gnuMap: 2, textMap: 3, data: 4, padding: 5, ended: 6 } as const;
 type State = (typeof State)[keyof typeof State];
-
-const TYPES: Readonly<Record<string, TarType>> = {
-  "\0": "file",
-  "0": "file",
-  "1": "hardlink",
-  "2": "symlink",
-  "3": "character",
-  "4": "block",
-  "5": "directory",
-  "6": "fifo",
-  "7": "file",
-  S: "file",
-};
 
 const EMPTY = new Uint8Array(0);
 

@@ -1,0 +1,186 @@
+//! A container's root file system inside the machine.
+//!
+//! ```text
+//! /run/flamebox/<id>/base     the image: read-only, found by its disk's serial number
+//!                    rw       the writable disk (ext4), or a tmpfs
+//!                      <id>/upper work files
+//!                    rootfs   the overlay of both
+//!                    config.json, state/        what libcontainer reads and writes
+//! ```
+//!
+//! A disk is opened here and nowhere earlier. Files that the host generates live on the writable disk, where a
+//! container that appends to them for ever pays with its own space.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::protocol::message::{Code, Disk, DiskType, Failure, GeneratedFile, Rootfs, Writable};
+
+const CONTAINERS: &str = "/run/flamebox";
+
+/// What libcontainer calls the container: there is one in each state folder.
+pub const RUNTIME_ID: &str = "container";
+
+/// An id may have 128 characters, and a socket below this folder has to fit into a `sockaddr_un`: 64 bits of
+/// FNV-1a stand for it. The host chooses the ids and gains nothing from two that collide.
+fn short_name(id: &str) -> String {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// Where the parts of one container are.
+pub struct Layout {
+    pub directory: PathBuf,
+    id: String,
+}
+
+impl Layout {
+    /// `id` was checked to be a container id, and so a file name.
+    pub fn of(id: &str) -> Self {
+        Self { directory: Path::new(CONTAINERS).join(short_name(id)), id: id.to_owned() }
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    /// The parent of libcontainer's folder for this container.
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    pub fn notify_socket(&self) -> PathBuf {
+        self.state().join(RUNTIME_ID).join("notify.sock")
+    }
+
+    fn base(&self) -> PathBuf {
+        self.directory.join("base")
+    }
+
+    fn rw(&self) -> PathBuf {
+        self.directory.join("rw")
+    }
+
+    fn own(&self, part: &str) -> PathBuf {
+        self.rw().join(&self.id).join(part)
+    }
+}
+
+/// Mounts base, writable part and overlay.
+pub fn assemble(layout: &Layout, wanted: &Rootfs) -> Result<(), Failure> {
+    let at = |what: &str, path: &Path| format!("{what} {}", path.display());
+    for path in [layout.base(), layout.rw(), layout.rootfs(), layout.state()] {
+        fs::create_dir_all(&path).map_err(|e| Failure::failed(format!("{}: {e}", at("create", &path))))?;
+    }
+    mount_base(&wanted.base, &layout.base())?;
+    mount_writable(&wanted.writable, &layout.rw())?;
+    for part in ["upper", "work", "files"] {
+        let path = layout.own(part);
+        fs::create_dir_all(&path).map_err(|e| Failure::failed(format!("{}: {e}", at("create", &path))))?;
+    }
+    // The root directory of an overlay shows the attributes of the upper one.
+    copy_attributes(&layout.base(), &layout.own("upper"))
+        .map_err(|e| Failure::failed(format!("attributes of the root directory: {e}")))?;
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},index=off,xino=off,metacopy=off",
+        layout.base().display(),
+        layout.own("upper").display(),
+        layout.own("work").display(),
+    );
+    let flags = MsFlags::MS_NOATIME;
+    mount(Some("overlay"), &layout.rootfs(), Some("overlay"), flags, Some(options.as_str()))
+        .map_err(|e| Failure::failed(format!("overlay: {e}")))
+}
+
+fn mount_base(disk: &Disk, target: &Path) -> Result<(), Failure> {
+    let device = find_disk(&disk.device)?;
+    let kind = match disk.kind {
+        DiskType::Erofs => "erofs",
+        DiskType::Ext4 => "ext4",
+    };
+    mount(Some(&device), target, Some(kind), MsFlags::MS_RDONLY | MsFlags::MS_NOATIME, None::<&str>)
+        .map_err(|e| Failure::failed(format!("mount disk {:?} as {kind}: {e}", disk.device)))
+}
+
+fn mount_writable(wanted: &Writable, target: &Path) -> Result<(), Failure> {
+    let flags = MsFlags::MS_NOATIME;
+    match wanted {
+        Writable::Ext4 { device } => {
+            let path = find_disk(device)?;
+            mount(Some(&path), target, Some("ext4"), flags, None::<&str>)
+                .map_err(|e| Failure::failed(format!("mount disk {device:?} as ext4: {e}")))
+        }
+        Writable::Tmpfs { size_bytes } => {
+            let options = format!("size={size_bytes},mode=0755");
+            mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options.as_str()))
+                .map_err(|e| Failure::failed(format!("tmpfs of {size_bytes} bytes: {e}")))
+        }
+    }
+}
+
+/// The device node of the disk with this serial number. Reads sysfs only; the disk stays closed.
+fn find_disk(serial: &str) -> Result<PathBuf, Failure> {
+    let disks = fs::read_dir("/sys/block").map_err(|e| Failure::failed(format!("/sys/block: {e}")))?;
+    for disk in disks.flatten() {
+        if let Ok(text) = fs::read_to_string(disk.path().join("serial"))
+            && text.trim_end() == serial
+        {
+            return Ok(Path::new("/dev").join(disk.file_name()));
+        }
+    }
+    Err(Failure::new(Code::NotFound, format!("no disk has the serial number {serial:?}")))
+}
+
+fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(from)?;
+    std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+    fs::set_permissions(to, Permissions::from_mode(metadata.mode() & 0o7777))?;
+    fs::File::open(to)?.set_modified(metadata.modified()?)
+}
+
+/// Writes the host's files onto the writable disk and returns, for each, where it is and where the container
+/// is to see it.
+pub fn write_files(layout: &Layout, files: &[GeneratedFile]) -> Result<Vec<(PathBuf, String)>, Failure> {
+    files
+        .iter()
+        .enumerate()
+        .map(|(index, file)| {
+            let path = layout.own("files").join(index.to_string());
+            fs::write(&path, &file.data.0)
+                .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(file.mode & 0o777)))
+                .map_err(|e| Failure::failed(format!("file {:?}: {e}", file.path)))?;
+            Ok((path, file.path.clone()))
+        })
+        .collect()
+}
+
+/// Undoes `assemble`, whatever of it was done. What cannot be unmounted now is detached.
+pub fn dismantle(layout: &Layout) -> Result<(), Failure> {
+    for path in [layout.rootfs(), layout.rw(), layout.base()] {
+        match umount2(&path, MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(_) => umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+                .map_err(|e| Failure::failed(format!("unmount {}: {e}", path.display())))?,
+        }
+        // Not recursive: should a file system still be there, its files must survive the sweep below.
+        match fs::remove_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::failed(format!("remove {}: {error}", path.display())));
+            }
+            _ => {}
+        }
+    }
+    match fs::remove_dir_all(&layout.directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::failed(format!("remove {}: {error}", layout.directory.display())))
+        }
+        _ => Ok(()),
+    }
+}

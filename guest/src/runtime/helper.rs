@@ -1,0 +1,261 @@
+//! The jobs that helpers do. All of this runs in a forked child that reports once and ends.
+
+use std::error::Error;
+use std::fs;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Component, Path, PathBuf};
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Gid, Uid, fchown};
+use serde_json::Value;
+
+use super::causes::{self, Causes};
+use super::executor::Exec;
+use super::spec::{self, Additions};
+use super::user::{self, Account, Databases};
+use super::{Report, Stdio, send_report};
+use crate::mounts::{self, Layout, RUNTIME_ID};
+use crate::protocol::message::{Code, Create, Failure};
+use crate::syscall;
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+pub fn create(order: Create, stdio: Stdio, report: OwnedFd) {
+    match try_create(order, stdio) {
+        Ok((created, terminal)) => send_report(&report, &created, terminal.as_ref()),
+        Err(failure) => send_report(&report, &Report::Failed(failure), None),
+    }
+}
+
+fn try_create(order: Create, stdio: Stdio) -> Result<(Report, Option<OwnedFd>), Failure> {
+    let mut config = spec::parse(order.config.get())?;
+    let layout = Layout::of(&order.id);
+    let made = mounts::assemble(&layout, &order.rootfs)
+        .and_then(|()| prepare(&order, &layout, &mut config))
+        .and_then(|()| run_libcontainer(&layout, &config, stdio));
+    if made.is_err() {
+        // The first error is the one to tell.
+        let _ = mounts::dismantle(&layout);
+    }
+    made
+}
+
+/// Looks things up in the mounted root, completes config.json and writes it where libcontainer reads it.
+fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Failure> {
+    let root = syscall::open_directory(&layout.rootfs())
+        .map_err(|e| Failure::failed(format!("open the root file system: {e}")))?;
+    let databases = Databases::load(root.as_fd())?;
+    let account = order.user.as_ref().map(|user| user::resolve(user, &databases)).transpose()?;
+    let home = missing_home(config, account.as_ref(), &databases);
+    let cwd = config.pointer("/process/cwd").and_then(Value::as_str).unwrap_or("/").to_owned();
+    make_directory(root.as_fd(), &cwd)
+        .map_err(|e| Failure::new(Code::InvalidConfig, format!("process.cwd {cwd:?}: {e}")))?;
+    let files = mounts::write_files(layout, &order.files)?;
+    let additions = Additions { id: order.id.clone(), rootfs: layout.rootfs(), files, account, home };
+    for (name, value) in spec::complete(config, &additions) {
+        set_network_sysctl(&name, &value)?;
+    }
+    let text = serde_json::to_vec(config).unwrap_or_default();
+    fs::write(layout.directory.join("config.json"), text)
+        .map_err(|e| Failure::failed(format!("write config.json: {e}")))
+}
+
+/// HOME, when the environment has none.
+fn missing_home(config: &Value, account: Option<&Account>, databases: &Databases) -> Option<String> {
+    let env = config.pointer("/process/env").and_then(Value::as_array);
+    let has_home = env.is_some_and(|env| {
+        env.iter().any(|entry| entry.as_str().is_some_and(|entry| entry.starts_with("HOME=")))
+    });
+    if has_home {
+        return None;
+    }
+    let home = match account {
+        Some(account) => account.home.clone(),
+        None => {
+            let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
+            user::home_of(u32::try_from(uid).ok()?, databases)
+        }
+    };
+    Some(home.unwrap_or_else(|| "/".to_owned()))
+}
+
+/// Makes what is missing of `path` inside the root. Each step is resolved from the root again, so a symbolic
+/// link in the image leads nowhere else.
+fn make_directory(root: BorrowedFd, path: &str) -> nix::Result<()> {
+    if !path.starts_with('/') {
+        return Err(Errno::EINVAL);
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    if syscall::open_in_root(root, Path::new(path), flags).is_ok() {
+        return Ok(());
+    }
+    let mut reached = PathBuf::from("/");
+    let mut parent = syscall::open_in_root(root, &reached, flags)?;
+    for component in Path::new(path).components() {
+        if !matches!(component, Component::Normal(_) | Component::ParentDir) {
+            continue;
+        }
+        reached.push(component);
+        parent = match syscall::open_in_root(root, &reached, flags) {
+            Err(Errno::ENOENT) => {
+                mkdirat(Some(parent.as_raw_fd()), component.as_os_str(), Mode::from_bits_truncate(0o755))?;
+                syscall::open_in_root(root, &reached, flags)?
+            }
+            other => other?,
+        };
+    }
+    Ok(())
+}
+
+fn set_network_sysctl(name: &str, value: &str) -> Result<(), Failure> {
+    let invalid = |what: &str| Failure::new(Code::InvalidConfig, format!("linux.sysctl {name:?}: {what}"));
+    let mut path = PathBuf::from("/proc/sys");
+    // A name with slashes may have dots within a part; one without has none.
+    let separator = if name.contains('/') { '/' } else { '.' };
+    for part in name.split(separator) {
+        if part.is_empty() || part == ".." || part == "." {
+            return Err(invalid("not a name"));
+        }
+        path.push(part);
+    }
+    fs::write(path, value).map_err(|e| invalid(&e.to_string()))
+}
+
+fn run_libcontainer(
+    layout: &Layout,
+    config: &Value,
+    stdio: Stdio,
+) -> Result<(Report, Option<OwnedFd>), Failure> {
+    let terminal = config.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
+    let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
+    let builder = ContainerBuilder::new(RUNTIME_ID.to_owned(), SyscallType::default())
+        .with_root_path(layout.state())
+        .map_err(explain)?
+        .with_executor(Exec::new(stdio.exec));
+    let console_path = layout.directory.join("console.sock");
+    let mut console = None;
+    let builder = if terminal {
+        console = Some(
+            UnixListener::bind(&console_path).map_err(|e| Failure::failed(format!("console socket: {e}")))?,
+        );
+        builder.with_console_socket(Some(console_path))
+    } else {
+        builder
+            .with_stdin(stdio_end(stdio.stdin, uid)?)
+            .with_stdout(stdio_end(stdio.stdout, uid)?)
+            .with_stderr(stdio_end(stdio.stderr, uid)?)
+    };
+    let causes = causes::collect();
+    let container = builder
+        .as_init(&layout.directory)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(|error| with_cause(explain(error), causes))?;
+    let pid = container.pid().ok_or_else(|| Failure::failed("the container has no process"))?;
+    let master = console.map(|listener| receive_terminal(&listener)).transpose()?;
+    let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
+    Ok((Report::Created { pid: pid.as_raw(), cgroup: cgroup.to_owned() }, master))
+}
+
+/// A pipe belongs to the user who is to use it: /dev/stdout, opened by name, asks for permission again.
+fn stdio_end(end: Option<OwnedFd>, uid: u64) -> Result<OwnedFd, Failure> {
+    match end {
+        Some(end) => {
+            let owner = Uid::from_raw(uid as u32);
+            let _ = fchown(end.as_raw_fd(), Some(owner), None::<Gid>);
+            Ok(end)
+        }
+        None => fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map(OwnedFd::from)
+            .map_err(|e| Failure::failed(format!("/dev/null: {e}"))),
+    }
+}
+
+/// libcontainer has already sent the terminal's master when its build has returned.
+fn receive_terminal(listener: &UnixListener) -> Result<OwnedFd, Failure> {
+    let failed = |error: String| Failure::failed(format!("console socket: {error}"));
+    let (stream, _) = listener.accept().map_err(|e| failed(e.to_string()))?;
+    let mut text = [0; 256];
+    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [IoSliceMut::new(&mut text)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<UnixAddr>(stream.as_raw_fd(), &mut parts, Some(&mut control), flags)
+        .map_err(|e| failed(e.to_string()))?;
+    for part in message.cmsgs().map_err(|e| failed(e.to_string()))? {
+        if let ControlMessageOwned::ScmRights(fds) = part
+            && let Some(&fd) = fds.first()
+        {
+            // SAFETY: the kernel has just installed this descriptor for this message.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+    Err(failed("no terminal came".to_owned()))
+}
+
+/// An error with its causes: libcontainer's outer messages seldom say what was wrong.
+fn explain(error: LibcontainerError) -> Failure {
+    let code = match &error {
+        LibcontainerError::InvalidSpec(_)
+        | LibcontainerError::MissingSpec(_)
+        | LibcontainerError::InvalidInput(_)
+        | LibcontainerError::Spec(_) => Code::InvalidConfig,
+        _ => Code::Failed,
+    };
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    Failure::new(code, text)
+}
+
+fn with_cause(failure: Failure, causes: Causes) -> Failure {
+    match causes.first() {
+        Some(cause) if !failure.message.contains(&cause) => {
+            Failure::new(failure.code, format!("{}: {cause}", failure.message))
+        }
+        _ => failure,
+    }
+}
+
+/// Everything of the container has been killed when this runs.
+pub fn remove(id: &str, cgroup: Option<&str>, report: OwnedFd) {
+    if let Some(cgroup) = cgroup {
+        remove_cgroup(&Path::new(CGROUPS).join(cgroup.trim_start_matches('/')), 0);
+    }
+    let result = match mounts::dismantle(&Layout::of(id)) {
+        Ok(()) => Report::Removed,
+        Err(failure) => Report::Failed(failure),
+    };
+    send_report(&report, &result, None);
+}
+
+/// A cgroup goes when its children have gone. A container may have nested its own; not without end.
+fn remove_cgroup(path: &Path, depth: u32) {
+    if let Ok(entries) = fs::read_dir(path)
+        && depth < 64
+    {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_cgroup(&entry.path(), depth + 1);
+            }
+        }
+    }
+    let _ = fs::remove_dir(path);
+}

@@ -1,0 +1,184 @@
+//! From a `container.create` to a process, through libcontainer.
+//!
+//! ```text
+//! agent (PID 1) ── fork ──► helper: mounts, user lookup, libcontainer's create
+//!    ▲   ▲                     │  └─ clone ─► the container's init ── waits for start ── exec
+//!    │   └── one message ──────┘                  │
+//!    └────── the exec pipe: started, or why not ──┘
+//! ```
+//!
+//! A helper is a forked child with one thread that does one job and ends. All that reads hostile files or may
+//! block in the kernel happens there, so that it cannot hold up or end PID 1. When it has ended, the
+//! container's init becomes PID 1's own child, and its status is known for certain.
+
+mod causes;
+mod executor;
+mod helper;
+mod spec;
+mod user;
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg,
+    sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::mounts::Layout;
+use crate::protocol::message::{Create, Failure};
+use crate::syscall;
+
+pub use executor::{ExecPipe, ExecReport};
+
+/// Longest report of a helper, in bytes: a failure's text, escaped at worst, and its frame.
+const MAX_REPORT_BYTES: usize = 32_768;
+
+/// What a helper says before it ends.
+#[derive(Serialize, Deserialize)]
+pub enum Report {
+    Created { pid: i32, cgroup: String },
+    Removed,
+    Failed(Failure),
+}
+
+/// A helper at work.
+pub struct Helper {
+    /// Readable when the helper has reported, or ended without a word.
+    pub report: OwnedFd,
+}
+
+/// The agent's ends of what a new container is connected with.
+pub struct Ends {
+    pub stdin: Option<File>,
+    pub stdout: Option<File>,
+    pub stderr: Option<File>,
+    pub exec: ExecPipe,
+}
+
+/// The container's ends. An absent stdin or output is /dev/null.
+struct Stdio {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    exec: OwnedFd,
+}
+
+impl Stdio {
+    fn raw(&self) -> Vec<RawFd> {
+        [&self.stdin, &self.stdout, &self.stderr]
+            .into_iter()
+            .flatten()
+            .chain([&self.exec])
+            .map(AsRawFd::as_raw_fd)
+            .collect()
+    }
+}
+
+/// Starts the helper that creates a container. With a terminal, the streams come with the report.
+pub fn create(order: Create, terminal: bool) -> io::Result<(Helper, Ends)> {
+    let wanted = |stream: Option<u32>| stream.is_some() && !terminal;
+    let (exec_read, exec_write) = syscall::pipe()?;
+    let mut ends = Ends { stdin: None, stdout: None, stderr: None, exec: ExecPipe::new(own_end(exec_read)?) };
+    let mut stdio = Stdio { stdin: None, stdout: None, stderr: None, exec: exec_write };
+    if wanted(order.stdio.stdin) {
+        let (read, write) = syscall::pipe()?;
+        ends.stdin = Some(own_end(write)?);
+        stdio.stdin = Some(read);
+    }
+    if wanted(order.stdio.stdout) {
+        let (read, write) = syscall::pipe()?;
+        ends.stdout = Some(own_end(read)?);
+        stdio.stdout = Some(write);
+    }
+    if wanted(order.stdio.stderr) {
+        let (read, write) = syscall::pipe()?;
+        ends.stderr = Some(own_end(read)?);
+        stdio.stderr = Some(write);
+    }
+    let keep = stdio.raw();
+    let helper = help(&keep, move |report| helper::create(order, stdio, report))?;
+    Ok((helper, ends))
+}
+
+fn own_end(fd: OwnedFd) -> io::Result<File> {
+    syscall::set_nonblocking(fd.as_fd())?;
+    Ok(File::from(fd))
+}
+
+/// Starts the helper that unmounts what a container has left and removes its cgroup.
+pub fn remove(id: String, cgroup: Option<String>) -> io::Result<Helper> {
+    help(&[], move |report| helper::remove(&id, cgroup.as_deref(), report))
+}
+
+/// Lets a created container execute its process. The answer comes through the exec pipe.
+pub fn start(id: &str) -> io::Result<()> {
+    // Closing the socket is what ends libcontainer's read of the message.
+    UnixStream::connect(Layout::of(id).notify_socket())?.write_all(b"start container")
+}
+
+fn help(keep: &[RawFd], job: impl FnOnce(OwnedFd)) -> io::Result<Helper> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let mut keep = keep.to_vec();
+    keep.push(theirs.as_raw_fd());
+    syscall::fork_to(move || {
+        syscall::close_all_but(&keep);
+        syscall::reset_signals();
+        // The agent's own score makes it the last to be killed; a container must not inherit that.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+        job(theirs);
+        0
+    })?;
+    syscall::set_nonblocking(ours.as_fd())?;
+    Ok(Helper { report: ours })
+}
+
+/// Sends a helper's report, with the terminal's descriptor if there is one.
+fn send_report(socket: &OwnedFd, report: &Report, terminal: Option<&OwnedFd>) {
+    let text = serde_json::to_vec(report).unwrap_or_default();
+    let fds = terminal.map(|fd| [fd.as_raw_fd()]);
+    let control: Vec<_> = fds.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
+    let _ = sendmsg::<UnixAddr>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&text)],
+        &control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    );
+}
+
+/// A helper's report, with the terminal if it made one; None while it is at work. A helper that has ended
+/// without a word has failed.
+pub fn read_report(socket: &OwnedFd) -> Option<(Report, Option<OwnedFd>)> {
+    match try_read_report(socket) {
+        Ok(Some(report)) => Some(report),
+        Ok(None) => {
+            Some((Report::Failed(Failure::failed("the runtime helper ended without an answer")), None))
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(error) => Some((Report::Failed(Failure::failed(format!("the runtime helper: {error}"))), None)),
+    }
+}
+
+fn try_read_report(socket: &OwnedFd) -> io::Result<Option<(Report, Option<OwnedFd>)>> {
+    let mut text = vec![0; MAX_REPORT_BYTES];
+    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [IoSliceMut::new(&mut text)];
+    let message =
+        recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut terminal = None;
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = part {
+            // SAFETY: the kernel has just installed these descriptors for this message.
+            terminal = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).next();
+        }
+    }
+    let length = message.bytes;
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&text[..length])?, terminal)))
+}

@@ -1,0 +1,264 @@
+//! The agent's one loop: the link to the host, the containers' descriptors, and children that end.
+//!
+//! ```text
+//! epoll ─► what is ready ─► link.receive ─► requests ─► containers ─┐
+//!                           link.flush ◄──── frames ◄── pump ◄──────┘    until nothing moves any more
+//! ```
+//!
+//! Everything is waited for edge-triggered, because a port without a host, or a pipe without credit, would
+//! otherwise wake the loop for ever.
+
+mod container;
+mod credit;
+mod link;
+mod requests;
+mod stream;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use self::container::{Container, Part};
+use self::link::{Link, Received};
+use self::transport::VirtioPort;
+use crate::protocol::frame::{Frame, Kind, MAX_DATA_BYTES, ProtocolError};
+use crate::runtime::Helper;
+use crate::syscall::{self, Ending};
+
+const LINK: u64 = 0;
+const SIGNALS: u64 = 1;
+/// Tokens from here on are a number times `PARTS`, plus the part.
+const FIRST: u64 = 16;
+const PARTS: u64 = 16;
+const HELPER_PART: u64 = 15;
+
+/// Endings of processes that nobody knows yet: a container's process may be reaped before its helper's report
+/// was read. Older ones are of nobody's.
+const MAX_UNCLAIMED: usize = 64;
+
+/// What a helper does, and for which container.
+enum Job {
+    Create(u32),
+    Remove(u32),
+}
+
+pub struct Session {
+    epoll: Epoll,
+    link: Link,
+    signals: SignalFd,
+    containers: BTreeMap<u32, Container>,
+    helpers: BTreeMap<u32, (Helper, Job)>,
+    unclaimed: BTreeMap<i32, Ending>,
+    /// Numbers of containers and helpers; never used twice, so that a late event finds nobody.
+    next: u32,
+    shutdown_request: Option<u32>,
+    shutting_down: bool,
+    scratch: Vec<u8>,
+}
+
+/// Serves the host until it shuts the machine down, or the transport breaks.
+pub fn run() -> io::Result<()> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block()?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    let link = Link::new(Box::new(VirtioPort::open()?), kernel);
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+    let mut session = Session {
+        epoll,
+        link,
+        signals,
+        containers: BTreeMap::new(),
+        helpers: BTreeMap::new(),
+        unclaimed: BTreeMap::new(),
+        next: 1,
+        shutdown_request: None,
+        shutting_down: false,
+        scratch: vec![0; MAX_DATA_BYTES],
+    };
+    session.watch_link()?;
+    while !session.is_finished() {
+        session.wait()?;
+        session.work()?;
+    }
+    session.say_goodbye();
+    Ok(())
+}
+
+fn edges() -> EpollFlags {
+    EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET
+}
+
+impl Session {
+    fn watch_link(&self) -> io::Result<()> {
+        Ok(self.epoll.add(self.link.fd(), EpollEvent::new(edges(), LINK))?)
+    }
+
+    fn watch_container(&self, number: u32) -> io::Result<()> {
+        let Some(container) = self.containers.get(&number) else { return Ok(()) };
+        for (part, file) in container.files() {
+            let part = match part {
+                Part::Stdin => 0,
+                Part::Exec => 1,
+                Part::Output(index) => 2 + index as u64,
+            };
+            let event = EpollEvent::new(edges(), FIRST + u64::from(number) * PARTS + part);
+            match self.epoll.add(file.as_fd(), event) {
+                Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let containers = self.containers.values().filter_map(Container::deadline);
+        let timeout = match containers.chain(self.link.deadline()).min() {
+            Some(deadline) => {
+                let rest = deadline.saturating_duration_since(Instant::now()).as_millis() as u16;
+                EpollTimeout::from(rest.saturating_add(1))
+            }
+            None => EpollTimeout::NONE,
+        };
+        let mut events = [EpollEvent::empty(); 32];
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            Err(nix::errno::Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        for event in &events[..count] {
+            match event.data() {
+                LINK => {}
+                SIGNALS => self.reap()?,
+                token => self.mark(token - FIRST, event.events()),
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, token: u64, events: EpollFlags) {
+        let (number, part) = ((token / PARTS) as u32, token % PARTS);
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        match part {
+            0 if events.contains(EpollFlags::EPOLLERR) => container.stdin_broken(&mut self.link),
+            0 => container.wake(Part::Stdin),
+            1 => container.wake(Part::Exec),
+            HELPER_PART => {}
+            part => container.wake(Part::Output(part as usize - 2)),
+        }
+    }
+
+    /// Goes on until neither side has anything more to do.
+    fn work(&mut self) -> io::Result<()> {
+        loop {
+            let mut progress = false;
+            loop {
+                match self.link.receive()? {
+                    Received::Nothing => break,
+                    Received::Opened => self.disconnect(),
+                    Received::Closed => {
+                        self.disconnect();
+                        self.rewatch_link()?;
+                    }
+                    Received::Frame(frame) => {
+                        if let Err(error) = self.handle(frame) {
+                            self.link.refuse(&error)?;
+                            self.disconnect();
+                            self.rewatch_link()?;
+                        }
+                    }
+                }
+                progress = true;
+            }
+            self.poll_helpers()?;
+            for container in self.containers.values_mut() {
+                container.pump(&mut self.link, &mut self.scratch);
+            }
+            self.delete_settled()?;
+            progress |= self.link.flush()?;
+            if !progress {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The link may have opened another descriptor; the old one, if closed, has left by itself.
+    fn rewatch_link(&self) -> io::Result<()> {
+        match self.watch_link() {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.shutdown_request = None;
+        for container in self.containers.values_mut() {
+            container.disconnect();
+        }
+    }
+
+    fn handle(&mut self, frame: Frame) -> Result<(), ProtocolError> {
+        match frame.kind {
+            Kind::Request if frame.id == 0 => Err(ProtocolError::Rule("a request with id 0")),
+            Kind::Request => {
+                self.handle_request(frame.id, &frame.payload);
+                Ok(())
+            }
+            Kind::Data | Kind::Credit | Kind::Eof | Kind::Reset => {
+                for container in self.containers.values_mut() {
+                    if container.handle(frame.kind, frame.id, &frame.payload)? {
+                        break;
+                    }
+                }
+                // A stream that nobody has, has ended: what is still on its way for it is dropped.
+                Ok(())
+            }
+            Kind::Hello | Kind::Response | Kind::Event => {
+                Err(ProtocolError::Rule("a frame that only the guest sends"))
+            }
+        }
+    }
+
+    /// PID 1 reaps everything, whoever it was.
+    fn reap(&mut self) -> io::Result<()> {
+        while self.signals.read_signal()?.is_some() {}
+        while let Some((pid, ending)) = syscall::reap() {
+            let container = self.containers.values_mut().find(|container| container.pid == Some(pid));
+            if let Some(container) = container {
+                container.ended(ending, &mut self.link);
+            } else if !self.helpers.is_empty() {
+                if self.unclaimed.len() >= MAX_UNCLAIMED {
+                    self.unclaimed.pop_first();
+                }
+                self.unclaimed.insert(pid, ending);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.shutting_down && self.containers.is_empty()
+    }
+
+    /// The answer to `system.shutdown` has to leave the machine before its power does.
+    fn say_goodbye(&mut self) {
+        nix::unistd::sync();
+        if let Some(request) = self.shutdown_request.take() {
+            self.link.respond(request, Ok(serde_json::json!({})));
+        }
+        for _ in 0..500 {
+            if self.link.flush().is_err() || !self.link.has_waiting() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}

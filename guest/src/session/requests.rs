@@ -1,0 +1,295 @@
+//! The methods of the protocol, and what becomes of the helpers that they start.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::container::{Container, State};
+use super::{FIRST, HELPER_PART, Job, PARTS, Session};
+use crate::init::machine;
+use crate::protocol::message::{self, ById, Code, Configure, Create, Failure, Request, Resize, Signal};
+use crate::runtime::{self, Helper, Report};
+use crate::syscall;
+
+/// An answer now, or later.
+type Answer = Result<Option<Value>, Failure>;
+
+const MAX_CONTAINERS: usize = 64;
+const MAX_FILES: usize = 64;
+const MAX_FILES_BYTES: usize = 1 << 20;
+
+/// The part of config.json that the agent itself has to know; all else is the helper's.
+#[derive(Deserialize)]
+struct Config {
+    process: Option<Process>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Process {
+    terminal: Option<bool>,
+    console_size: Option<ConsoleSize>,
+}
+
+#[derive(Deserialize)]
+struct ConsoleSize {
+    height: u64,
+    width: u64,
+}
+
+impl Session {
+    pub(super) fn handle_request(&mut self, id: u32, payload: &[u8]) {
+        let answer = message::parse::<Request>(payload).and_then(|request| {
+            let params = request.params.map_or("{}", |params| params.get()).as_bytes();
+            self.dispatch(id, &request.method, params)
+        });
+        match answer {
+            Ok(None) => {}
+            Ok(Some(result)) => self.link.respond(id, Ok(result)),
+            Err(failure) => self.link.respond(id, Err(failure)),
+        }
+    }
+
+    fn dispatch(&mut self, request: u32, method: &str, params: &[u8]) -> Answer {
+        let done = |()| Some(json!({}));
+        match method {
+            "system.configure" => machine::configure(&message::parse::<Configure>(params)?).map(done),
+            "container.create" => self.create(request, message::parse(params)?),
+            "container.start" => self.start(request, &message::parse::<ById>(params)?.id),
+            "container.signal" => self.signal(&message::parse(params)?).map(done),
+            "container.resize" => self.resize(&message::parse(params)?).map(done),
+            "container.delete" => self.delete(request, &message::parse::<ById>(params)?.id),
+            "system.shutdown" => {
+                self.shutdown(request);
+                Ok(None)
+            }
+            _ => Err(Failure::new(Code::UnknownMethod, format!("{method:?}: no such method"))),
+        }
+    }
+
+    fn find(&mut self, id: &str) -> Result<(u32, &mut Container), Failure> {
+        self.containers
+            .iter_mut()
+            .find(|(_, container)| container.id == id)
+            .map(|(number, container)| (*number, container))
+            .ok_or_else(|| Failure::new(Code::NotFound, format!("no container {id:?}")))
+    }
+
+    fn create(&mut self, request: u32, order: Create) -> Answer {
+        self.check(&order)?;
+        let config: Config = serde_json::from_str(order.config.get())
+            .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
+        let process = config.process;
+        let terminal = process.as_ref().and_then(|process| process.terminal).unwrap_or(false);
+        if terminal && order.stdio.stderr.is_some() {
+            return Err(Failure::new(Code::InvalidRequest, "a terminal has no stderr"));
+        }
+        let size = process.and_then(|process| process.console_size).map(|size| {
+            let clamp = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
+            (clamp(size.width), clamp(size.height))
+        });
+        let (id, stdio) = (order.id.clone(), order.stdio);
+        let (helper, ends) = runtime::create(order, terminal)
+            .map_err(|e| Failure::failed(format!("start the runtime helper: {e}")))?;
+        let mut container = Container::new(id, stdio, ends, terminal, size);
+        container.create_request = Some(request);
+        let number = self.take_number();
+        self.containers.insert(number, container);
+        self.add_helper(helper, Job::Create(number))?;
+        self.watch_container(number).map_err(|e| Failure::failed(e.to_string()))?;
+        Ok(None)
+    }
+
+    fn check(&mut self, order: &Create) -> Result<(), Failure> {
+        let invalid = |what: &str| Err(Failure::new(Code::InvalidRequest, what));
+        if !message::is_container_id(&order.id) {
+            return invalid("id: 1 to 128 of A-Z a-z 0-9 _ . -, the first a letter or digit");
+        }
+        if self.find(&order.id).is_ok() {
+            return Err(Failure::new(Code::Conflict, format!("container {:?} exists", order.id)));
+        }
+        if self.shutting_down || self.containers.len() >= MAX_CONTAINERS {
+            return Err(Failure::new(Code::Conflict, "the machine takes no more containers"));
+        }
+        let bytes: usize = order.files.iter().map(|file| file.data.0.len()).sum();
+        if order.files.len() > MAX_FILES || bytes > MAX_FILES_BYTES {
+            return invalid("files: at most 64, together at most 1 MiB");
+        }
+        if order.files.iter().any(|file| !file.path.starts_with('/')) {
+            return invalid("files: each path begins with /");
+        }
+        let mut streams: Vec<u32> =
+            [order.stdio.stdin, order.stdio.stdout, order.stdio.stderr].into_iter().flatten().collect();
+        let wanted = streams.len();
+        streams.sort_unstable();
+        streams.dedup();
+        let taken = |stream: &u32| self.containers.values().any(|container| container.has_stream(*stream));
+        if streams.len() < wanted || streams.iter().any(taken) {
+            return Err(Failure::new(Code::Conflict, "stdio: a stream id is used twice"));
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, request: u32, id: &str) -> Answer {
+        let (_, container) = self.find(id)?;
+        if container.state != State::Created {
+            let state = container.state;
+            return Err(Failure::new(Code::Conflict, format!("container {id:?} is {state:?}, not Created")));
+        }
+        runtime::start(id).map_err(|e| Failure::failed(format!("start container {id:?}: {e}")))?;
+        container.state = State::Starting;
+        container.start_request = Some(request);
+        Ok(None)
+    }
+
+    fn signal(&mut self, wanted: &Signal) -> Result<(), Failure> {
+        if !(1..=64).contains(&wanted.signal) {
+            return Err(Failure::new(Code::InvalidRequest, "signal: 1 to 64"));
+        }
+        let (_, container) = self.find(&wanted.id)?;
+        let Some(pid) = container.pid else {
+            return Err(Failure::new(Code::NotFound, format!("container {:?} has no process", wanted.id)));
+        };
+        // Not reaped yet, so the number is still this process's, dead or alive.
+        syscall::kill(pid, wanted.signal).map_err(|e| Failure::failed(format!("signal: {e}")))
+    }
+
+    fn resize(&mut self, wanted: &Resize) -> Result<(), Failure> {
+        self.find(&wanted.id)?.1.resize(wanted.columns, wanted.rows)
+    }
+
+    fn delete(&mut self, request: u32, id: &str) -> Answer {
+        let Ok((number, container)) = self.find(id) else { return Ok(Some(json!({}))) };
+        container.delete_requests.push(request);
+        self.begin_delete(number);
+        Ok(None)
+    }
+
+    fn begin_delete(&mut self, number: u32) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        container.to_delete = true;
+        container.kill_all();
+        container.abandon_outputs(&mut self.link);
+    }
+
+    fn shutdown(&mut self, request: u32) {
+        self.shutdown_request = Some(request);
+        self.shutting_down = true;
+        let numbers: Vec<u32> = self.containers.keys().copied().collect();
+        for number in numbers {
+            self.begin_delete(number);
+        }
+    }
+
+    fn take_number(&mut self) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
+        let number = self.take_number();
+        let event = EpollEvent::new(
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            FIRST + u64::from(number) * PARTS + HELPER_PART,
+        );
+        self.epoll.add(helper.report.as_fd(), event).map_err(|e| Failure::failed(e.to_string()))?;
+        self.helpers.insert(number, (helper, job));
+        Ok(())
+    }
+
+    /// Takes the reports that are there.
+    pub(super) fn poll_helpers(&mut self) -> io::Result<()> {
+        let mut reported = Vec::new();
+        for (number, (helper, _)) in &self.helpers {
+            if let Some(report) = runtime::read_report(&helper.report) {
+                reported.push((*number, report));
+            }
+        }
+        for (number, (report, terminal)) in reported {
+            let Some((_, job)) = self.helpers.remove(&number) else { continue };
+            match job {
+                Job::Create(container) => self.created(container, report, terminal)?,
+                Job::Remove(container) => self.removed(container, report),
+            }
+        }
+        if self.helpers.is_empty() {
+            self.unclaimed.clear();
+        }
+        Ok(())
+    }
+
+    fn created(
+        &mut self,
+        number: u32,
+        report: Report,
+        terminal: Option<std::os::fd::OwnedFd>,
+    ) -> io::Result<()> {
+        let Some(container) = self.containers.get_mut(&number) else { return Ok(()) };
+        let request = container.create_request.take();
+        let (pid, cgroup) = match report {
+            Report::Created { pid, cgroup } => (pid, cgroup),
+            Report::Failed(failure) => {
+                self.never_created(number, request, failure);
+                return Ok(());
+            }
+            Report::Removed => {
+                self.never_created(number, request, Failure::failed("the runtime helper did another job"));
+                return Ok(());
+            }
+        };
+        container.created(pid, cgroup, terminal)?;
+        if let Some(request) = request {
+            self.link.respond(request, Ok(json!({"pid": pid})));
+        }
+        if let Some(ending) = self.unclaimed.remove(&pid) {
+            container.ended(ending, &mut self.link);
+        }
+        if container.to_delete {
+            container.kill_all();
+        }
+        self.watch_container(number)
+    }
+
+    /// There is nothing to delete: the helper has cleaned up.
+    fn never_created(&mut self, number: u32, request: Option<u32>, failure: Failure) {
+        let Some(container) = self.containers.remove(&number) else { return };
+        if let Some(request) = request {
+            self.link.respond(request, Err(failure));
+        }
+        for request in container.delete_requests {
+            self.link.respond(request, Ok(json!({})));
+        }
+    }
+
+    /// Begins the removal of containers whose processes have gone.
+    pub(super) fn delete_settled(&mut self) -> io::Result<()> {
+        let settled: Vec<u32> = self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.to_delete && !container.removing && container.is_settled())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in settled {
+            let Some(container) = self.containers.get_mut(&number) else { continue };
+            container.removing = true;
+            let helper = runtime::remove(container.id.clone(), container.cgroup.clone())?;
+            self.add_helper(helper, Job::Remove(number)).map_err(|e| io::Error::other(e.message))?;
+        }
+        Ok(())
+    }
+
+    fn removed(&mut self, number: u32, report: Report) {
+        let Some(container) = self.containers.remove(&number) else { return };
+        for request in container.delete_requests {
+            let result = match &report {
+                Report::Failed(failure) => Err(failure.clone()),
+                _ => Ok(json!({})),
+            };
+            self.link.respond(request, result);
+        }
+    }
+}

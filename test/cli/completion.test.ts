@@ -1,0 +1,112 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { shortNames } from "../../src/cli/completion/images.ts";
+import { completionScript } from "../../src/cli/completion/script.ts";
+import { createProgram } from "../../src/cli/program.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const shells = ["bash", "zsh", "fish"] as const;
+type Shell = (typeof shells)[number];
+
+let directory: string;
+const scripts = new Map<Shell, string>();
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "flamebox-completion-"));
+  const program = createProgram(fakeContext());
+  await program.loadAll();
+  for (const shell of shells) {
+    const path = join(directory, shell);
+    writeFileSync(path, completionScript(shell, program.root));
+    scripts.set(shell, path);
+  }
+  // What the scripts ask for images.
+  writeFileSync(join(directory, "flamebox"), "#!/bin/sh\nprintf 'alpine:3\\ndebian:12\\n'\n", {
+    mode: 0o755,
+  });
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+function installed(shell: Shell): boolean {
+  return spawnSync(shell, ["-c", "exit 0"]).status === 0;
+}
+
+describe.each(shells)("the script for %s", (shell) => {
+  it.skipIf(!installed(shell))(`is accepted by ${shell} (skipped where it is not installed)`, () => {
+    const { status, stderr } = spawnSync(shell, ["-n", scripts.get(shell) ?? ""], { encoding: "utf8" });
+    expect([status, stderr]).toEqual([0, ""]);
+  });
+});
+
+/** What bash would offer at the end of `line`. */
+function bashOffers(line: string): string[] {
+  const body =
+    'source "$1"; COMP_LINE=$2; COMP_POINT=${#2}; COMPREPLY=(); _flamebox; printf "%s\\n" "${COMPREPLY[@]}"';
+  const env = { ...process.env, PATH: `${directory}:${process.env["PATH"] ?? ""}` };
+  const output = execFileSync("bash", ["--norc", "-c", body, "bash", scripts.get("bash") ?? "", line], {
+    encoding: "utf8",
+    env,
+  });
+  return output.split("\n").filter((word) => word !== "");
+}
+
+describe("bash offers", () => {
+  it.each<[string, string, string[]]>([
+    ["commands", "flamebox r", ["run", "rmi", "rootfs"]],
+    ["options of the program", "flamebox --js", ["--json"]],
+    ["options of a command", "flamebox run --pu", ["--publish", "--pull"]],
+    ["no hidden command", "flamebox __", []],
+    ["choices", "flamebox run --pull ", ["always", "missing", "never"]],
+    ["choices of an argument", "flamebox completion ", ["bash", "zsh", "fish"]],
+    ["images", "flamebox run al", ["alpine:3"]],
+    ["what is behind the colon", "flamebox run alpine:", ["3"]],
+    ["images behind an option's value", "flamebox run -e run -it ", ["alpine:3", "debian:12"]],
+    ["every further image to rmi", "flamebox rmi alpine:3 d", ["debian:12"]],
+    ["files to the command in the container", "flamebox run alpine:3 /etc/os-relea", ["/etc/os-release"]],
+    ["nothing for free text", "flamebox run -e ", []],
+  ])("%s", (_, line, words) => {
+    expect(bashOffers(line)).toEqual(words);
+  });
+});
+
+describe.skipIf(!installed("fish"))("fish offers (skipped where it is not installed)", () => {
+  it.each<[string, string, string[]]>([
+    ["commands", "flamebox ro", ["rootfs"]],
+    ["choices", "flamebox run --pull ", ["always", "missing", "never"]],
+    ["images", "flamebox run al", ["alpine:3"]],
+  ])("%s", (_, line, words) => {
+    const env = { ...process.env, HOME: directory, PATH: `${directory}:${process.env["PATH"] ?? ""}` };
+    const output = execFileSync(
+      "fish",
+      ["--no-config", "-c", `source '${scripts.get("fish") ?? ""}'; complete -C '${line}'`],
+      { encoding: "utf8", env },
+    );
+    expect(
+      output
+        .split("\n")
+        .filter((word) => word !== "")
+        .map((word) => word.split("\t")[0]),
+    ).toEqual(words);
+  });
+});
+
+describe("image names", () => {
+  it("are short, once each, in order, and safe on a command line", () => {
+    const references = [
+      "docker.io/library/b:1",
+      "docker.io/me/a:1",
+      "localhost:5000/c:1",
+      "docker.io/library/b:1",
+      "x y",
+      "$(boo)",
+    ];
+    expect(shortNames(references.map((reference) => ({ reference })))).toEqual([
+      "b:1",
+      "localhost:5000/c:1",
+      "me/a:1",
+    ]);
+  });
+});

@@ -1,0 +1,229 @@
+/**
+ * A library of the real shape whose containers are plain processes of this host: what the command line does
+ * with streams, signals, terminals and exit codes is tested against a real process, without a machine.
+ * It is transpiled to stand where `index.js` stands in a build of the command line.
+ *
+ * The image's name says what should happen; see `start` and `pull`.
+ */
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
+import { PassThrough, type Readable, type Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Library } from "../../src/cli/library.ts";
+import type * as api from "../../src/index.ts";
+import { FlameBoxError } from "../../src/util/error.ts";
+import { locatePaths } from "../../src/util/paths.ts";
+
+const DIGEST = `sha256:${"ab12".repeat(16)}`;
+
+function imageNamed(reference: string): api.ImageInfo {
+  const [repository = "", tag = "latest"] = reference.split(":");
+  return {
+    reference: `docker.io/library/${repository}:${tag}`,
+    repository,
+    tag,
+    digest: DIGEST,
+    id: `sha256:${"cd34".repeat(16)}`,
+    platform: "linux/amd64",
+    sizeBytes: 7_830_000,
+    createdAt: "2024-01-02T03:04:05Z",
+    pulledAt: "2024-05-06T07:08:09Z",
+  };
+}
+
+type Child = ChildProcessByStdio<Writable | null, Readable, Readable>;
+
+/** `script` gives the process a terminal, as the guest would. */
+function spawnChild(command: readonly string[], options: api.ContainerOptions): Child {
+  const quoted = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+  const [program = "true", ...words] =
+    options.tty === undefined ? command : ["script", "-qefc", `exec ${quoted}`, "/dev/null"];
+  return spawn(program, words, {
+    env: { PATH: process.env["PATH"], ...options.env },
+    // A group of its own: the terminal's Ctrl-C must reach it through the command line only.
+    detached: true,
+    stdio: [options.interactive === true ? "pipe" : "ignore", "pipe", "pipe"],
+  }) as Child;
+}
+
+/** The process behind `script`, which would end the session if the signal were sent to itself. */
+function onlyChildOf(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ")[0]);
+}
+
+async function startProcess(options: api.ContainerOptions): Promise<api.RunningContainer> {
+  const command = [...(options.entrypoint ?? []), ...(options.command ?? ["true"])];
+  const child = spawnChild(command, options);
+  const exit = new Promise<api.ContainerExit>((resolve) => {
+    child.on("close", (code, signal) => {
+      const number = signal === null ? undefined : constants.signals[signal];
+      resolve(
+        number === undefined
+          ? { code: code ?? 0, oomKilled: false }
+          : { code: 128 + number, signal: number, oomKilled: false },
+      );
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.once("spawn", resolve);
+    child.once("error", (error: NodeJS.ErrnoException) => {
+      const found = error.code !== "ENOENT";
+      const code = found ? "command-not-executable" : "command-not-found";
+      reject(
+        new FlameBoxError(
+          code,
+          `${command[0] ?? ""}: ${found ? "cannot be executed" : "not found"} in the image`,
+        ),
+      );
+    });
+  });
+  return {
+    id: "0123456789ab",
+    machine: "process",
+    kernelRelease: "0",
+    bootRetries: 0,
+    ports: (options.publish ?? []).map((mapping) => ({
+      ...mapping,
+      hostAddress: mapping.hostAddress ?? "127.0.0.1",
+      hostPort: mapping.hostPort === 0 ? 40_001 : mapping.hostPort,
+    })),
+    stdin: child.stdin,
+    stdout: child.stdout,
+    stderr: child.stderr,
+    wait: () => exit,
+    kill: async (signal) => {
+      if (child.pid !== undefined)
+        process.kill(options.tty === undefined ? -child.pid : onlyChildOf(child.pid), signal);
+    },
+    resize: async () => {},
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) {
+        process.kill(-child.pid, "SIGKILL");
+        await exit;
+      }
+    },
+  };
+}
+
+/** Ends at once, having written the options it was given. */
+function showOptions(image: string, options: api.ContainerOptions): Promise<api.RunningContainer> {
+  const { signal: _signal, onProgress: _progress, onNotice: _notice, ...rest } = options;
+  const text = JSON.stringify({ image, ...rest });
+  return startProcess({ command: ["printf", "%s\n", text] });
+}
+
+async function start(image: string, options: api.ContainerOptions = {}): Promise<api.RunningContainer> {
+  options.onProgress?.({ id: "boot", label: "boot", state: "running" });
+  switch (image) {
+    case "missing":
+      throw new FlameBoxError("image-not-found", "there is no image 'missing'\u001b[31m", {
+        hint: "check\nthe name",
+      });
+    case "show-options":
+      return showOptions(image, options);
+    case "never-starts":
+      process.stderr.write("starting\n");
+      await sleep(60_000, undefined, { signal: options.signal });
+      break;
+    case "lost": {
+      const container = await startProcess(options);
+      const lost = async () =>
+        Promise.reject(new FlameBoxError("machine-lost", "the machine ended unexpectedly"));
+      return { ...container, stdout: new PassThrough().end(), stderr: new PassThrough().end(), wait: lost };
+    }
+    case "defect":
+      setTimeout(() => {
+        throw new TypeError("x is not a function");
+      }, 50);
+      break;
+    case "notice":
+      options.onNotice?.("no usable KVM: running under software emulation");
+      break;
+    default:
+      break;
+  }
+  options.onProgress?.({ id: "boot", label: "boot", state: "done" });
+  return startProcess(options);
+}
+
+async function pull(reference: string, options: api.PullOptions = {}): Promise<api.ImageInfo> {
+  if (reference === "missing") {
+    const cause = Object.assign(new Error("getaddrinfo ENOTFOUND registry"), { code: "ENOTFOUND" });
+    throw new FlameBoxError("image-not-found", "there is no image 'missing'", {
+      hint: "check the name",
+      cause,
+    });
+  }
+  if (reference === "defect") throw new TypeError("x is not a function");
+  options.onProgress?.({
+    id: "layer:a",
+    label: "layer a",
+    state: "running",
+    unit: "bytes",
+    current: 0,
+    total: 2000,
+  });
+  options.onProgress?.({
+    id: "layer:a",
+    label: "layer a",
+    state: "done",
+    unit: "bytes",
+    current: 2000,
+    total: 2000,
+  });
+  return imageNamed(reference);
+}
+
+const library = {
+  FlameBoxError,
+  locatePaths,
+  version: "0.0.0",
+  start,
+  pull,
+  run: async () => Promise.reject(new Error("the command line uses start")),
+  listImages: async () => [
+    imageNamed("alpine:3"),
+    { ...imageNamed("debian:12"), createdAt: "2024-02-03T00:00:00Z" },
+  ],
+  removeImage: async (reference: string) => {
+    if (reference === "missing") throw new FlameBoxError("image-not-found", "there is no image 'missing'");
+    const { reference: full, id } = imageNamed(reference);
+    return { untagged: [full], deleted: [id], reclaimedBytes: 7_830_000 };
+  },
+  writeRootfs: async (_reference: string, path: string) => ({ path, sizeBytes: 4096 }),
+  diagnose: async () => ({
+    version: "0.0.0",
+    ready: true,
+    machine: { vmm: "qemu" as const, version: "7.2.22", acceleration: "tcg" as const },
+    checks: [
+      { name: "qemu", status: "ok" as const, detail: "7.2.22" },
+      {
+        name: "kvm",
+        status: "warning" as const,
+        detail: "/dev/kvm is not there",
+        hint: "enable virtualisation",
+      },
+    ],
+  }),
+  setup: async () => ({
+    kernel: { path: "/k/vmlinuz", release: "6.12.1" },
+    agent: { path: "/g/agent" },
+    initramfs: { path: "/g/initramfs" },
+  }),
+} satisfies Partial<Omit<Library, "version">> & { readonly version: string };
+
+const { run, listImages, removeImage, writeRootfs, diagnose, setup, version } = library;
+export {
+  diagnose,
+  FlameBoxError,
+  listImages,
+  locatePaths,
+  pull,
+  removeImage,
+  run,
+  setup,
+  start,
+  version,
+  writeRootfs,
+};

@@ -1,0 +1,166 @@
+/** The command line's own parsers: whatever is typed is taken or refused with a UsageError, never worse. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { parseEnvFile } from "../../src/cli/args/environment.ts";
+import { parseAddHost, parsePublish } from "../../src/cli/args/network.ts";
+import { parseCpus, parseMemoryMib, parseSize } from "../../src/cli/args/size.ts";
+import { UsageError } from "../../src/cli/failure.ts";
+import { drawItems } from "../../src/cli/output/progress-bars.ts";
+import { ProgressBoard } from "../../src/cli/output/progress-board.ts";
+import { compileTemplate } from "../../src/cli/output/template.ts";
+import { columnsOf, printable, truncate } from "../../src/cli/output/text.ts";
+
+const SEED = 20_251_123;
+const settings = { seed: SEED, numRuns: 2000 };
+
+/** The result, or undefined when it was refused properly. */
+function taken<T>(job: () => T): T | undefined {
+  try {
+    return job();
+  } catch (error) {
+    if (error instanceof UsageError) return undefined;
+    throw error;
+  }
+}
+
+/** Text made of what the grammar is made of, which gets further in than noise does. */
+function wordsOf(...parts: readonly string[]): fc.Arbitrary<string> {
+  return fc.oneof(
+    fc.string(),
+    fc.array(fc.constantFrom(...parts), { maxLength: 12 }).map((list) => list.join("")),
+  );
+}
+
+describe("any text", () => {
+  it("as a port mapping", () => {
+    fc.assert(
+      fc.property(
+        wordsOf("80", "65535", "0", "-", ":", "/", "tcp", "udp", "[", "]", "::1", "1.2.3.4"),
+        (text) => {
+          for (const { hostPort, containerPort, hostAddress } of taken(() => parsePublish(text)) ?? []) {
+            expect(hostPort >= 0 && hostPort <= 65_535 && containerPort >= 1 && containerPort <= 65_535).toBe(
+              true,
+            );
+            expect(hostAddress ?? "1.1.1.1").toMatch(/^[\d.]+$|:/);
+          }
+        },
+      ),
+      settings,
+    );
+  });
+
+  it("as a host's address", () => {
+    fc.assert(
+      fc.property(wordsOf("a", "-", ".", ":", "=", "[", "]", "::1", "1.2.3.4", "\n", " "), (text) => {
+        const entry = taken(() => parseAddHost(text));
+        if (entry === undefined) return;
+        // It becomes a line of /etc/hosts.
+        expect(`${entry.address} ${entry.host}`).toMatch(/^[\da-fA-F.:%\w]+ [\w.-]+$/);
+      }),
+      settings,
+    );
+  });
+
+  it("as a size or a count", () => {
+    fc.assert(
+      fc.property(wordsOf("1", "0", "9", ".", "k", "m", "G", "i", "b", " ", "-", "e"), (text) => {
+        for (const parse of [(word: string) => parseSize(word, "--x"), parseMemoryMib, parseCpus]) {
+          const value = taken(() => parse(text)) ?? 1;
+          expect(Number.isSafeInteger(value) && value > 0).toBe(true);
+        }
+      }),
+      settings,
+    );
+  });
+
+  it("as an env file", () => {
+    fc.assert(
+      fc.property(wordsOf("A", "=", "\n", "\r\n", "#", " ", "\0", "\ufeff", "'"), (text) => {
+        for (const [name, value] of taken(() => parseEnvFile(text, "f", { A: "a" })) ?? []) {
+          expect(name).toMatch(/^[^\s=]+$/);
+          expect(value).not.toMatch(/[\0\n]/);
+        }
+      }),
+      settings,
+    );
+  });
+
+  it("as a template", () => {
+    const text = wordsOf(
+      "{{",
+      "}}",
+      "-",
+      " ",
+      ".",
+      ".A",
+      ".B",
+      "json",
+      "pad",
+      "|",
+      "1",
+      '"',
+      "`",
+      "\\",
+      "table ",
+      "\t",
+      "/*",
+      "*/",
+    );
+    const fields = { A: "A", B: "B" };
+    const rows = [
+      { A: "x", B: ["y"] },
+      { A: undefined, B: { c: 1 } },
+    ];
+    fc.assert(
+      fc.property(text, (template) => {
+        const output = taken(() => compileTemplate(template, fields)(rows));
+        expect(output ?? "").toBeTypeOf("string");
+      }),
+      settings,
+    );
+  });
+
+  it("becomes one harmless line, cut to its width", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), fc.nat(40), (text, columns) => {
+        const line = printable(text);
+        expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+        expect(columnsOf(truncate(line, columns))).toBeLessThanOrEqual(columns);
+      }),
+      settings,
+    );
+  });
+});
+
+describe("any progress", () => {
+  const event = fc.record(
+    {
+      id: fc.constantFrom("layer:a", "layer:b", "kernel"),
+      label: fc.string({ unit: "binary", maxLength: 60 }),
+      state: fc.constantFrom("running", "done", "cached", "failed"),
+      current: fc.double({ noNaN: true, min: -1e20, max: 1e20 }),
+      total: fc.double({ noNaN: true, min: -1e20, max: 1e20 }),
+      unit: fc.constantFrom("bytes", "steps"),
+      note: fc.string({ maxLength: 60 }),
+    },
+    { requiredKeys: ["id", "label", "state"] },
+  );
+
+  it("fits the window", () => {
+    fc.assert(
+      fc.property(
+        fc.array(event, { maxLength: 20 }),
+        fc.integer({ min: 20, max: 120 }),
+        fc.integer({ min: 1, max: 10 }),
+        (events, columns, rows) => {
+          const board = new ProgressBoard(0);
+          for (const [index, one] of events.entries()) board.update(one, index * 300);
+          const lines = drawItems([...board.items.values()], 10_000, { columns, rows, colours: false });
+          expect(lines.length).toBeLessThanOrEqual(rows);
+          for (const line of lines) expect(columnsOf(line)).toBeLessThanOrEqual(columns);
+        },
+      ),
+      settings,
+    );
+  });
+});
