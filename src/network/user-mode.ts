@@ -126,7 +126,8 @@ class UserNetwork implements Network {
     });
     this.failed = new Promise((resolve) => {
       child.once("close", (code, signal) => {
-        if (!this.#disposed) resolve(failure(code, signal, stderr));
+        // With 0 it ends when the VMM has closed its socket: that is the machine's end, not the network's failure.
+        if (!this.#disposed && code !== 0) resolve(failure(code, signal, stderr));
       });
     });
   }

@@ -136,7 +136,7 @@ export async function flatten(
   const id = `flatten:${outPath}`;
   const report = (current: number, state: "running" | "done" | "failed"): void =>
     onProgress({ id, label: "root file system", state, current, total: disk.sizeBytes, unit: "bytes" });
-  const out = await open(outPath, "wx", 0o600);
+  const out = await open(outPath, "wx", 0o666);
   try {
     try {
       let position = 0;

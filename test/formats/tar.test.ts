@@ -329,12 +329,11 @@ describe("malformed archives", () => {
     entry({ name: "bad", patches: [[at, bytes]] });
   const rows: [string, Uint8Array, string][] = [
     ["not a tar archive", Buffer.alloc(2048, "text"), "tar-bad-checksum"],
-    ["empty", Buffer.alloc(0), "tar-truncated"],
-    ["no end", good, "tar-truncated"],
     ["half a header", good.subarray(0, 100), "tar-truncated"],
     ["half the data", good.subarray(0, 514), "tar-truncated"],
-    ["half the padding", good.subarray(0, 600), "tar-truncated"],
     ["half an extension", pax({ path: "x" }).subarray(0, 515), "tar-truncated"],
+    ["an extension and no entry", pax({ path: "x" }), "tar-truncated"],
+    ["half an extension's padding", pax({ path: "x" }).subarray(0, 700), "tar-truncated"],
     ["flipped bit in a header", flipped(archive(good), 3), "tar-bad-checksum"],
     [
       "an entry behind one zero block",
@@ -526,15 +525,19 @@ describe("malformed archives", () => {
     expect(() => collect(bytes)).toThrow('in entry "evil\\x1b[2J\\x0a" (at byte 1024)');
   });
 
-  it("is truncated wherever it is cut", () => {
-    const bytes = archive(
-      pax({ path: long }),
-      entry({}, Buffer.alloc(3000, 1)),
+  it("is truncated wherever it is cut within an entry", () => {
+    const members = [
+      Buffer.concat([pax({ path: long }), entry({}, Buffer.alloc(3000, 1))]),
       gnuSparse("s", 20_000, SPARSE_MAP, AB),
       pax10("2\n4096\n512\n10000\n100\n", AB),
-    );
+    ];
+    const bytes = archive(...members);
     const end = bytes.length - 1024;
+    const boundaries = members.map((_, n) => Buffer.concat(members.slice(0, n)).length).concat(end);
+    // Between entries, and within the padding of one.
+    const isLetPass = (length: number) => boundaries.some((at) => at >= length && at - length < 512);
     for (let length = 0; length <= end; length += 256) {
+      if (isLetPass(length)) continue;
       expect(() => collect(bytes.subarray(0, length)), `cut at ${length}`).toThrow(
         expect.objectContaining({ code: "tar-truncated" }),
       );
@@ -547,6 +550,8 @@ describe("the end", () => {
   const good = entry({ name: "good" }, "data");
   const rows: [string, Uint8Array][] = [
     ["two zero blocks", Buffer.concat([good, END])],
+    ["no zero block, as some tools write it", good],
+    ["not even all of the padding", good.subarray(0, 600)],
     ["one zero block", Buffer.concat([good, END.subarray(512)])],
     ["many zero blocks", Buffer.concat([good, Buffer.alloc(10_240)])],
     ["garbage behind the end", Buffer.concat([good, END, Buffer.from("garbage")])],

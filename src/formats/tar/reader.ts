@@ -93,15 +93,20 @@ export class TarReader {
   }
 
   /**
-   * The archive's bytes are over. Its end is two zero blocks; one is let pass.
+   * The archive's bytes are over. Its end is two zero blocks; that they are missing, and the last entry's
+   * padding with them, is let pass, as Go and so Docker do: some tools write layers like that, and whether
+   * a layer is whole is for its digest to say.
    * @throws TarError `tar-truncated`
    */
   finish(): void {
     if (this.state === State.ended) return;
-    const betweenEntries = this.state === State.header && this.partialLength === 0;
-    if (betweenEntries && this.zeroBlocks > 0) return;
-    const what = betweenEntries ? "it has no end-of-archive block" : "it ends in the middle of an entry";
-    throw new TarError("tar-truncated", `${what}; it is truncated`, this.chunkOffset, this.draft?.name);
+    const isPending =
+      this.pax !== undefined || this.longName !== undefined || this.longLinkName !== undefined;
+    const hasEnded =
+      this.state === State.padding || (this.state === State.header && this.partialLength === 0);
+    if (hasEnded && !isPending) return;
+    const what = "it ends in the middle of an entry; it is truncated";
+    throw new TarError("tar-truncated", what, this.chunkOffset, this.draft?.name);
   }
 
   private fail(code: TarErrorCode, what: string, name = this.draft?.name ?? this.longName): TarError {
