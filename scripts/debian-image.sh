@@ -9,16 +9,8 @@
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
 
-layout=${1:?usage: debian-image.sh LAYOUT_DIR}
-recipe=$(sha256sum "${BASH_SOURCE[0]}" | cut -d' ' -f1)
-
-mkdir -p "$(dirname "$layout")"
-exec 9>"$layout.lock"
-flock 9
-if [[ "$(cat "$layout.recipe" 2>/dev/null)" == "$recipe" && -f "$layout/index.json" ]]; then exit 0; fi
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/flamebox-debian.XXXXXXXX")
-trap 'rm -rf "$work"' EXIT
+source "$(dirname "${BASH_SOURCE[0]}")/cached-layout.sh"
+begin_layout "$1" "${BASH_SOURCE[0]}"
 # An ordinary user's mmdebstrap works under other user ids, which have to get through to the tar.
 chmod 0711 "$work"
 
@@ -48,15 +40,9 @@ if [[ -n "${failed:-}" ]]; then
   exit 1
 fi
 
-image=$work/layout
 umoci init --layout "$image"
 umoci new --image "$image:12"
 umoci raw add-layer --image "$image:12" --history.created_by "mmdebstrap bookworm python3" "$work/rootfs.tar"
 umoci config --image "$image:12" --config.cmd /bin/bash --config.workingdir / \
   --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --config.env LANG=C.UTF-8
-umoci gc --layout "$image"
-
-rm -rf "$layout" "$layout.recipe"
-cp -r "$image" "$layout.new.$$"
-mv -T "$layout.new.$$" "$layout"
-echo "$recipe" >"$layout.recipe"
+publish_layout
