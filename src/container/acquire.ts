@@ -12,7 +12,6 @@ import type { Platform } from "../oci/platform.ts";
 import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.ts";
 import type { Reference } from "../reference/reference.ts";
 import { familiar, parse } from "../reference/reference.ts";
-import { createConverterPool } from "../rootfs/converter-pool.ts";
 import { registrySource } from "../source/registry/registry.ts";
 import type { Store } from "../store/layout.ts";
 import { FlameBoxError } from "../util/error.ts";
@@ -52,13 +51,10 @@ export async function pullFromRegistry(store: Store, text: string, options: Pull
     insecure,
     ca,
   });
-  await using converters = createConverterPool();
-  const { convertLayer: convert } = converters;
   return await pullImage(store, reference, source, {
     platform: platformOf(options),
     signal,
     onProgress,
-    convert,
   });
 }
 

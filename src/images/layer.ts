@@ -4,7 +4,6 @@ import type { Layer } from "../oci/layer.ts";
 import type { Compression } from "../oci/media-type.ts";
 import { hexOf } from "../reference/digest.ts";
 import type { Digest } from "../reference/digest.ts";
-import { convertLayer } from "../rootfs/convert.ts";
 import { decodeLayerIndex } from "../rootfs/layer-index-file.ts";
 import type { LayerIndex } from "../rootfs/layer-index.ts";
 import type { ResolvedImage } from "../source/source.ts";
@@ -27,7 +26,7 @@ export type ConvertLayer = (
 export interface FetchOptions {
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
-  readonly convert?: ConvertLayer | undefined;
+  readonly convert: ConvertLayer;
 }
 
 /** The entries of a layer that is here and sound; undefined when it has to be fetched. */
@@ -80,7 +79,7 @@ async function download(
   store: Store,
   resolved: ResolvedImage,
   layer: Layer,
-  { signal, onProgress, convert = convertLayer }: FetchOptions,
+  { signal, onProgress, convert }: FetchOptions,
 ): Promise<void> {
   const { descriptor, diffId, compression } = layer;
   const { id, label, tell } = teller(layer, onProgress);

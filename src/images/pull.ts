@@ -17,6 +17,7 @@ import { parseManifest } from "../oci/manifest.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { normalize } from "../oci/platform.ts";
 import type { Platform } from "../oci/platform.ts";
+import { createConverterPool } from "../rootfs/converter-pool.ts";
 import type { Reference } from "../reference/reference.ts";
 import type { ImageSource, ResolvedImage } from "../source/source.ts";
 import { readBlob, writeBlob } from "../store/blobs.ts";
@@ -44,7 +45,7 @@ export interface PullOptions {
   readonly onProgress?: OnProgress | undefined;
   /** Layers at once, default 3. */
   readonly concurrency?: number | undefined;
-  /** Converts a layer; default: in this thread. A pool of workers has the same shape. */
+  /** Converts a layer; default: in a thread beside this one, which is gone when all layers are here. */
   readonly convert?: ConvertLayer | undefined;
 }
 
@@ -130,6 +131,22 @@ function inOrderOfFetching(layers: readonly Layer[]): Layer[] {
   return distinct.sort((a, b) => b.descriptor.size - a.descriptor.size);
 }
 
+/** Makes all layers be here. The converter's memory is free again before the next step takes its own. */
+async function fetchLayers(
+  store: Store,
+  resolved: ResolvedImage,
+  layers: readonly Layer[],
+  options: PullOptions,
+): Promise<void> {
+  const { signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY } = options;
+  await using pool = createConverterPool();
+  const { convert = pool.convertLayer } = options;
+  const jobs = inOrderOfFetching(layers).map((layer) => (either: AbortSignal) => {
+    return fetchLayer(store, resolved, layer, { signal: either, onProgress, convert });
+  });
+  await allOrNone(jobs, signal, concurrency);
+}
+
 /**
  * Makes `reference` stand for the image that `source` has for the platform. Layers that are here already are
  * not asked for.
@@ -142,7 +159,7 @@ export async function pullImage(
   source: ImageSource,
   options: PullOptions,
 ): Promise<Image> {
-  const { platform, signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY, convert } = options;
+  const { platform, signal, onProgress = silent } = options;
   const resolved = await source.resolve({ platform, signal });
   const manifest = parseManifest(resolved.manifestBytes);
   const manifestDigest = resolved.descriptor.digest;
@@ -165,10 +182,7 @@ export async function pullImage(
   };
   await lease.add(namesOf(contents));
 
-  const jobs = inOrderOfFetching(layers).map((layer) => (either: AbortSignal) => {
-    return fetchLayer(store, resolved, layer, { signal: either, onProgress, convert });
-  });
-  await allOrNone(jobs, signal, concurrency);
+  await fetchLayers(store, resolved, layers, options);
   // Before the record: layers that make no tree are no image.
   await ensureRootfs(store, record, { signal, onProgress });
   return await writeRecord(store, { ...record, pulledAt: new Date().toISOString() });

@@ -12,6 +12,7 @@ import { ftruncateSync, writeSync } from "node:fs";
 import { open, rm, type FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { decompress, type Compression } from "../formats/compression/decompress.ts";
+import { release } from "../formats/compression/release.ts";
 import { TarReader } from "../formats/tar/reader.ts";
 import { algorithmOf, digestFrom, type Digest } from "../reference/digest.ts";
 import { ConversionError } from "./conversion-error.ts";
@@ -80,6 +81,8 @@ export const convertLayer: ConvertLayer = async (compressed, compression, target
   const maxOutputBytes = conversion.limits.maxTarBytes;
   for await (const chunk of decompress(compressed, compression, { signal, maxOutputBytes })) {
     conversion.push(chunk);
+    // Our own inflater's, and all of it has been hashed, written or copied.
+    if (compression === "gzip") release(chunk);
   }
   const result = conversion.finish();
   await Promise.all([result.blobBlocks > 0 ? blob.sync() : undefined, index.sync()]);

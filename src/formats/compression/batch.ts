@@ -46,7 +46,8 @@ async function* gathered(
 }
 
 function joined(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const result = new Uint8Array(length);
+  // Neither zeroed first nor part of a pool.
+  const result = Buffer.allocUnsafeSlow(length);
   let at = 0;
   for (const part of parts) {
     result.set(part, at);
