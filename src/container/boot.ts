@@ -76,6 +76,7 @@ async function bootOnce(options: BootOptions, retries: number): Promise<BootedMa
     ...(networkFailed ? [networkFailed] : []),
   ]);
   cleanup.use(session);
+  session.explainLoss(async (loss) => await explainLoss(machine, loss));
   const owned = cleanup.move();
   return {
     machine,
@@ -91,9 +92,28 @@ async function failureOf(machine: Machine, error: unknown): Promise<unknown> {
   if (!(error instanceof FlameBoxError)) return error;
   // The stream ends a moment before the VMM is known to be gone, and how it went says more.
   const exit =
-    error.code === "agent-lost" ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS)]) : undefined;
+    error.code === "agent-lost" ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })]) : undefined;
   if (exit !== undefined) return vmmFailure(machine, exit);
   return withLastWords("guest-silent", messageOf(error), machine, error.code !== "protocol-error");
+}
+
+/** Why a machine that had started is no more: how its VMM ended, if it did, and what was said last. Never rejects. */
+async function explainLoss(machine: Machine, loss: FlameBoxError): Promise<MachineError> {
+  // A guest that broke the protocol is still running, and is ended by whoever owns the machine.
+  const exit =
+    loss.code === "agent-lost" ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })]) : undefined;
+  return machineLost(machine, exit === undefined ? loss.message : howItEnded(exit), loss);
+}
+
+function howItEnded({ code, signal }: MachineExit): string {
+  if (signal !== null) return `its VMM was ended by ${signal}`;
+  return code === 0 ? "the guest switched itself off or crashed" : `its VMM ended with exit code ${code}`;
+}
+
+/** `machine-lost`: a machine that ran, and will not go on. */
+export function machineLost(machine: Machine, why: string, cause: unknown): MachineError {
+  const words = lastWords(machine.diagnostics());
+  return new MachineError("machine-lost", `the machine was lost: ${why}${words && `\n  ${words}`}`, { cause });
 }
 
 /** Exit code 0 is a guest that reset itself (a kernel panic): worth another try. Else QEMU refused something. */

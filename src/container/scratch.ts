@@ -2,7 +2,7 @@
  * The writable layer's disk: a sparse ext4 file, copied from one that was formatted once for its size. The
  * copy keeps the holes, so it takes milliseconds and almost no space.
  */
-import { mkdtemp, open, rename, rm, stat } from "node:fs/promises";
+import { open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { runCommand } from "../util/command.ts";
@@ -22,7 +22,7 @@ export async function makeScratchDisk(
   sizeBytes: number,
   signal?: AbortSignal,
 ): Promise<void> {
-  const source = await formattedDisk(paths, sizeBytes, signal);
+  const source = await formattedDisk(paths, sizeBytes, { near: path, signal });
   try {
     // coreutils' cp knows how to copy only what is not a hole, and to share blocks where the file system can.
     await runCommand("cp", ["--sparse=always", "--reflink=auto", "--", source, path], { signal });
@@ -36,7 +36,17 @@ export async function makeScratchDisk(
   }
 }
 
-async function formattedDisk(paths: Paths, sizeBytes: number, signal?: AbortSignal): Promise<string> {
+interface FormatOptions {
+  /** Where it is formatted is the container's own directory, which is collected should this process be killed. */
+  readonly near: string;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function formattedDisk(
+  paths: Paths,
+  sizeBytes: number,
+  { near, signal }: FormatOptions,
+): Promise<string> {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_STORAGE_BYTES || sizeBytes > MAX_STORAGE_BYTES)
     throw new FlameBoxError(
       "invalid-option",
@@ -47,9 +57,8 @@ async function formattedDisk(paths: Paths, sizeBytes: number, signal?: AbortSign
   const path = join(dir, `${rounded}.ext4`);
   if (await exists(path)) return path;
   await makePrivateDir(dir);
-  const workDir = await mkdtemp(join(dir, ".new-"));
+  const temporary = `${near}.unformatted`;
   try {
-    const temporary = join(workDir, "disk");
     const handle = await open(temporary, "wx", 0o600);
     await handle.truncate(rounded);
     await handle.close();
@@ -68,7 +77,7 @@ async function formattedDisk(paths: Paths, sizeBytes: number, signal?: AbortSign
     await rename(temporary, path);
     return path;
   } finally {
-    await rm(workDir, { recursive: true, force: true });
+    await rm(temporary, { force: true });
   }
 }
 

@@ -22,7 +22,6 @@ import type { ExitEvent } from "../agent/protocol/messages.ts";
 import type { Image } from "../images/images.ts";
 import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
-import { lastWords, MachineError } from "../machine/machine.ts";
 import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
 import type { Network } from "../network/network.ts";
 import { formatResolvConf, hostResolvers } from "../network/resolvers.ts";
@@ -36,7 +35,7 @@ import { locatePaths } from "../util/paths.ts";
 import { silent } from "../util/progress.ts";
 import { acquireImage, pullFromRegistry, requireRunnable } from "./acquire.ts";
 import type { BootedMachine } from "./boot.ts";
-import { bootMachine } from "./boot.ts";
+import { bootMachine, machineLost } from "./boot.ts";
 import { newContainerId, shortId } from "./container-id.ts";
 import { generatedFiles } from "./files.ts";
 import { openHome } from "./home.ts";
@@ -266,15 +265,10 @@ async function resolvConfOf(options: ContainerOptions, hasNetwork: boolean): Pro
   return hasNetwork ? formatResolvConf(await hostResolvers()) : "";
 }
 
-/** A lost agent says nothing itself; its machine's console may. */
+/** An agent that does not answer says nothing itself; its machine's console may. */
 function withConsole(error: unknown, booted: BootedMachine): unknown {
   if (!(error instanceof FlameBoxError) || !MACHINE_LOSSES.has(error.code)) return error;
-  const words = lastWords(booted.machine.diagnostics());
-  return new MachineError(
-    "machine-lost",
-    `the machine was lost: ${error.message}${words && `\n  ${words}`}`,
-    { cause: error },
-  );
+  return machineLost(booted.machine, error.message, error);
 }
 
 const MACHINE_LOSSES = new Set(["agent-lost", "agent-timeout", "protocol-error"]);
@@ -303,6 +297,7 @@ class Container implements RunningContainer {
   readonly #booted: BootedMachine;
   readonly #owned: CleanupStack;
   readonly #exit: Promise<ContainerExit>;
+  #disposed: Promise<void> | undefined;
 
   constructor(id: string, booted: BootedMachine, launched: Launched, owned: CleanupStack) {
     this.id = id;
@@ -315,17 +310,9 @@ class Container implements RunningContainer {
     this.stderr = launched.stderr ?? NodeReadable.from([]);
     this.#booted = booted;
     this.#owned = owned;
-    this.#exit = this.#watch(launched.exit);
+    this.#exit = launched.exit.then(exitOf);
     // Whoever waits is told; nobody has to.
     this.#exit.catch(() => {});
-  }
-
-  async #watch(exit: Promise<ExitEvent>): Promise<ContainerExit> {
-    try {
-      return exitOf(await exit);
-    } catch (error) {
-      throw withConsole(error, this.#booted);
-    }
   }
 
   async wait(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<ContainerExit> {
@@ -353,7 +340,9 @@ class Container implements RunningContainer {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#owned[Symbol.asyncDispose]();
+    // Whoever comes second waits as well: it is over when nothing is left.
+    this.#disposed ??= this.#owned[Symbol.asyncDispose]();
+    await this.#disposed;
   }
 }
 

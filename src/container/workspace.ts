@@ -4,9 +4,11 @@
  * process left can be told from what is in use, and the next command collects it.
  *
  *     containers/.new.PID.TICKS.ID/  ─rename─►  containers/ID/owner.json scratch.ext4
+ *     containers/.new.PID.TICKS.X/   ◄─rename─  in the end
  */
+import { randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { number, object, optional, safeParse, string } from "valibot";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { systemCode } from "../util/error.ts";
@@ -40,8 +42,28 @@ export class Workspace implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.dir, { recursive: true, force: true });
+    await removeWorkspace(this.dir);
   }
+}
+
+/**
+ * By way of an unfinished one's name: a process that is killed in the middle of it would otherwise leave a
+ * directory without its owner's record, which nobody could tell from one in use.
+ */
+async function removeWorkspace(dir: string): Promise<void> {
+  const doomed = join(dirname(dir), unfinishedName(randomBytes(8).toString("hex")));
+  try {
+    await rename(dir, doomed);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return;
+    throw error;
+  }
+  await rm(doomed, { recursive: true, force: true });
+}
+
+function unfinishedName(id: string): string {
+  const { pid, startTicks } = ownIdentity();
+  return `.new.${pid}.${startTicks}.${id}`;
 }
 
 async function writeOwner(dir: string, vmm?: ProcessIdentity): Promise<void> {
@@ -52,10 +74,9 @@ async function writeOwner(dir: string, vmm?: ProcessIdentity): Promise<void> {
 }
 
 export async function createWorkspace(paths: Paths, id: string): Promise<Workspace> {
-  const { pid, startTicks } = ownIdentity();
   const parent = containersDir(paths);
   await makePrivateDir(parent);
-  const temporary = join(parent, `.new.${pid}.${startTicks}.${id}`);
+  const temporary = join(parent, unfinishedName(id));
   await mkdir(temporary, { mode: 0o700 });
   await writeOwner(temporary);
   const dir = join(parent, id);
@@ -77,8 +98,17 @@ export async function collectWorkspaces(paths: Paths): Promise<void> {
     const dir = join(parent, name);
     const owners = name.startsWith(".") ? unfinishedOwner(name) : await readOwners(dir);
     if (owners === undefined || isAlive(owners.owner)) continue;
-    if (owners.vmm !== undefined && isAlive(owners.vmm)) process.kill(owners.vmm.pid, "SIGKILL");
-    await rm(dir, { recursive: true, force: true });
+    if (owners.vmm !== undefined && isAlive(owners.vmm)) end(owners.vmm.pid);
+    await removeWorkspace(dir);
+  }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    // It ended by itself just now.
+    if (systemCode(error) !== "ESRCH") throw error;
   }
 }
 

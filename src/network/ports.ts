@@ -1,33 +1,64 @@
-/** Host ports for publishing: free ones are found, taken ones are refused before anything is started. */
-import { createSocket } from "node:dgram";
+/**
+ * Host ports for publishing: free ones are found, taken ones are refused before anything is started.
+ *
+ * A TCP port is bound for a moment and let go: the network program binds it again right after. Somebody else
+ * may take it in between; the program then fails, and says so. A UDP port stays bound, as it is served from
+ * here (udp-relay.ts).
+ */
+import type { Socket } from "node:dgram";
+import { once } from "node:events";
 import { createServer, isIP } from "node:net";
+import { CleanupStack } from "../util/cleanup.ts";
 import { messageOf, systemCode } from "../util/error.ts";
 import type { PortForward } from "./network.ts";
 import { NetworkError } from "./network.ts";
+import { bindUdpSocket, closeUdpSocket } from "./udp-socket.ts";
 
-/**
- * The same forwards with a real host port where 0 was asked.
- *
- * Each port is bound for a moment and let go: the network program binds it again right after. Somebody else
- * may take it in between; the program then fails, and says so.
- * @throws NetworkError `invalid-port`, `port-in-use`, `port-not-permitted`
- */
-export async function reservePorts(forwards: readonly PortForward[]): Promise<PortForward[]> {
-  const seen = new Set<string>();
-  const result: PortForward[] = [];
+const LOOPBACK = "127.0.0.1";
+
+/** A published UDP port, bound, and the port of 127.0.0.1 where the network program shall take its datagrams. */
+export interface UdpListener {
+  readonly forward: PortForward;
+  /** The caller owns it. */
+  readonly socket: Socket;
+  /** The same for the same container port: the network program keeps one way back for each. */
+  readonly targetPort: number;
+}
+
+export interface ReservedPorts {
+  /** What was asked, in that order, with a real host port where 0 was asked. */
+  readonly ports: readonly PortForward[];
+  /** The UDP ones among them, in that order. */
+  readonly udp: readonly UdpListener[];
+}
+
+/** @throws NetworkError `invalid-port`, `port-in-use`, `port-not-permitted` */
+export async function reservePorts(forwards: readonly PortForward[]): Promise<ReservedPorts> {
+  for (const forward of forwards) checkForward(forward);
+  // All are held until the last is bound, so that two of them cannot be given one port.
+  await using held = new CleanupStack();
+  await using kept = new CleanupStack();
+  const ports: PortForward[] = [];
+  const udp: UdpListener[] = [];
+  const targets = new Map<number, number>();
   for (const forward of forwards) {
-    checkForward(forward);
-    const key = `${forward.hostAddress} ${forward.hostPort} ${forward.protocol}`;
-    if (forward.hostPort !== 0 && seen.has(key)) throw inUse(forward);
-    seen.add(key);
-    const bind = forward.protocol === "tcp" ? bindTcp : bindUdp;
-    try {
-      result.push({ ...forward, hostPort: await bind(forward.hostAddress, forward.hostPort) });
-    } catch (error) {
-      throw explain(forward, error);
-    }
+    const listener = await bind(forward);
+    const bound = { ...forward, hostPort: listener.port };
+    ports.push(bound);
+    (listener.socket === undefined ? held : kept).defer(listener.close);
+    if (listener.socket === undefined) continue;
+    const targetPort = targets.get(forward.containerPort) ?? (await holdTarget(held));
+    targets.set(forward.containerPort, targetPort);
+    udp.push({ forward: bound, socket: listener.socket, targetPort });
   }
-  return result;
+  kept.move();
+  return { ports, udp };
+}
+
+async function holdTarget(held: CleanupStack): Promise<number> {
+  const socket = await bindUdpSocket(LOOPBACK, 0);
+  held.defer(async () => await closeUdpSocket(socket));
+  return socket.address().port;
 }
 
 function checkForward(forward: PortForward): void {
@@ -45,30 +76,36 @@ function checkForward(forward: PortForward): void {
     );
 }
 
-async function bindTcp(host: string, port: number): Promise<number> {
-  const server = createServer();
-  return await new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ host, port, exclusive: true }, () => {
-      const address = server.address();
-      const bound = typeof address === "object" && address !== null ? address.port : port;
-      server.close(() => resolve(bound));
-    });
-  });
+interface Bound {
+  readonly port: number;
+  /** Of UDP. */
+  readonly socket?: Socket;
+  readonly close: () => Promise<void>;
 }
 
-async function bindUdp(address: string, port: number): Promise<number> {
-  const socket = createSocket("udp4");
-  return await new Promise((resolve, reject) => {
-    socket.once("error", (error) => {
-      socket.close();
-      reject(error);
-    });
-    socket.bind({ address, port, exclusive: true }, () => {
-      const bound = socket.address().port;
-      socket.close(() => resolve(bound));
-    });
-  });
+async function bind(forward: PortForward): Promise<Bound> {
+  const { protocol, hostAddress, hostPort } = forward;
+  try {
+    if (protocol === "tcp") return await bindTcp(hostAddress, hostPort);
+    const socket = await bindUdpSocket(hostAddress, hostPort);
+    return { socket, port: socket.address().port, close: async () => await closeUdpSocket(socket) };
+  } catch (error) {
+    throw explain(forward, error);
+  }
+}
+
+async function bindTcp(host: string, port: number): Promise<Bound> {
+  const server = createServer();
+  const listening = once(server, "listening");
+  server.listen({ host, port, exclusive: true });
+  await listening;
+  const address = server.address();
+  const close = async (): Promise<void> => {
+    const closed = once(server, "close");
+    server.close();
+    await closed;
+  };
+  return { port: typeof address === "object" && address !== null ? address.port : port, close };
 }
 
 function inUse(forward: PortForward, cause?: unknown): NetworkError {

@@ -4,20 +4,23 @@
  *
  * `--no-map-gw` keeps the host's loopback out of the guest's reach: without it the gateway's address stands
  * for the host. The guest's addresses are fixed and set by the agent, so passt need not announce any.
+ * Published TCP ports are passt's own sockets; published UDP ports are ours (udp-relay.ts).
  */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { Socket } from "node:net";
+import { CleanupStack } from "../util/cleanup.ts";
 import { messageOf } from "../util/error.ts";
 import { findProgram } from "../util/find-program.ts";
+import type { GuestSubnet } from "./host-address.ts";
+import { chooseGuestSubnet, outwardAddresses } from "./host-address.ts";
 import type { GuestNetwork, Network, PortForward } from "./network.ts";
 import { NetworkError } from "./network.ts";
+import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
+import { UdpRelay } from "./udp-relay.ts";
 
-const GUEST_ADDRESS = "10.0.2.15";
-const PREFIX_LENGTH = 24;
-const GATEWAY = "10.0.2.2";
 const MTU = 65_520;
 /** passt numbers it: the first descriptor behind stdin, stdout, stderr. */
 const FRAME_FD = 3;
@@ -28,12 +31,23 @@ export interface UserNetworkOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** @throws NetworkError `network-program-missing`, `port-in-use`, … */
+/** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, … */
 export async function startUserNetwork(options: UserNetworkOptions = {}): Promise<Network> {
   const program = await findPasst();
-  const ports = await reservePorts(options.ports ?? []);
+  await using cleanup = new CleanupStack();
+  const reserved = await reservePorts(options.ports ?? []);
+  const { ports, udp } = reserved;
+  cleanup.use(new UdpRelay(udp.map(({ socket, targetPort }) => ({ listener: socket, targetPort }))));
   options.signal?.throwIfAborted();
-  const child = spawn(program, passtArguments(ports), {
+  const outward = outwardAddresses();
+  if (udp.length > 0 && outward.length === 0)
+    throw new NetworkError(
+      "no-host-address",
+      "this host has no IPv4 address besides its loopback's, which published UDP ports need",
+      { hint: "connect the host to a network, or publish TCP ports only" },
+    );
+  const subnet = chooseGuestSubnet(outward);
+  const child = spawn(program, passtArguments(subnet, forwardsOf(reserved)), {
     stdio: ["ignore", "ignore", "pipe", "pipe"],
     // Its own process group: Ctrl-C in a terminal is for the container, not for its network.
     detached: true,
@@ -48,7 +62,16 @@ export async function startUserNetwork(options: UserNetworkOptions = {}): Promis
       ),
     );
   });
-  return new UserNetwork(child, ports);
+  return new UserNetwork({ child, subnet, ports, owned: cleanup.move() });
+}
+
+/** What passt forwards: TCP ports as they are published, and the relay's ports on 127.0.0.1. */
+function forwardsOf({ ports, udp }: ReservedPorts): PortForward[] {
+  const targets = new Map(udp.map(({ forward, targetPort }) => [targetPort, forward] as const));
+  return [
+    ...ports.filter(({ protocol }) => protocol === "tcp"),
+    ...[...targets].map(([hostPort, forward]) => ({ ...forward, hostAddress: "127.0.0.1", hostPort })),
+  ];
 }
 
 /** @throws NetworkError `network-program-missing` */
@@ -65,26 +88,26 @@ export async function findPasst(): Promise<string> {
   return program;
 }
 
-function passtArguments(ports: readonly PortForward[]): string[] {
+function passtArguments(subnet: GuestSubnet, forwards: readonly PortForward[]): string[] {
   const fixed = [
     ["--foreground", "--quiet", "--stderr", "--fd", String(FRAME_FD)],
     ["--no-map-gw", "--ipv4-only", "--no-dhcp"],
     [
       "--address",
-      GUEST_ADDRESS,
+      subnet.address,
       "--netmask",
-      String(PREFIX_LENGTH),
+      String(subnet.prefixLength),
       "--gateway",
-      GATEWAY,
+      subnet.gateway,
       "--mtu",
       String(MTU),
     ],
   ];
-  const forwards = ports.map(({ hostAddress, hostPort, containerPort, protocol }) => [
+  const published = forwards.map(({ hostAddress, hostPort, containerPort, protocol }) => [
     protocol === "tcp" ? "--tcp-ports" : "--udp-ports",
     `${hostAddress}/${hostPort}:${containerPort}`,
   ]);
-  return [...fixed, ...forwards].flat();
+  return [...fixed, ...published].flat();
 }
 
 /** A random address of the locally administered kind, unicast. */
@@ -93,23 +116,34 @@ function randomMac(): string {
   return ["52", "54", "00", ...[...bytes].map((byte) => byte.toString(16).padStart(2, "0"))].join(":");
 }
 
+interface UserNetworkParts {
+  readonly child: ChildProcess;
+  readonly subnet: GuestSubnet;
+  readonly ports: readonly PortForward[];
+  /** What ends with the network. */
+  readonly owned: AsyncDisposable;
+}
+
 class UserNetwork implements Network {
-  readonly guest: GuestNetwork = {
-    mac: randomMac(),
-    mtu: MTU,
-    addresses: [`${GUEST_ADDRESS}/${PREFIX_LENGTH}`],
-    gateways: [GATEWAY],
-  };
+  readonly guest: GuestNetwork;
   readonly ports: readonly PortForward[];
   readonly connection: Socket;
   readonly failed: Promise<NetworkError>;
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
+  readonly #owned: AsyncDisposable;
   #disposed = false;
 
-  constructor(child: ChildProcess, ports: readonly PortForward[]) {
+  constructor({ child, subnet, ports, owned }: UserNetworkParts) {
     this.#child = child;
+    this.#owned = owned;
     this.ports = ports;
+    this.guest = {
+      mac: randomMac(),
+      mtu: MTU,
+      addresses: [`${subnet.address}/${subnet.prefixLength}`],
+      gateways: [subnet.gateway],
+    };
     const connection = child.stdio[FRAME_FD];
     if (!(connection instanceof Socket))
       throw new NetworkError("network-failed", "passt was started without its socket");
@@ -137,14 +171,24 @@ class UserNetwork implements Network {
     this.connection.destroy();
     // It ends by itself once the VMM's end is closed too; there is nothing in it that would be lost.
     this.#child.kill("SIGKILL");
-    await this.#exited;
+    await Promise.all([this.#exited, this.#owned[Symbol.asyncDispose]()]);
   }
 }
 
 function failure(code: number | null, signal: string | null, stderr: string): NetworkError {
-  const lines = stderr.split("\n").filter((line) => line.trim() !== "" && !line.includes("to syslog"));
-  const last = lines.at(-1) ?? `it ended with ${signal ?? `exit code ${code}`}`;
+  const last = lastReason(stderr) ?? `it ended with ${signal ?? `exit code ${code}`}`;
   return new NetworkError("network-failed", `the network program passt gave up: ${last}`, {
     hint: "run with --network none to start without a network",
   });
+}
+
+/** What passt says at every start, whatever comes of it. */
+const NOISE = [/Don't run as root/i, /to syslog/i];
+
+/** The last line of passt's stderr that can be a reason. */
+export function lastReason(stderr: string): string | undefined {
+  return stderr
+    .split("\n")
+    .map((line) => line.trim())
+    .findLast((line) => line !== "" && !NOISE.some((noise) => noise.test(line)));
 }

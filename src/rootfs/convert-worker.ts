@@ -42,7 +42,7 @@ function serve(port: MessagePort): void {
 
   const convert = async (job: Extract<ToWorker, { type: "start" }>): Promise<void> => {
     const { compression, target, expectedDiffId, limits } = job;
-    const options = { signal: aborting.signal, expectedDiffId, limits };
+    const options = { signal: aborting.signal, expectedDiffId, limits, ownsInput: true };
     try {
       post({ type: "done", result: await convertLayer(inbox, compression, target, options) });
     } catch (error) {

@@ -36,6 +36,9 @@ export const DEFAULT_LIMITS: ConvertLimits = {
   maxBlobBytes: 2 * 2 ** 40,
 };
 
+/** How much of a layer gathers in the page cache before it is written out. */
+const WRITE_OUT_BYTES = 32 * 2 ** 20;
+
 export interface ConvertTarget {
   /** Temporary paths on the file system of the store; must not exist yet. */
   readonly blobPath: string;
@@ -47,6 +50,8 @@ export interface ConvertOptions {
   /** What the image's config says. */
   readonly expectedDiffId?: Digest | undefined;
   readonly limits?: Partial<ConvertLimits> | undefined;
+  /** The chunks of `compressed` are nobody else's, and may be freed. */
+  readonly ownsInput?: boolean | undefined;
 }
 
 export interface ConvertedLayer {
@@ -72,15 +77,18 @@ export type ConvertLayer = (
  * @throws TarError, CompressionError, ConversionError (`diff-id-mismatch` among them), what the source throws
  */
 export const convertLayer: ConvertLayer = async (compressed, compression, target, options = {}) => {
-  const { signal } = options;
+  const { signal, ownsInput } = options;
   signal?.throwIfAborted();
   // `wx`: a path that exists is somebody else's, and must not be removed on the way out.
   await using blob = await OutputFile.create(target.blobPath);
   await using index = await OutputFile.create(target.indexPath);
   const conversion = new Conversion(blob.handle.fd, index.handle.fd, options);
   const maxOutputBytes = conversion.limits.maxTarBytes;
-  for await (const chunk of decompress(compressed, compression, { signal, maxOutputBytes })) {
+  let gatheredBytes = 0;
+  for await (const chunk of decompress(compressed, compression, { signal, maxOutputBytes, ownsInput })) {
     conversion.push(chunk);
+    gatheredBytes += chunk.length;
+    if (gatheredBytes >= WRITE_OUT_BYTES && blob.beginWriteOut()) gatheredBytes = 0;
     // Our own inflater's, and all of it has been hashed, written or copied.
     if (compression === "gzip") release(chunk);
   }
@@ -97,6 +105,8 @@ class OutputFile implements AsyncDisposable {
   readonly handle: FileHandle;
   private readonly path: string;
   private isKept = false;
+  private writingOut: Promise<void> | undefined;
+  private failure: { readonly error: unknown } | undefined;
 
   private constructor(handle: FileHandle, path: string) {
     this.handle = handle;
@@ -111,8 +121,24 @@ class OutputFile implements AsyncDisposable {
     }
   }
 
+  /**
+   * Has the kernel write out what has gathered, without waiting: the disk works while the processor does, and
+   * the sync at the end finds little left. False when it is still at it.
+   */
+  beginWriteOut(): boolean {
+    if (this.writingOut !== undefined) return false;
+    this.writingOut = this.handle
+      .datasync()
+      // A failed write is told once, to whoever syncs first: it must not be lost.
+      .catch((error: unknown) => void (this.failure ??= { error }))
+      .finally(() => (this.writingOut = undefined));
+    return true;
+  }
+
   async sync(): Promise<void> {
     try {
+      await this.writingOut;
+      if (this.failure !== undefined) throw this.failure.error;
       await this.handle.sync();
     } catch (error) {
       throw writeFailure(error);

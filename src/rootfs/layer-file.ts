@@ -6,11 +6,12 @@ import { writeSync } from "node:fs";
 import { messageOf, systemCode } from "../util/error.ts";
 import { ConversionError } from "./conversion-error.ts";
 
-const BUFFER_BYTES = 4 * 1024 * 1024;
+/** Stays in a core's cache between being filled and being written. */
+const BUFFER_BYTES = 512 * 1024;
 /** Small layers are many: their buffers grow with them. */
 const FIRST_BUFFER_BYTES = 64 * 1024;
 /** Runs of this size go to the kernel as they are. */
-const DIRECT_BYTES = 128 * 1024;
+const DIRECT_BYTES = 32 * 1024;
 /** Shorter gaps are written as zeros, longer ones left as holes. */
 const HOLE_BYTES = 64 * 1024;
 

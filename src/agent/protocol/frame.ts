@@ -17,6 +17,7 @@ export const MAX_DATA_BYTES = 65_536;
 export const INITIAL_CREDIT_BYTES = 262_144;
 export const MAX_CREDIT_BYTES = 16 << 20;
 const MAX_JSON_DEPTH = 64;
+const MAX_PENDING_CHUNKS = 4_096;
 
 export const FrameType = {
   hello: 1,
@@ -118,8 +119,12 @@ export class FrameDecoder {
     if (this.#pendingBytes > 0) {
       this.#pending.push(chunk);
       this.#pendingBytes += chunk.length;
-      // Joining only once a whole header or frame is there keeps a guest that sends single bytes cheap.
-      if (this.#pendingBytes < this.#neededBytes) return;
+      // Joining only once a whole header or frame is there keeps a guest that sends single bytes cheap in time;
+      // in memory it is not, as each of those bytes is a Buffer: so many are joined all the same.
+      if (this.#pendingBytes < this.#neededBytes) {
+        if (this.#pending.length >= MAX_PENDING_CHUNKS) this.#pending = [Buffer.concat(this.#pending)];
+        return;
+      }
       data = Buffer.concat(this.#pending);
       this.#pending = [];
       this.#pendingBytes = 0;
@@ -136,7 +141,8 @@ export class FrameDecoder {
       yield { type: header.type as FrameType, id: header.id, payload: data.subarray(start, offset) };
     }
     if (offset < data.length) {
-      this.#pending = [data.subarray(offset)];
+      // A copy: half a header must not keep the frames before it in memory.
+      this.#pending = [Buffer.from(data.subarray(offset))];
       this.#pendingBytes = data.length - offset;
     }
   }

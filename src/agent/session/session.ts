@@ -19,6 +19,7 @@ import {
   FrameDecoder,
   FrameType,
   GENERATION,
+  INITIAL_CREDIT_BYTES,
   ProtocolError,
 } from "../protocol/frame.ts";
 import type { ExitEvent, Hello } from "../protocol/messages.ts";
@@ -33,8 +34,11 @@ import {
 import type { StreamPort } from "./streams.ts";
 import { IncomingStream, OutgoingStream } from "./streams.ts";
 
-/** Answers that nobody waits for and streams nobody knows are dropped; only so many, from a guest that invents them. */
-const MAX_STRAY_FRAMES = 10_000;
+/**
+ * Answers that nobody waits for and streams nobody knows are dropped; only so many, from a guest that invents
+ * them. A stream that this side broke off may rightly have a window full of one-byte frames under way.
+ */
+const MAX_STRAY_FRAMES = 4 * INITIAL_CREDIT_BYTES;
 const DEFAULT_DEADLINE_MS = 30_000;
 
 export interface OpenOptions {
@@ -67,6 +71,8 @@ export class AgentSession implements AsyncDisposable {
   #nextStream = 1;
   #strayFrames = 0;
   #reason: FlameBoxError | undefined;
+  #losing = false;
+  #explain: ((loss: FlameBoxError) => Promise<FlameBoxError>) | undefined;
   #resolveClosed: (reason: FlameBoxError) => void = () => {};
 
   private constructor(duplex: Duplex) {
@@ -75,9 +81,9 @@ export class AgentSession implements AsyncDisposable {
       this.#resolveClosed = resolve;
     });
     duplex.on("data", (chunk: Buffer) => this.#take(chunk));
-    duplex.on("error", (error) => this.#close(connectionLost(messageOf(error))));
-    duplex.on("close", () => this.#close(connectionLost("the connection closed")));
-    duplex.on("end", () => this.#close(connectionLost("the connection ended")));
+    duplex.on("error", (error) => this.#lose(connectionLost(messageOf(error))));
+    duplex.on("close", () => this.#lose(connectionLost("the connection closed")));
+    duplex.on("end", () => this.#lose(connectionLost("the connection ended")));
   }
 
   /**
@@ -103,11 +109,11 @@ export class AgentSession implements AsyncDisposable {
 
   /**
    * @returns the `result` object, members unchecked
-   * @throws AgentError for the guest's refusal; FlameBoxError `agent-timeout`, `agent-lost`
+   * @throws AgentError for the guest's refusal; FlameBoxError `agent-timeout`, `agent-lost`, `request-too-large`
    */
   async request(method: string, params: object, options: RequestOptions = {}): Promise<object> {
     const id = this.#nextRequest++;
-    const body = encodeJson(FrameType.request, id, { method, params });
+    const body = encodeRequest(id, method, params);
     const answer = await this.#deadline(`an answer to ${method}`, options, (waiter) => {
       this.#requests.set(id, waiter);
       this.#duplex.write(body);
@@ -117,6 +123,14 @@ export class AgentSession implements AsyncDisposable {
       throw new AgentError(error.code, error.message);
     }
     return check("an answer", resultSchema, answer).result;
+  }
+
+  /**
+   * From now on, a session that is lost asks `explain` why, and ends with that: everybody who waits is told the
+   * same. `explain` must not reject.
+   */
+  explainLoss(explain: (loss: FlameBoxError) => Promise<FlameBoxError>): void {
+    this.#explain = explain;
   }
 
   /** A stream to the guest; its id goes into the request that gives it a meaning. */
@@ -191,15 +205,15 @@ export class AgentSession implements AsyncDisposable {
   };
 
   #send(frame: () => Buffer): void {
-    if (this.#reason === undefined) this.#duplex.write(frame());
+    if (this.#reason === undefined && !this.#losing) this.#duplex.write(frame());
   }
 
   #take(chunk: Buffer): void {
-    if (this.#reason !== undefined) return;
+    if (this.#reason !== undefined || this.#losing) return;
     try {
       for (const frame of this.#decoder.decode(chunk)) this.#dispatch(frame);
     } catch (error) {
-      this.#close(error instanceof FlameBoxError ? error : new ProtocolError(messageOf(error)));
+      this.#lose(error instanceof FlameBoxError ? error : new ProtocolError(messageOf(error)));
     }
   }
 
@@ -255,6 +269,15 @@ export class AgentSession implements AsyncDisposable {
       throw new ProtocolError("too many frames that nobody waits for");
   }
 
+  /** Not by this side's will: nothing more is taken or sent, but nobody is told before it is known why. */
+  #lose(loss: FlameBoxError): void {
+    if (this.#reason !== undefined || this.#losing) return;
+    this.#losing = true;
+    if (this.#explain === undefined) return this.#close(loss);
+    this.#duplex.destroy();
+    void this.#explain(loss).then((reason) => this.#close(reason));
+  }
+
   #close(reason: FlameBoxError): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
@@ -265,6 +288,20 @@ export class AgentSession implements AsyncDisposable {
     for (const stream of this.#outgoing.values()) stream.close();
     this.#duplex.destroy();
     this.#resolveClosed(reason);
+  }
+}
+
+/** @throws FlameBoxError `request-too-large` */
+function encodeRequest(id: number, method: string, params: object): Buffer {
+  try {
+    return encodeJson(FrameType.request, id, { method, params });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new FlameBoxError(
+      "request-too-large",
+      `arguments, environment and files are more than a guest takes: ${error.message}`,
+      { hint: "hand large data over as standard input", cause: error },
+    );
   }
 }
 

@@ -21,6 +21,8 @@ export interface DecompressOptions {
   readonly maxOutputBytes?: number | undefined;
   /** The zstd program to use; false = only the decoder in JavaScript. Default `zstd`, from the PATH. */
   readonly zstdProgram?: string | false | undefined;
+  /** The source's chunks are nobody else's: the gzip decoder frees them as it takes them in. */
+  readonly ownsInput?: boolean | undefined;
 }
 
 /**
@@ -45,10 +47,15 @@ export async function* decompress(
   compression: Compression,
   options: DecompressOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { signal, maxOutputBytes = Number.POSITIVE_INFINITY, zstdProgram = "zstd" } = options;
+  const {
+    signal,
+    maxOutputBytes = Number.POSITIVE_INFINITY,
+    zstdProgram = "zstd",
+    ownsInput = false,
+  } = options;
   signal?.throwIfAborted();
   let outputBytes = 0;
-  for await (const chunk of opened(source, compression, zstdProgram, signal)) {
+  for await (const chunk of opened(source, compression, { zstdProgram, signal, ownsInput })) {
     signal?.throwIfAborted();
     outputBytes += chunk.length;
     if (outputBytes > maxOutputBytes) {
@@ -64,10 +71,10 @@ export async function* decompress(
 function opened(
   source: AsyncIterable<Uint8Array>,
   compression: Compression,
-  zstdProgram: string | false,
-  signal: AbortSignal | undefined,
+  options: { zstdProgram: string | false; signal: AbortSignal | undefined; ownsInput: boolean },
 ): AsyncIterable<Uint8Array> {
-  if (compression === "gzip") return gunzip(batched(source), signal);
+  const { zstdProgram, signal, ownsInput } = options;
+  if (compression === "gzip") return gunzip(batched(source), signal, ownsInput);
   if (compression === "zstd") return unzstd(batched(source), zstdProgram, signal);
   return source;
 }

@@ -1,8 +1,15 @@
 /** The writing side of a decoder: source in, at the speed of the decoder. */
 import type { Writable } from "node:stream";
+import { release } from "./release.ts";
 
 export class Feeder {
+  private readonly ownsInput: boolean;
   private stopped = false;
+
+  /** With `ownsInput`, chunks are nobody else's, and freed as soon as the decoder has taken them in. */
+  constructor(ownsInput = false) {
+    this.ownsInput = ownsInput;
+  }
 
   /** Nobody wants the output any more: the source is ended instead of being read on. */
   stop(): void {
@@ -14,9 +21,16 @@ export class Feeder {
     for await (const chunk of source) {
       if (this.stopped) return;
       if (decoder.destroyed) continue;
-      if (!decoder.write(chunk)) await drained(decoder);
+      if (!this.give(decoder, chunk)) await drained(decoder);
     }
     if (!decoder.destroyed) decoder.end();
+  }
+
+  private give(decoder: Writable, chunk: Uint8Array): boolean {
+    if (!this.ownsInput) return decoder.write(chunk);
+    return decoder.write(chunk, (error) => {
+      if (!error) release(chunk);
+    });
   }
 }
 

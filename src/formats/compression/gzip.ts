@@ -22,6 +22,7 @@ const INPUT_BYTES = CHUNK_BYTES;
 export async function* gunzip(
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
+  ownsInput = false,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const options: ZlibOptions & TransformOptions = {
     chunkSize: CHUNK_BYTES,
@@ -33,7 +34,7 @@ export async function* gunzip(
   const stop = (): void => void inflater.destroy(signal?.reason as Error);
   signal?.addEventListener("abort", stop, { once: true });
   const head = { isGzip: false };
-  const feeder = new Feeder();
+  const feeder = new Feeder(ownsInput);
   const fed = feeder.run(watched(source, head), inflater);
   fed.catch((error: unknown) => void inflater.destroy(error as Error));
   try {
