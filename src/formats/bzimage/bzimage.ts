@@ -26,8 +26,12 @@ const VERSION_OFFSET = 0x206;
 const KERNEL_VERSION_OFFSET = 0x20e;
 const MAX_VERSION_BYTES = 512;
 
-/** @throws BzImageError `not-a-kernel` */
-export function parse(bytes: Uint8Array): BzImageHeader {
+/**
+ * @param name what to call the file in errors
+ * @throws BzImageError `not-a-kernel`
+ */
+export function parse(bytes: Uint8Array, name = "the file"): BzImageHeader {
+  const notAKernel = (why: string): BzImageError => refusal(name, why);
   const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (data.length < 0x260) throw notAKernel(`only ${data.length} bytes long`);
   if (data.readUInt16LE(BOOT_FLAG_OFFSET) !== 0xaa55) throw notAKernel("no boot flag at offset 0x1fe");
@@ -46,8 +50,8 @@ function releaseAt(data: Buffer, start: number): string | undefined {
   return /^[0-9A-Za-z][0-9A-Za-z.+_~-]{0,127}$/.test(word) ? word : undefined;
 }
 
-function notAKernel(why: string): BzImageError {
-  return new BzImageError("not-a-kernel", `not a bzImage: ${why}`, {
+function refusal(name: string, why: string): BzImageError {
+  return new BzImageError("not-a-kernel", `${name} is not a bzImage: ${why}`, {
     hint: "--kernel takes an x86 boot image such as /boot/vmlinuz-…",
   });
 }

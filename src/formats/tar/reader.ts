@@ -93,9 +93,8 @@ export class TarReader {
   }
 
   /**
-   * The archive's bytes are over. Its end is two zero blocks; that they are missing, and the last entry's
-   * padding with them, is let pass, as Go and so Docker do: some tools write layers like that, and whether
-   * a layer is whole is for its digest to say.
+   * The archive's bytes are over. Missing end blocks, and the last entry's padding, are let pass as Docker does:
+   * some tools leave them out, and whether a layer is whole is for its digest to say.
    * @throws TarError `tar-truncated`
    */
   finish(): void {
@@ -105,8 +104,7 @@ export class TarReader {
     const hasEnded =
       this.state === State.padding || (this.state === State.header && this.partialLength === 0);
     if (hasEnded && !isPending) return;
-    const what = "it ends in the middle of an entry; it is truncated";
-    throw new TarError("tar-truncated", what, this.chunkOffset, this.draft?.name);
+    throw new TarError("tar-truncated", "it ends within an entry", this.chunkOffset, this.draft?.name);
   }
 
   private fail(code: TarErrorCode, what: string, name = this.draft?.name ?? this.longName): TarError {
@@ -237,8 +235,7 @@ export class TarReader {
     const isFile = type === "file" || typeFlag === "0" || typeFlag === "\0";
     const storedBytes = isFile ? (pax?.sizeBytes ?? headerSizeBytes) : 0;
     const mtime = numberField(block, at, Field.mtime);
-    if (mtime === undefined)
-      throw this.fail("tar-bad-number", "a header's mtime is malformed or out of range", name);
+    if (mtime === undefined) throw this.fail("tar-bad-number", "a header's mtime is malformed", name);
     this.draft = {
       type,
       name: this.boundedName(name),

@@ -189,7 +189,7 @@ async function inspectKernel(path: string): Promise<{ header: bzimage.BzImageHea
       .update(`${size} ${mtimeMs} ${path}`)
       .digest("hex")
       .slice(0, 16);
-    return { header: bzimage.parse(head), key };
+    return { header: bzimage.parse(head, path), key };
   } finally {
     await handle.close();
   }
