@@ -93,17 +93,15 @@ export class TarReader {
   }
 
   /**
-   * The archive's bytes are over. Missing end blocks, and the last entry's padding, are let pass as Docker does:
-   * some tools leave them out, and whether a layer is whole is for its digest to say.
+   * The archive's bytes are over. End blocks and the last padding may be missing, as some tools have it.
    * @throws TarError `tar-truncated`
    */
   finish(): void {
     if (this.state === State.ended) return;
     const isPending =
       this.pax !== undefined || this.longName !== undefined || this.longLinkName !== undefined;
-    const hasEnded =
-      this.state === State.padding || (this.state === State.header && this.partialLength === 0);
-    if (hasEnded && !isPending) return;
+    if (!isPending && (this.state === State.padding || (this.state === State.header && !this.partialLength)))
+      return;
     throw new TarError("tar-truncated", "it ends within an entry", this.chunkOffset, this.draft?.name);
   }
 
