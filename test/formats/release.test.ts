@@ -35,7 +35,7 @@ describe("ownBatches", () => {
     const parts: Uint8Array[] = [];
     for await (const batch of ownBatches(source(), 64 * KIB)) {
       expect(batch.buffer.byteLength).toBe(batch.byteLength);
-      parts.push(batch.slice());
+      parts.push(Uint8Array.from(batch));
       batch.fill(0);
     }
     expect(Buffer.concat(parts).equals(expected)).toBe(true);
