@@ -13,6 +13,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::protocol::message::{Code, Disk, DiskType, Failure, GeneratedFile, Rootfs, Writable};
+use crate::syscall;
 
 const CONTAINERS: &str = "/run/flamebox";
 
@@ -142,7 +144,11 @@ fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
     let metadata = fs::metadata(from)?;
     std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
     fs::set_permissions(to, Permissions::from_mode(metadata.mode() & 0o7777))?;
-    fs::File::open(to)?.set_modified(metadata.modified()?)
+    let target = fs::File::open(to)?;
+    // The overlay's own marks mean something on this layer only.
+    let is_mark = |name: &[u8]| name.starts_with(b"trusted.overlay.");
+    syscall::copy_xattrs(fs::File::open(from)?.as_fd(), target.as_fd(), is_mark)?;
+    target.set_modified(metadata.modified()?)
 }
 
 /// Writes the host's files onto the writable disk and returns, for each, where it is and where the container

@@ -1,5 +1,6 @@
 //! The kernel calls that no dependency wraps. Everything unsafe of the agent is here, or says why not.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -88,6 +89,43 @@ pub fn set_window_size(terminal: BorrowedFd, columns: u16, rows: u16) -> io::Res
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
+/// The other end of a terminal's master. Asked of the master, because its name means nothing outside the
+/// container that made it.
+pub fn open_terminal(master: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags and no pointer.
+    let fd = check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Largest list of names and largest value of extended attributes, in bytes: the kernel's own limits.
+const MAX_XATTR_BYTES: usize = 65_536;
+
+/// Gives `to` the extended attributes of `from`, but those that `skip` names.
+pub fn copy_xattrs(from: BorrowedFd, to: BorrowedFd, skip: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+    let mut names = vec![0u8; MAX_XATTR_BYTES];
+    let mut value = vec![0u8; MAX_XATTR_BYTES];
+    // SAFETY: the kernel writes at most as many bytes as it is told the buffer has.
+    let length = size(unsafe { libc::flistxattr(from.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) })?;
+    for name in names[..length].split_inclusive(|&byte| byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        if skip(name.to_bytes()) {
+            continue;
+        }
+        let (from, to, text) = (from.as_raw_fd(), to.as_raw_fd(), name.as_ptr());
+        // SAFETY: as above; `name` ends with a NUL.
+        let length = size(unsafe { libc::fgetxattr(from, text, value.as_mut_ptr().cast(), value.len()) })?;
+        // SAFETY: `value` holds `length` bytes.
+        check(unsafe { libc::fsetxattr(to, text, value.as_ptr().cast(), length, 0) })?;
+    }
+    Ok(())
+}
+
+fn size(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
 pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
     // SAFETY: no memory is involved; O_NONBLOCK is the only status flag the agent sets on its own ends.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
@@ -157,4 +195,47 @@ pub fn power_off() -> ! {
 /// Duplicates a descriptor, closed on exec.
 pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
     fd.as_fd().try_clone_to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
+        // SAFETY: `name` ends with a NUL, and `value` is as long as it says.
+        let result = unsafe {
+            libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+        };
+        check(result).map(drop)
+    }
+
+    fn get(file: &File, name: &CStr) -> Option<Vec<u8>> {
+        let mut value = vec![0; 256];
+        // SAFETY: as above.
+        let length = size(unsafe {
+            libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
+        });
+        value.truncate(length.ok()?);
+        Some(value)
+    }
+
+    #[test]
+    fn attributes_are_copied_but_those_that_are_skipped() {
+        let place = std::env::temp_dir().join(format!("flamebox-xattr-{}", std::process::id()));
+        let [from, to] = ["from", "to"].map(|name| {
+            std::fs::create_dir_all(place.join(name)).unwrap();
+            File::open(place.join(name)).unwrap()
+        });
+        if set(&from, c"user.empty", b"").is_err_and(|e| e.raw_os_error() == Some(libc::ENOTSUP)) {
+            eprintln!("skipped: the temporary directory's file system has no user attributes");
+            return;
+        }
+        set(&from, c"user.bytes", b"\0\xff").unwrap();
+        set(&from, c"user.mark.x", b"1").unwrap();
+        copy_xattrs(from.as_fd(), to.as_fd(), |name| name.starts_with(b"user.mark.")).unwrap();
+        let _ = std::fs::remove_dir_all(&place);
+        assert_eq!(get(&to, c"user.empty").as_deref(), Some(&b""[..]));
+        assert_eq!(get(&to, c"user.bytes").as_deref(), Some(&b"\0\xff"[..]));
+        assert_eq!(get(&to, c"user.mark.x"), None);
+    }
 }

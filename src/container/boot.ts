@@ -92,7 +92,9 @@ async function failureOf(machine: Machine, error: unknown): Promise<unknown> {
   if (!(error instanceof FlameBoxError)) return error;
   // The stream ends a moment before the VMM is known to be gone, and how it went says more.
   const exit =
-    error.code === "agent-lost" ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })]) : undefined;
+    error.code === "agent-lost"
+      ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })])
+      : undefined;
   if (exit !== undefined) return vmmFailure(machine, exit);
   return withLastWords("guest-silent", messageOf(error), machine, error.code !== "protocol-error");
 }
@@ -101,7 +103,9 @@ async function failureOf(machine: Machine, error: unknown): Promise<unknown> {
 async function explainLoss(machine: Machine, loss: FlameBoxError): Promise<MachineError> {
   // A guest that broke the protocol is still running, and is ended by whoever owns the machine.
   const exit =
-    loss.code === "agent-lost" ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })]) : undefined;
+    loss.code === "agent-lost"
+      ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })])
+      : undefined;
   return machineLost(machine, exit === undefined ? loss.message : howItEnded(exit), loss);
 }
 
@@ -113,7 +117,9 @@ function howItEnded({ code, signal }: MachineExit): string {
 /** `machine-lost`: a machine that ran, and will not go on. */
 export function machineLost(machine: Machine, why: string, cause: unknown): MachineError {
   const words = lastWords(machine.diagnostics());
-  return new MachineError("machine-lost", `the machine was lost: ${why}${words && `\n  ${words}`}`, { cause });
+  return new MachineError("machine-lost", `the machine was lost: ${why}${words && `\n  ${words}`}`, {
+    cause,
+  });
 }
 
 /** Exit code 0 is a guest that reset itself (a kernel panic): worth another try. Else QEMU refused something. */

@@ -2,11 +2,11 @@
  * The writable layer's disk: a sparse ext4 file, copied from one that was formatted once for its size. The
  * copy keeps the holes, so it takes milliseconds and almost no space.
  */
-import { open, rename, rm, stat } from "node:fs/promises";
+import { link, open, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { runCommand } from "../util/command.ts";
-import { FlameBoxError } from "../util/error.ts";
+import { FlameBoxError, systemCode } from "../util/error.ts";
 import { findProgram } from "../util/find-program.ts";
 import type { Paths } from "../util/paths.ts";
 
@@ -74,7 +74,10 @@ async function formattedDisk(
     // No journal: the disk ends with its container, so there is nothing to recover. No reserved blocks either.
     const features = ["-O", "^has_journal", "-m", "0", "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0"];
     await runCommand(mkfs, ["-q", "-F", ...features, temporary], { signal });
-    await rename(temporary, path);
+    // The first one stays: cp gives up on a source that is replaced under its hands.
+    await link(temporary, path).catch((error: unknown) => {
+      if (systemCode(error) !== "EEXIST") throw error;
+    });
     return path;
   } finally {
     await rm(temporary, { force: true });

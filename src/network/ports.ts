@@ -14,9 +14,9 @@ import type { PortForward } from "./network.ts";
 import { NetworkError } from "./network.ts";
 import { bindUdpSocket, closeUdpSocket } from "./udp-socket.ts";
 
-const LOOPBACK = "127.0.0.1";
+const ANY_ADDRESS = "0.0.0.0";
 
-/** A published UDP port, bound, and the port of 127.0.0.1 where the network program shall take its datagrams. */
+/** A published UDP port, bound, and the port where the network program shall take its datagrams. */
 export interface UdpListener {
   readonly forward: PortForward;
   /** The caller owns it. */
@@ -56,7 +56,7 @@ export async function reservePorts(forwards: readonly PortForward[]): Promise<Re
 }
 
 async function holdTarget(held: CleanupStack): Promise<number> {
-  const socket = await bindUdpSocket(LOOPBACK, 0);
+  const socket = await bindUdpSocket(ANY_ADDRESS, 0);
   held.defer(async () => await closeUdpSocket(socket));
   return socket.address().port;
 }

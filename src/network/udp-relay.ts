@@ -2,17 +2,16 @@
  * Published UDP ports: a relay between a port of the host and passt.
  *
  *     client ─► listener ADDRESS:PORT ─► the client's own socket ─► 127.0.0.1:TARGET (passt) ─► guest
- *            ◄─                       ◄─  on an outward address  ◄─
+ *            ◄─                       ◄─  on an outward address  ◄─  that address:TARGET
  *
  * passt shows the guest a datagram from the host's loopback as one from the gateway, and with --no-map-gw it
  * does not send the answer back there. A datagram from any other address of the host keeps that address, and
- * the answer comes back to it. So each client gets a socket on such an address, connected to passt: the kernel
- * lets in nothing but passt's answers. docs/decisions/0006-published-udp-is-relayed.md
+ * the answer comes back to it. So each client gets a socket on such an address, which listens to passt alone.
+ * docs/decisions/0006-published-udp-is-relayed.md
  *
- * Like UDP itself, this loses datagrams rather than keep them: nothing waits but in the kernel's buffers.
+ * Like UDP itself, this loses datagrams rather than keep them: hardly anything waits but in the kernel's buffers.
  */
 import type { RemoteInfo, Socket } from "node:dgram";
-import { systemCode } from "../util/error.ts";
 import { outwardAddresses } from "./host-address.ts";
 import { closeUdpSocket, makeUdpSocket } from "./udp-socket.ts";
 
@@ -21,14 +20,12 @@ const IDLE_MS = 60_000;
 const SWEEPS_PER_IDLE_TIME = 6;
 /** What Node may keep when the kernel's buffer is full; beyond it, datagrams are dropped. */
 const MAX_QUEUED_BYTES = 128 * 1024;
-/** Datagrams of a client whose socket is still being made. */
-const MAX_WAITING = 8;
 const TARGET_ADDRESS = "127.0.0.1";
 
 export interface UdpRoute {
   /** Bound; the relay owns it from the call on. */
   readonly listener: Socket;
-  /** A port on 127.0.0.1. */
+  /** Of 127.0.0.1, and of no address that other hosts reach. Answers come from this port of the source address. */
   readonly targetPort: number;
 }
 
@@ -149,54 +146,39 @@ interface ClientOptions {
 class Client {
   lastUsedMs = 0;
   readonly #socket = makeUdpSocket();
-  /** Undefined once the socket is connected. */
-  #waiting: Buffer[] | undefined = [];
-  #closed = false;
+  #targetPort = 0;
   #onBroken = (): void => {};
+  #closed = false;
 
   get closed(): boolean {
     return this.#closed;
   }
 
   open({ source, targetPort, onAnswer, onBroken }: ClientOptions): void {
+    this.#targetPort = targetPort;
     this.#onBroken = onBroken;
-    this.#socket.on("message", onAnswer);
-    this.#socket.on("error", (error) => this.#fail(error));
-    this.#socket.bind({ address: source, port: 0, exclusive: true }, () => {
-      if (this.#closed) return;
-      this.#socket.unref();
-      this.#socket.connect(targetPort, TARGET_ADDRESS, () => this.#sendWaiting());
+    this.#socket.on("error", () => this.#onBroken());
+    this.#socket.on("message", (datagram, from) => {
+      // Not connected, as passt takes datagrams at one address and answers from another. The kernel drops what
+      // comes from outside with this host's address, and nobody else has that port of it while passt has it.
+      if (from.port === targetPort && from.address === source) onAnswer(datagram);
     });
+    this.#socket.bind({ address: source, port: 0, exclusive: true });
+    this.#socket.unref();
   }
 
-  #sendWaiting(): void {
-    const waiting = this.#waiting ?? [];
-    this.#waiting = undefined;
-    for (const datagram of waiting) this.send(datagram);
-  }
-
+  /** Node itself keeps what is sent before the socket is bound, which takes no longer than this turn. */
   send(datagram: Buffer): void {
-    if (this.#closed) return;
-    if (this.#waiting !== undefined) {
-      if (this.#waiting.length < MAX_WAITING) this.#waiting.push(datagram);
-      return;
-    }
-    if (this.#socket.getSendQueueSize() >= MAX_QUEUED_BYTES) return;
-    this.#socket.send(datagram, (error) => {
-      if (error !== null) this.#fail(error);
+    if (this.#closed || this.#socket.getSendQueueSize() >= MAX_QUEUED_BYTES) return;
+    this.#socket.send(datagram, this.#targetPort, TARGET_ADDRESS, (error) => {
+      // The address is perhaps no longer this host's. The client's next datagram makes a new socket.
+      if (error !== null && !this.#closed) this.#onBroken();
     });
-  }
-
-  #fail(error: Error): void {
-    // passt does not listen yet, or no more: what is lost is this datagram. Anything else (the address is no
-    // longer this host's, no descriptor is left) ends this socket, and the client's next datagram makes a new one.
-    if (systemCode(error) !== "ECONNREFUSED" && !this.#closed) this.#onBroken();
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#waiting = undefined;
     this.#socket.close();
   }
 }

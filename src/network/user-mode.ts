@@ -2,23 +2,30 @@
  * Networking without root: `passt` turns the guest's Ethernet frames into ordinary sockets of this user.
  * https://passt.top/passt/about/
  *
- * `--no-map-gw` keeps the host's loopback out of the guest's reach: without it the gateway's address stands
- * for the host. The guest's addresses are fixed and set by the agent, so passt need not announce any.
+ *     VMM ─ socket pair ─ FrameFilter ─► passt ─ sockets
+ *                       ◄───────────────
+ *
+ * Two things keep the host's loopback out of the guest's reach: `--no-map-gw`, without which the gateway's
+ * address stands for the host, and the filter (frame-filter.ts) against frames that name the loopback. The guest's addresses are fixed and set by the agent, so passt need not announce any.
  * Published TCP ports are passt's own sockets; published UDP ports are ours (udp-relay.ts).
  */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { Socket } from "node:net";
+import { pipeline } from "node:stream";
 import { CleanupStack } from "../util/cleanup.ts";
 import { messageOf } from "../util/error.ts";
 import { findProgram } from "../util/find-program.ts";
+import { FrameFilter } from "./frame-filter.ts";
 import type { GuestSubnet } from "./host-address.ts";
 import { chooseGuestSubnet, outwardAddresses } from "./host-address.ts";
 import type { GuestNetwork, Network, PortForward } from "./network.ts";
 import { NetworkError } from "./network.ts";
 import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
+import type { SocketPair } from "./socket-pair.ts";
+import { makeSocketPair } from "./socket-pair.ts";
 import { UdpRelay } from "./udp-relay.ts";
 
 const MTU = 65_520;
@@ -62,15 +69,22 @@ export async function startUserNetwork(options: UserNetworkOptions = {}): Promis
       ),
     );
   });
-  return new UserNetwork({ child, subnet, ports, owned: cleanup.move() });
+  const pair = await socketPairFor(child);
+  return new UserNetwork({ child, pair, subnet, ports, owned: cleanup.move() });
 }
 
-/** What passt forwards: TCP ports as they are published, and the relay's ports on 127.0.0.1. */
+/**
+ * Not one address but one interface: what the guest sends from a published port leaves from the same socket of
+ * passt, and from one that is bound to 127.0.0.1 it would come to the host's services as if from the host itself.
+ */
+const RELAY_ADDRESS = "0.0.0.0%lo";
+
+/** What passt forwards: TCP ports as they are published, and the relay's ports of the loopback. */
 function forwardsOf({ ports, udp }: ReservedPorts): PortForward[] {
   const targets = new Map(udp.map(({ forward, targetPort }) => [targetPort, forward] as const));
   return [
     ...ports.filter(({ protocol }) => protocol === "tcp"),
-    ...[...targets].map(([hostPort, forward]) => ({ ...forward, hostAddress: "127.0.0.1", hostPort })),
+    ...[...targets].map(([hostPort, forward]) => ({ ...forward, hostAddress: RELAY_ADDRESS, hostPort })),
   ];
 }
 
@@ -116,8 +130,20 @@ function randomMac(): string {
   return ["52", "54", "00", ...[...bytes].map((byte) => byte.toString(16).padStart(2, "0"))].join(":");
 }
 
+async function socketPairFor(child: ChildProcess): Promise<SocketPair> {
+  try {
+    return await makeSocketPair();
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw new NetworkError("network-failed", `no socket for the machine's frames: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
 interface UserNetworkParts {
   readonly child: ChildProcess;
+  readonly pair: SocketPair;
   readonly subnet: GuestSubnet;
   readonly ports: readonly PortForward[];
   /** What ends with the network. */
@@ -130,12 +156,16 @@ class UserNetwork implements Network {
   readonly connection: Socket;
   readonly failed: Promise<NetworkError>;
   readonly #child: ChildProcess;
+  /** This process's end of the VMM's socket. */
+  readonly #frames: Socket;
   readonly #exited: Promise<void>;
   readonly #owned: AsyncDisposable;
   #disposed = false;
 
-  constructor({ child, subnet, ports, owned }: UserNetworkParts) {
+  constructor({ child, pair, subnet, ports, owned }: UserNetworkParts) {
     this.#child = child;
+    this.#frames = pair.ours;
+    this.connection = pair.theirs;
     this.#owned = owned;
     this.ports = ports;
     this.guest = {
@@ -144,13 +174,12 @@ class UserNetwork implements Network {
       addresses: [`${subnet.address}/${subnet.prefixLength}`],
       gateways: [subnet.gateway],
     };
-    const connection = child.stdio[FRAME_FD];
-    if (!(connection instanceof Socket))
+    const passt = child.stdio[FRAME_FD];
+    if (!(passt instanceof Socket))
       throw new NetworkError("network-failed", "passt was started without its socket");
-    // Frames are for the VMM alone; this process only carries the descriptor from one child to the other.
-    connection.pause();
-    connection.on("error", () => {});
-    this.connection = connection;
+    // Whoever goes first, VMM or passt: the other sees its socket closed. There is nobody to tell here.
+    pipeline(pair.ours, new FrameFilter(), passt, () => passt.destroy());
+    pipeline(passt, pair.ours, () => pair.ours.destroy());
     let stderr = "";
     child.stderr?.on("data", (chunk: Buffer) => {
       if (stderr.length < MAX_STDERR_BYTES) stderr += chunk.toString("latin1");
@@ -169,6 +198,7 @@ class UserNetwork implements Network {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     this.connection.destroy();
+    this.#frames.destroy();
     // It ends by itself once the VMM's end is closed too; there is nothing in it that would be lost.
     this.#child.kill("SIGKILL");
     await Promise.all([this.#exited, this.#owned[Symbol.asyncDispose]()]);

@@ -81,6 +81,15 @@ describe("frames", () => {
     expect(() => decodeAll([bytes])).toThrow(ProtocolError);
   });
 
+  it("puts a large frame together that comes byte by byte", () => {
+    const payload = Buffer.alloc(100_000, "ab");
+    const bytes = encodeFrame(FrameType.response, 1, payload);
+    const chunks = Array.from(bytes, (byte) => Buffer.of(byte));
+    expect(decodeAll(chunks)).toEqual([
+      { type: FrameType.response, id: 1, payload: payload.toString("hex") },
+    ]);
+  });
+
   it("throws nothing but its own error, whatever comes", () => {
     const property = fc.property(fc.array(fc.uint8Array({ maxLength: 64 }), { maxLength: 20 }), (chunks) => {
       try {

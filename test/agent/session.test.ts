@@ -1,7 +1,14 @@
+import { once } from "node:events";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { createContainer, configure, startContainer } from "../../src/agent/client.ts";
-import { FrameType, INITIAL_CREDIT_BYTES, MAX_DATA_BYTES } from "../../src/agent/protocol/frame.ts";
+import {
+  encodeFrame,
+  FrameType,
+  INITIAL_CREDIT_BYTES,
+  MAX_DATA_BYTES,
+} from "../../src/agent/protocol/frame.ts";
 import { AgentSession } from "../../src/agent/session/session.ts";
+import { FlameBoxError } from "../../src/util/error.ts";
 import { FakeAgent } from "./fake-agent.ts";
 
 async function opened(): Promise<{ agent: FakeAgent; session: AgentSession }> {
@@ -313,4 +320,89 @@ describe("a hostile guest", () => {
     });
     await expect(call).rejects.toMatchObject({ code: "failed" });
   });
+});
+
+describe("a session that is lost", () => {
+  const lost = new FlameBoxError("machine-lost", "it burnt down");
+
+  it("tells everybody the reason that was found for it, and only then", async () => {
+    const { agent, session, stdin, stdout, stderr } = await created();
+    let found = (_reason: FlameBoxError): void => {};
+    const reason = new Promise<FlameBoxError>((resolve) => (found = resolve));
+    const losses: FlameBoxError[] = [];
+    session.explainLoss(async (loss) => {
+      losses.push(loss);
+      return await reason;
+    });
+    const outcome = async (promise: Promise<unknown>): Promise<unknown> =>
+      await promise.catch((error: unknown) => error);
+    const told = [
+      session.exitOf("c1"),
+      session.request("anything", {}),
+      stdout.toArray(),
+      stderr.toArray(),
+    ].map(outcome);
+    agent.socket.destroy();
+    while (losses.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    const undecided = Symbol("undecided");
+    expect(await Promise.race([...told, Promise.resolve(undecided)])).toBe(undecided);
+    found(lost);
+    expect(await Promise.all(told)).toEqual([lost, lost, lost, lost]);
+    expect(await session.closed).toBe(lost);
+    expect(stdin.destroyed).toBe(true);
+    await expect(session.request("anything", {})).rejects.toBe(lost);
+    expect(losses).toMatchObject([{ code: "agent-lost" }]);
+  });
+
+  it("takes nothing more from a guest that broke the protocol", async () => {
+    const { agent, session, stdio, stdout } = await created();
+    session.explainLoss(async () => lost);
+    agent.sendRaw(Buffer.alloc(12, 0xff));
+    agent.send(FrameType.data, stdio.stdout, Buffer.from("too late"));
+    await expect(stdout.toArray()).rejects.toBe(lost);
+    expect(await session.closed).toBe(lost);
+  });
+
+  it("can be disposed of while the reason is looked for", async () => {
+    const { agent, session } = await created();
+    session.explainLoss(async () => await new Promise(() => {}));
+    agent.socket.destroy();
+    await once(agent.host, "close");
+    await session[Symbol.asyncDispose]();
+    expect(await session.closed).toMatchObject({ code: "agent-lost" });
+  });
+});
+
+describe("a stream that this side broke off", () => {
+  const send = (agent: FakeAgent, stream: number, frames: number): void => {
+    const frame = encodeFrame(FrameType.data, stream, Buffer.from("x"));
+    agent.sendRaw(Buffer.concat(Array.from({ length: frames }, () => frame)));
+  };
+
+  it("may have a window full of one-byte frames under way", async () => {
+    const { agent, session, stdio, stdout } = await created();
+    stdout.destroy();
+    await agent.next(FrameType.reset);
+    send(agent, stdio.stdout, INITIAL_CREDIT_BYTES);
+    const asked = session.request("anything", {});
+    agent.send(FrameType.response, (await agent.request()).id, { result: { alive: true } });
+    expect(await asked).toEqual({ alive: true });
+  });
+
+  it("may not be flooded for ever", async () => {
+    const { agent, session, stdio, stdout } = await created();
+    stdout.destroy();
+    await agent.next(FrameType.reset);
+    send(agent, stdio.stdout, 2 * INITIAL_CREDIT_BYTES + 1);
+    expect(await session.closed).toMatchObject({ code: "protocol-error" });
+  });
+});
+
+it("refuses to send more than a request may hold, and goes on", async () => {
+  const { session, agent } = await opened();
+  const failure = session.request("anything", { text: "x".repeat(4 << 20) });
+  await expect(failure).rejects.toMatchObject({ code: "request-too-large" });
+  const asked = session.request("anything", {});
+  agent.send(FrameType.response, (await agent.request()).id, { result: {} });
+  expect(await asked).toEqual({});
 });

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { watch } from "node:fs";
 import { access, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -34,6 +35,13 @@ describe("a container's workspace", () => {
     await workspace[Symbol.asyncDispose]();
     expect(await names()).toEqual([]);
   });
+});
+
+it("a workspace can be disposed of twice", async () => {
+  const workspace = await createWorkspace(paths, "a1");
+  await Promise.all([workspace[Symbol.asyncDispose](), workspace[Symbol.asyncDispose]()]);
+  await workspace[Symbol.asyncDispose]();
+  expect(await names()).toEqual([]);
 });
 
 describe("collecting", () => {
@@ -92,5 +100,29 @@ describe("collecting", () => {
       vmm.kill("SIGKILL");
       bystander.kill("SIGKILL");
     }
+  });
+
+  it("never leaves a part of one without its owner's record", async () => {
+    const workspace = await createWorkspace(paths, "a1");
+    const seen = new Set<string>();
+    const watcher = watch(join(dir, "containers"), (_event, name) => seen.add(String(name)));
+    try {
+      await workspace[Symbol.asyncDispose]();
+      while (seen.size < 2) await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      watcher.close();
+    }
+    const { pid, startTicks } = ownIdentity();
+    // It went by way of the name of an unfinished one of this process's.
+    expect([...seen].sort()).toEqual([
+      expect.stringMatching(new RegExp(`^\\.new\\.${pid}\\.${startTicks}\\.`)),
+      "a1",
+    ]);
+  });
+
+  it("of several processes at once is no error", async () => {
+    for (let n = 0; n < 20; n++) await leave(`dead${n}`, JSON.stringify({ owner: DEAD }));
+    await Promise.all([1, 2, 3].map(async () => await collectWorkspaces(paths)));
+    expect(await names()).toEqual([]);
   });
 });

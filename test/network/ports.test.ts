@@ -2,7 +2,9 @@ import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { PortForward } from "../../src/network/network.ts";
+import type { ReservedPorts } from "../../src/network/ports.ts";
 import { reservePorts } from "../../src/network/ports.ts";
+import { closeUdpSocket } from "../../src/network/udp-socket.ts";
 
 const forward = (change: Partial<PortForward>): PortForward => ({
   hostAddress: "127.0.0.1",
@@ -12,13 +14,50 @@ const forward = (change: Partial<PortForward>): PortForward => ({
   ...change,
 });
 
+async function release({ udp }: ReservedPorts): Promise<void> {
+  for (const { socket } of udp) await closeUdpSocket(socket);
+}
+
 describe("reservePorts", () => {
-  it("finds free ports, and lets them go", async () => {
-    const [tcp, udp] = await reservePorts([forward({}), forward({ protocol: "udp" })]);
-    expect(tcp?.hostPort).toBeGreaterThan(0);
-    expect(udp?.hostPort).toBeGreaterThan(0);
-    const again = await reservePorts([forward({ hostPort: tcp?.hostPort ?? 0 })]);
-    expect(again[0]?.hostPort).toBe(tcp?.hostPort);
+  it("finds free TCP ports, and lets them go", async () => {
+    const { ports } = await reservePorts([forward({}), forward({ containerPort: 81 })]);
+    const [first, second] = ports.map(({ hostPort }) => hostPort);
+    expect(first).toBeGreaterThan(0);
+    expect(second).toBeGreaterThan(0);
+    expect(second).not.toBe(first);
+    const again = await reservePorts([forward({ hostPort: first ?? 0 })]);
+    expect(again.ports[0]?.hostPort).toBe(first);
+  });
+
+  it("finds free UDP ports, and keeps them", async () => {
+    const reserved = await reservePorts([forward({ protocol: "udp" })]);
+    const [listener] = reserved.udp;
+    expect(reserved.ports).toEqual([listener?.forward]);
+    expect(listener?.socket.address().port).toBe(listener?.forward.hostPort);
+    const second = forward({ protocol: "udp", hostPort: listener?.forward.hostPort ?? 0 });
+    await expect(reservePorts([second])).rejects.toMatchObject({ code: "port-in-use" });
+    await release(reserved);
+    await release(await reservePorts([second]));
+  });
+
+  it("has one target for each container port", async () => {
+    const reserved = await reservePorts(
+      [53, 53, 54].map((containerPort) => forward({ protocol: "udp", containerPort })),
+    );
+    const [first, second, third] = reserved.udp.map(({ targetPort }) => targetPort);
+    expect(second).toBe(first);
+    expect(third).not.toBe(first);
+    expect(new Set(reserved.ports.map(({ hostPort }) => hostPort)).size).toBe(3);
+    await release(reserved);
+  });
+
+  it("lets UDP ports go when another port is refused", async () => {
+    const hostPort = (await reservePorts([forward({})])).ports[0]?.hostPort ?? 0;
+    const udp = forward({ protocol: "udp", hostPort });
+    await expect(reservePorts([udp, forward({ hostAddress: "203.0.113.77" })])).rejects.toMatchObject({
+      code: "invalid-port",
+    });
+    await release(await reservePorts([udp]));
   });
 
   it("refuses a TCP port that is taken", async () => {
@@ -40,11 +79,8 @@ describe("reservePorts", () => {
   });
 
   it("refuses the same port twice", async () => {
-    const [free] = await reservePorts([forward({})]);
-    const both = [
-      forward({ hostPort: free?.hostPort ?? 0 }),
-      forward({ hostPort: free?.hostPort ?? 0, containerPort: 81 }),
-    ];
+    const hostPort = (await reservePorts([forward({})])).ports[0]?.hostPort ?? 0;
+    const both = [forward({ hostPort }), forward({ hostPort, containerPort: 81 })];
     await expect(reservePorts(both)).rejects.toMatchObject({ code: "port-in-use" });
   });
 

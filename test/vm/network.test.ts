@@ -1,5 +1,6 @@
 /** What a container reaches and who reaches it, through the library's own built package. */
 import { createSocket } from "node:dgram";
+import type { Socket as DatagramSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
@@ -48,6 +49,52 @@ for place in sys.argv[2:]:
         print(place, "no")
 `;
 
+/** Asks the name server ADDRESS PORT for a name, in DNS's own bytes. */
+const askName = `
+import socket, sys
+question = bytes.fromhex("abcd01000001000000000000") + b"\\x03box\\x04test\\0" + bytes.fromhex("00010001")
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.settimeout(2)
+    for attempt in range(5):
+        asking.sendto(question, (sys.argv[1], int(sys.argv[2])))
+        try:
+            answer = asking.recv(512)
+            break
+        except TimeoutError:
+            pass
+    assert answer[:2] == question[:2]
+    print(socket.inet_ntoa(answer[-4:]))
+`;
+
+/** Writes whole frames, past the guest's own routing: one datagram to each PORT of each address. */
+const craft = `
+import fcntl, socket, struct, sys, time
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+wire.bind(("eth0", 0))
+mac = wire.getsockname()[4]
+for place in sys.argv[2:]:
+    for port in sys.argv[1].split(","):
+        text = f"to {place}".encode()
+        udp = struct.pack("!HHHH", 4000, int(port), 8 + len(text), 0) + text
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
+                           socket.inet_aton("10.0.2.15"), socket.inet_aton(place))
+        head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+        wire.send(b"\\xff" * 6 + mac + struct.pack("!H", 0x0800) + head + udp)
+        time.sleep(0.1)
+time.sleep(0.5)
+`;
+
+async function bindUdp(address: string): Promise<DatagramSocket> {
+  const socket = createSocket("udp4");
+  socket.bind(0, address);
+  await once(socket, "listening");
+  return socket;
+}
+
 describe("outbound", () => {
   // One machine for both: that something is out of reach shows only beside something that is not.
   test("TCP gets out, and the host's loopback is out of reach by every name for it", async () => {
@@ -57,6 +104,45 @@ describe("outbound", () => {
     const expected = places.map((place) => `${place} ${place === external ? "from the host" : "no"}\n`);
     expect({ code, out: stdout.toString() }, stderr.toString()).toEqual({ code: 0, out: expected.join("") });
   });
+
+  test.skipIf(external === undefined)(
+    "UDP and names get out (skipped when the host has no address to answer at)",
+    async () => {
+      // A name server of one answer: the question comes back as the answer, with 192.0.2.77 behind it.
+      const names = await bindUdp("0.0.0.0");
+      names.on("message", (question, from) => {
+        const head = Buffer.from("81800001000100000000", "hex");
+        const answer = Buffer.from("c00c000100010000000a0004c000024d", "hex");
+        const end = question.indexOf(0, 12) + 5;
+        const parts = [question.subarray(0, 2), head, question.subarray(12, end), answer];
+        names.send(Buffer.concat(parts), from.port, from.address);
+      });
+      const command = ["python3", "-c", askName, external ?? "", String(names.address().port)];
+      const { code, stdout, stderr } = await run(debian, { ...common(), command });
+      names.close();
+      expect({ code, out: stdout.toString() }, stderr.toString()).toEqual({ code: 0, out: "192.0.2.77\n" });
+    },
+  );
+
+  test.skipIf(external === undefined)(
+    "frames that name the host's loopback do not reach it (skipped when the host has no other address)",
+    async () => {
+      const sockets = [await bindUdp("127.0.0.1"), await bindUdp("0.0.0.0")];
+      const seen: string[] = [];
+      for (const socket of sockets)
+        socket.on("message", (text, from) => seen.push(`${text.toString()} from ${from.address}`));
+      const ports = sockets.map((socket) => String(socket.address().port));
+      const places = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "10.0.2.2", external ?? ""];
+      const command = ["python3", "-c", craft, ports.join(","), ...places];
+      const { code, stderr } = await run(debian, { ...common(), command });
+      for (const socket of sockets) socket.close();
+      // The last shows that such a frame arrives where it may.
+      expect({ code, seen }, stderr.toString()).toEqual({
+        code: 0,
+        seen: [`to ${external ?? ""} from ${external ?? ""}`],
+      });
+    },
+  );
 
   test("none means none: loopback only", async () => {
     const command = ["sh", "-c", "ls /sys/class/net; cat /etc/resolv.conf | wc -c"];
@@ -99,6 +185,7 @@ async function refusal(host: string, hostPort: number): Promise<string> {
 /** A datagram may be lost, so it is sent until there is an answer. */
 async function askUdp(host: string, hostPort: number, text: string): Promise<string> {
   const socket = createSocket("udp4");
+  socket.send(text, hostPort, host);
   const sending = setInterval(() => socket.send(text, hostPort, host), 500);
   try {
     const [message] = (await once(socket, "message", { signal: AbortSignal.timeout(ANSWER_MS) })) as [Buffer];
@@ -116,7 +203,7 @@ describe("published ports", () => {
 
   beforeAll(async () => {
     // Port 0: the host chooses, and `ports` tells.
-    const publish = (["tcp", "udp"] as const).map((protocol) => ({
+    const publish = (["tcp", "udp", "udp"] as const).map((protocol) => ({
       hostPort: 0,
       containerPort: 7000,
       protocol,
@@ -144,6 +231,23 @@ describe("published ports", () => {
       expect(await refusal(external ?? "", portOf("tcp"))).toBe("ECONNREFUSED");
     },
   );
+
+  test("UDP clients get their own answers, at the published port and at another of the same", async () => {
+    const texts = Array.from({ length: 20 }, (_, i) => `client ${i}`);
+    const ports = container.ports.filter(({ protocol }) => protocol === "udp");
+    expect(ports.length).toBe(2);
+    const answers = await Promise.all(
+      texts.map(async (text, i) => await askUdp("127.0.0.1", ports[i % 2]?.hostPort ?? 0, text)),
+    );
+    expect(answers).toEqual(texts.map((text) => text.toUpperCase()));
+  });
+
+  test("a UDP port that somebody has is an error, too", async () => {
+    const publish = [{ hostPort: portOf("udp"), containerPort: 80, protocol: "udp" as const }];
+    await expect(run(busybox, { ...common(), publish, command: ["true"] })).rejects.toMatchObject({
+      code: "port-in-use",
+    });
+  });
 
   test("a port that somebody has is an error that names it", async () => {
     const publish = [{ hostPort: port, containerPort: 80, protocol: "tcp" as const }];

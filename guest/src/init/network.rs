@@ -73,20 +73,16 @@ impl Plan {
         for knob in ["accept_ra", "autoconf", "accept_dad"] {
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/{knob}"), "0");
         }
+        // A network program such as passt can send nothing to a guest that it has not heard: without the guest's
+        // MAC, the first connection to a published port would be reset. So the kernel is to announce its IPv4
+        // addresses (a gratuitous ARP) as the link comes up, which they must be set before.
+        // https://docs.kernel.org/networking/ip-sysctl.html, arp_notify
+        fs::write(format!("/proc/sys/net/ipv4/conf/{INTERFACE}/arp_notify"), "1")
+            .map_err(|e| failed("arp_notify", e))?;
+        self.add_v4(&sockets)?;
         sockets.set_flags(INTERFACE, libc::IFF_UP, 0).map_err(|e| failed("up", e))?;
-        let mut aliases = 0;
-        for (address, prefix) in &self.addresses {
-            match address {
-                IpAddr::V4(address) => {
-                    // A second IPv4 address hangs on an alias: SIOCSIFADDR replaces the one that is there.
-                    let name = if aliases == 0 { INTERFACE.into() } else { format!("{INTERFACE}:{aliases}") };
-                    aliases += 1;
-                    sockets.add_v4(&name, *address, *prefix)
-                }
-                IpAddr::V6(address) => sockets.add_v6(*address, *prefix),
-            }
-            .map_err(|e| failed(&format!("address {address}/{prefix}"), e))?;
-        }
+        // IPv6 addresses and all routes need a link that is up.
+        self.add_v6(&sockets)?;
         for gateway in &self.gateways {
             match gateway {
                 IpAddr::V4(gateway) => sockets.route_v4(*gateway),
@@ -96,6 +92,32 @@ impl Plan {
         }
         Ok(())
     }
+
+    fn add_v4(&self, sockets: &Sockets) -> Result<(), Failure> {
+        let v4 = self.addresses.iter().filter_map(|(address, prefix)| match address {
+            IpAddr::V4(address) => Some((*address, *prefix)),
+            IpAddr::V6(_) => None,
+        });
+        for (alias, (address, prefix)) in v4.enumerate() {
+            // A second IPv4 address hangs on an alias: SIOCSIFADDR replaces the one that is there.
+            let name = if alias == 0 { INTERFACE.into() } else { format!("{INTERFACE}:{alias}") };
+            sockets.add_v4(&name, address, prefix).map_err(|e| address_failed(address.into(), prefix, &e))?;
+        }
+        Ok(())
+    }
+
+    fn add_v6(&self, sockets: &Sockets) -> Result<(), Failure> {
+        for (address, prefix) in &self.addresses {
+            if let IpAddr::V6(v6) = address {
+                sockets.add_v6(*v6, *prefix).map_err(|e| address_failed(*address, *prefix, &e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn address_failed(address: IpAddr, prefix: u8, error: &io::Error) -> Failure {
+    Failure::failed(format!("network: address {address}/{prefix}: {error}"))
 }
 
 pub fn raise_loopback() -> io::Result<()> {

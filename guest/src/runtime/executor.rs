@@ -42,13 +42,16 @@ impl Exec {
 impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-        let args = c_strings(process.args().as_deref().unwrap_or_default())?;
-        let env = c_strings(process.env().as_deref().unwrap_or_default())?;
         let Some(name) = process.args().as_ref().and_then(|args| args.first()) else {
             return Err(ExecutorError::InvalidArg);
         };
+        let args = c_strings("process.args", process.args().as_deref().unwrap_or_default());
+        let env = c_strings("process.env", process.env().as_deref().unwrap_or_default());
         let _ = (&*self.report).write_all(&[ATTEMPT]);
-        let failure = execute(name, &args, &env);
+        let failure = match (args, env) {
+            (Ok(args), Ok(env)) => execute(name, &args, &env),
+            (Err(failure), _) | (_, Err(failure)) => failure,
+        };
         let _ = (&*self.report).write_all(&serde_json::to_vec(&failure).unwrap_or_default());
         Err(ExecutorError::Other(failure.message))
     }
@@ -64,8 +67,9 @@ impl Executor for Exec {
     }
 }
 
-fn c_strings(strings: &[String]) -> Result<Vec<CString>, ExecutorError> {
-    strings.iter().map(|text| CString::new(text.as_str()).map_err(|_| ExecutorError::InvalidArg)).collect()
+fn c_strings(what: &str, strings: &[String]) -> Result<Vec<CString>, Failure> {
+    let refused = |_| Failure::new(Code::InvalidConfig, format!("{what}: a string contains a NUL"));
+    strings.iter().map(|text| CString::new(text.as_str()).map_err(refused)).collect()
 }
 
 /// Returns only when nothing could be executed. Searches as execvp(3) does: a permission problem does not end

@@ -3,17 +3,14 @@
 use std::error::Error;
 use std::fs;
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
-use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
 use serde_json::Value;
 
@@ -21,7 +18,7 @@ use super::causes::{self, Causes};
 use super::executor::Exec;
 use super::spec::{self, Additions};
 use super::user::{self, Account, Databases};
-use super::{Report, Stdio, send_report};
+use super::{Report, Stdio, send_report, targets};
 use crate::mounts::{self, Layout, RUNTIME_ID};
 use crate::protocol::message::{Code, Create, Failure};
 use crate::syscall;
@@ -56,9 +53,25 @@ fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Fa
     let account = order.user.as_ref().map(|user| user::resolve(user, &databases)).transpose()?;
     let home = missing_home(config, account.as_ref(), &databases);
     let cwd = config.pointer("/process/cwd").and_then(Value::as_str).unwrap_or("/").to_owned();
-    make_directory(root.as_fd(), &cwd)
-        .map_err(|e| Failure::new(Code::InvalidConfig, format!("process.cwd {cwd:?}: {e}")))?;
-    let files = mounts::write_files(layout, &order.files)?;
+    targets::make_directory(root.as_fd(), &cwd).map_err(|e| {
+        Failure::new(Code::InvalidConfig, format!("the working directory {cwd:?}: {}", e.desc()))
+    })?;
+    for mount in config.pointer("/mounts").and_then(Value::as_array).into_iter().flatten() {
+        // libcontainer would say the same, in words that nobody understands.
+        let (kind, destination) = (mount["type"].as_str(), mount["destination"].as_str().unwrap_or_default());
+        if kind != Some("bind") && destination.starts_with('/') {
+            targets::expect_directory(root.as_fd(), destination).map_err(|e| {
+                let message = format!("{destination} of the image cannot be mounted on: {}", e.desc());
+                Failure::new(Code::InvalidConfig, message)
+            })?;
+        }
+    }
+    let mut files = mounts::write_files(layout, &order.files)?;
+    for (_, path) in &mut files {
+        *path = targets::locate_file(root.as_fd(), path).map_err(|e| {
+            Failure::new(Code::InvalidConfig, format!("{path} cannot be put into the image: {}", e.desc()))
+        })?;
+    }
     let additions = Additions { id: order.id.clone(), rootfs: layout.rootfs(), files, account, home };
     for (name, value) in spec::complete(config, &additions) {
         set_network_sysctl(&name, &value)?;
@@ -85,34 +98,6 @@ fn missing_home(config: &Value, account: Option<&Account>, databases: &Databases
         }
     };
     Some(home.unwrap_or_else(|| "/".to_owned()))
-}
-
-/// Makes what is missing of `path` inside the root. Each step is resolved from the root again, so a symbolic
-/// link in the image leads nowhere else.
-fn make_directory(root: BorrowedFd, path: &str) -> nix::Result<()> {
-    if !path.starts_with('/') {
-        return Err(Errno::EINVAL);
-    }
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    if syscall::open_in_root(root, Path::new(path), flags).is_ok() {
-        return Ok(());
-    }
-    let mut reached = PathBuf::from("/");
-    let mut parent = syscall::open_in_root(root, &reached, flags)?;
-    for component in Path::new(path).components() {
-        if !matches!(component, Component::Normal(_) | Component::ParentDir) {
-            continue;
-        }
-        reached.push(component);
-        parent = match syscall::open_in_root(root, &reached, flags) {
-            Err(Errno::ENOENT) => {
-                mkdirat(Some(parent.as_raw_fd()), component.as_os_str(), Mode::from_bits_truncate(0o755))?;
-                syscall::open_in_root(root, &reached, flags)?
-            }
-            other => other?,
-        };
-    }
-    Ok(())
 }
 
 fn set_network_sysctl(name: &str, value: &str) -> Result<(), Failure> {
@@ -162,6 +147,11 @@ fn run_libcontainer(
         .map_err(|error| with_cause(explain(error), causes))?;
     let pid = container.pid().ok_or_else(|| Failure::failed("the container has no process"))?;
     let master = console.map(|listener| receive_terminal(&listener)).transpose()?;
+    if let Some(master) = &master {
+        // As with pipes below: the terminal belongs to whoever is to open it by name. Not worth a failure.
+        let _ = syscall::open_terminal(master.as_fd())
+            .map(|slave| fchown(slave.as_raw_fd(), Some(Uid::from_raw(uid as u32)), None::<Gid>));
+    }
     let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
     Ok((Report::Created { pid: pid.as_raw(), cgroup: cgroup.to_owned() }, master))
 }

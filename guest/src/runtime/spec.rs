@@ -110,6 +110,9 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
             user["umask"] = umask;
         }
         config["process"]["user"] = user;
+        if account.uid != 0 {
+            drop_held_capabilities(config);
+        }
     }
     if let Some(home) = &additions.home {
         append(&mut config["process"]["env"], json!(format!("HOME={home}")));
@@ -130,6 +133,20 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
     match linux.get_mut("sysctl").and_then(Value::as_object_mut) {
         Some(sysctls) if !owns_network => take_network_sysctls(sysctls),
         _ => Vec::new(),
+    }
+}
+
+/// Capabilities that the host gives are root's. The exec takes them from any other user in any case; but the
+/// exec itself must not find a program, or enter a directory, that only root may. Ambient ones were meant.
+fn drop_held_capabilities(config: &mut Value) {
+    let Some(sets) = config.pointer_mut("/process/capabilities").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let ambient = sets.get("ambient").cloned().unwrap_or_else(|| json!([]));
+    for set in ["effective", "permitted"] {
+        if sets.contains_key(set) {
+            sets.insert(set.to_owned(), ambient.clone());
+        }
     }
 }
 

@@ -113,3 +113,22 @@ fn network_sysctls_go_to_whoever_owns_the_network() {
     assert!(complete(&mut config, &additions()).is_empty());
     assert_eq!(config["linux"]["sysctl"], sysctls);
 }
+
+#[test]
+fn only_root_holds_capabilities_before_the_exec() {
+    let sets = json!({"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]});
+    let ambient = json!({"ambient": ["CAP_KILL"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]});
+    let kept = json!({"ambient": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]});
+    for (name, uid, given, left) in [
+        ("root", 0, sets.clone(), sets.clone()),
+        ("another user", 33, sets, json!({"bounding": ["CAP_CHOWN"], "effective": [], "permitted": []})),
+        ("another user with ambient ones", 33, ambient, kept),
+    ] {
+        let mut config = plain();
+        config["process"]["capabilities"] = given;
+        let mut additions = additions();
+        additions.account = Some(Account { uid, gid: 0, groups: vec![], home: None });
+        complete(&mut config, &additions);
+        assert_eq!(config["process"]["capabilities"], left, "{name}");
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -43,16 +43,16 @@ impl Databases {
 
 fn load(root: BorrowedFd, path: &str) -> Result<Vec<u8>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("{path} of the image: {error}"));
-    // A FIFO or a terminal by that name must not hold anybody up: hence O_NONBLOCK and O_NOCTTY.
-    let fd = match syscall::open_in_root(root, Path::new(path), OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => return Ok(Vec::new()),
+    // Looked at before it is opened: opening a FIFO may block, and opening a device may do anything.
+    let place = match syscall::open_in_root(root, Path::new(path), OFlag::O_PATH) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
         Err(error) => return Err(failed(&error)),
     };
-    let file = File::from(fd);
-    if !file.metadata().map_err(|e| failed(&e))?.is_file() {
+    if !place.metadata().map_err(|e| failed(&e))?.is_file() {
         return Ok(Vec::new());
     }
+    let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(|e| failed(&e))?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -140,14 +140,19 @@ pub fn resolve(wanted: &User, databases: &Databases) -> Result<Account, Failure>
     groups.push(gid);
     groups.sort_unstable();
     groups.dedup();
-    let home = entry.and_then(|entry| String::from_utf8(entry.home.to_vec()).ok());
-    Ok(Account { uid, gid, groups, home: home.filter(|home| home.starts_with('/')) })
+    Ok(Account { uid, gid, groups, home: entry.and_then(|entry| home_directory(&entry)) })
 }
 
 /// The home directory of a user who is known by number.
 pub fn home_of(uid: u32, databases: &Databases) -> Option<String> {
     let entry = passwd_entries(&databases.passwd).find(|entry| entry.uid == uid)?;
-    String::from_utf8(entry.home.to_vec()).ok().filter(|home| home.starts_with('/'))
+    home_directory(&entry)
+}
+
+/// One that an environment can hold: text, without the NUL that would end it early.
+fn home_directory(entry: &PasswdEntry) -> Option<String> {
+    let home = String::from_utf8(entry.home.to_vec()).ok()?;
+    (home.starts_with('/') && !home.contains('\0')).then_some(home)
 }
 
 fn group_id(group: &str, databases: &Databases) -> Result<u32, Failure> {

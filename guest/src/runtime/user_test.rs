@@ -16,6 +16,7 @@ const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n\
     www:x:99:99::/second:/bin/sh\n\
     short:x:44:45:gecos:/home/short\n\
     relative:x:46:46::home:/bin/sh\n\
+    nul:x:61:62::/h\0ome:/bin/sh\n\
     b\xffd:x:55:56::/h\xffme:/bin/sh\n";
 
 const GROUP: &[u8] =
@@ -46,6 +47,7 @@ fn resolves() {
         ("short", &[], 44, 45, &[4, 45], Some("/home/short")),
         ("relative", &[], 46, 46, &[46], None),
         ("55", &[], 55, 56, &[56], None),
+        ("nul", &[], 61, 62, &[62], None),
     ] {
         let account =
             resolve(&wanted(user, groups), &databases()).unwrap_or_else(|e| panic!("{user}: {e:?}"));

@@ -208,6 +208,11 @@ impl Container {
         }
     }
 
+    /// Whether another `pump` would do more, although nothing has happened meanwhile.
+    pub fn is_unfinished(&self, link: &Link) -> bool {
+        self.outputs.iter().any(|source| source.is_unfinished(link))
+    }
+
     /// Whether all that the host has to know before a delete's answer was said.
     pub fn is_settled(&self) -> bool {
         self.state == State::Stopped && self.pid.is_none() && self.outputs.is_empty()

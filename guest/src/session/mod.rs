@@ -42,6 +42,10 @@ const HELPER_PART: u64 = 15;
 /// was read. Older ones are of nobody's.
 const MAX_UNCLAIMED: usize = 64;
 
+/// Rounds of work, and frames taken in each, before the kernel is asked again what else there is.
+const ROUNDS_A_TURN: usize = 16;
+const FRAMES_A_ROUND: usize = 256;
+
 /// What a helper does, and for which container.
 enum Job {
     Create(u32),
@@ -85,9 +89,10 @@ pub fn run() -> io::Result<()> {
         scratch: vec![0; MAX_DATA_BYTES],
     };
     session.watch_link()?;
+    let mut unfinished = false;
     while !session.is_finished() {
-        session.wait()?;
-        session.work()?;
+        session.wait(unfinished)?;
+        unfinished = session.work()?;
     }
     session.say_goodbye();
     Ok(())
@@ -119,9 +124,11 @@ impl Session {
         Ok(())
     }
 
-    fn wait(&mut self) -> io::Result<()> {
+    /// With `unfinished` work, only looks at what has happened meanwhile.
+    fn wait(&mut self, unfinished: bool) -> io::Result<()> {
         let containers = self.containers.values().filter_map(Container::deadline);
         let timeout = match containers.chain(self.link.deadline()).min() {
+            _ if unfinished => EpollTimeout::ZERO,
             Some(deadline) => {
                 let rest = deadline.saturating_duration_since(Instant::now()).as_millis() as u16;
                 EpollTimeout::from(rest.saturating_add(1))
@@ -156,11 +163,12 @@ impl Session {
         }
     }
 
-    /// Goes on until neither side has anything more to do.
-    fn work(&mut self) -> io::Result<()> {
-        loop {
+    /// Goes on until neither side has anything more to do; true when it was broken off before, because children
+    /// that end, and descriptors that become ready, are only seen between two calls.
+    fn work(&mut self) -> io::Result<bool> {
+        for _ in 0..ROUNDS_A_TURN {
             let mut progress = false;
-            loop {
+            for _ in 0..FRAMES_A_ROUND {
                 match self.link.receive()? {
                     Received::Nothing => break,
                     Received::Opened => self.disconnect(),
@@ -184,10 +192,12 @@ impl Session {
             }
             self.delete_settled()?;
             progress |= self.link.flush()?;
+            progress |= self.containers.values().any(|container| container.is_unfinished(&self.link));
             if !progress {
-                return Ok(());
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     /// The link may have opened another descriptor; the old one, if closed, has left by itself.

@@ -20,6 +20,10 @@ use crate::protocol::frame::{Kind, MAX_DATA_BYTES};
 /// How long an output may stay open, and silent, after the container's last process has ended.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// Reads of one source before everything else has its turn. A process that writes as fast as this side drops
+/// would otherwise keep the agent here for ever.
+const READS_A_TURN: usize = 16;
+
 /// What a terminal takes for the end of input.
 const TERMINAL_EOF: u8 = 0x04;
 
@@ -158,6 +162,15 @@ impl Source {
         self.deadline
     }
 
+    /// Whether there may be more to read although nothing will wake this side: the turn was over.
+    pub fn is_unfinished(&self, link: &Link) -> bool {
+        let may_read = match self.stream {
+            None => true,
+            Some(_) => self.allowance.available() > 0 && !link.is_crowded(),
+        };
+        self.ready && self.file.is_some() && may_read
+    }
+
     /// Reads what may be sent. `ended` is whether the container's process is gone. False when the stream is
     /// over and its EOF sent.
     pub fn pump(&mut self, link: &mut Link, buffer: &mut [u8], ended: bool) -> bool {
@@ -173,7 +186,10 @@ impl Source {
 
     fn read(&mut self, link: &mut Link, buffer: &mut [u8]) -> bool {
         let Some(file) = &mut self.file else { return true };
-        while self.ready {
+        for _ in 0..READS_A_TURN {
+            if !self.ready {
+                return false;
+            }
             let most = match self.stream {
                 None => MAX_DATA_BYTES,
                 Some(_) if link.is_crowded() => return false,

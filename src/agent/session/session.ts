@@ -34,11 +34,10 @@ import {
 import type { StreamPort } from "./streams.ts";
 import { IncomingStream, OutgoingStream } from "./streams.ts";
 
-/**
- * Answers that nobody waits for and streams nobody knows are dropped; only so many, from a guest that invents
- * them. A stream that this side broke off may rightly have a window full of one-byte frames under way.
- */
-const MAX_STRAY_FRAMES = 4 * INITIAL_CREDIT_BYTES;
+/** Answers that nobody waits for and streams nobody knows are dropped; only so many, from a guest that invents them. */
+const MAX_STRAY_FRAMES = 10_000;
+/** A stream that this side broke off may rightly have a window full of one-byte frames under way; and there are two. */
+const MAX_LATE_FRAMES = 2 * INITIAL_CREDIT_BYTES;
 const DEFAULT_DEADLINE_MS = 30_000;
 
 export interface OpenOptions {
@@ -70,6 +69,7 @@ export class AgentSession implements AsyncDisposable {
   #nextRequest = 1;
   #nextStream = 1;
   #strayFrames = 0;
+  #lateFrames = 0;
   #reason: FlameBoxError | undefined;
   #losing = false;
   #explain: ((loss: FlameBoxError) => Promise<FlameBoxError>) | undefined;
@@ -226,6 +226,7 @@ export class AgentSession implements AsyncDisposable {
       case FrameType.event:
         return this.#event(decodeJson(frame));
       case FrameType.data:
+        if (!this.#incoming.has(frame.id) && frame.id < this.#nextStream) return this.#late();
         return this.#known(this.#incoming.get(frame.id), (stream) => stream.accept(frame.payload));
       case FrameType.credit:
         return this.#known(this.#outgoing.get(frame.id), (stream) =>
@@ -261,6 +262,11 @@ export class AgentSession implements AsyncDisposable {
     if (resolve === undefined) throw new ProtocolError("an exit of a container that was not running");
     this.#exits.delete(event.id);
     resolve(event);
+  }
+
+  #late(): void {
+    if (++this.#lateFrames > MAX_LATE_FRAMES)
+      throw new ProtocolError("too many frames for streams that were broken off");
   }
 
   #known<T>(target: T | undefined, use: (target: T) => void): void {
