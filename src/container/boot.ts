@@ -2,6 +2,7 @@
  * From a machine's configuration to an agent that has answered, under a watchdog: a machine that does not
  * answer in time is ended and started again, a bounded number of times, and each time is told.
  */
+import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Hello } from "../agent/protocol/messages.ts";
 import { AgentSession } from "../agent/session/session.ts";
@@ -55,7 +56,10 @@ async function bootOnce(options: BootOptions, retries: number): Promise<BootedMa
   const { driver, config, startNetwork, signal, emulated } = options;
   await using cleanup = new CleanupStack();
   const network = startNetwork && cleanup.use(await startNetwork());
-  const attachment = network && { connection: network.connection, mac: network.guest.mac };
+  const attachment = network && {
+    attach: (frames: Duplex) => network.attach(frames),
+    mac: network.guest.mac,
+  };
   const machine = cleanup.use(await driver.start({ ...config, network: attachment }, { signal }));
   await options.onStarted?.(machine);
   const stream = await machine.dial(AGENT_PORT);

@@ -6,7 +6,6 @@
  * Drivers (`qemu/`, later `firecracker/`) are sibling folders that return this interface. It knows nothing of
  * images, containers or the protocol that is spoken on the stream.
  */
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { FlameBoxError } from "../util/error.ts";
 import { printable } from "../util/printable.ts";
@@ -25,11 +24,8 @@ export interface DiskFile {
 }
 
 export interface NetworkAttachment {
-  /**
-   * One end of a socket pair on which a network program takes and gives Ethernet frames, each behind its
-   * length (u32be). The VMM inherits it; this process's copy is closed.
-   */
-  readonly connection: Socket;
+  /** Given the VMM's Ethernet frames, each behind its length (u32be), as soon as the VMM has been started. */
+  readonly attach: (frames: Duplex) => void;
   readonly mac: string;
 }
 

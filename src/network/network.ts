@@ -5,7 +5,7 @@
  *
  * Sibling files make one: user-mode.ts (passt, no root). A container with `--network none` has none of this.
  */
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { FlameBoxError } from "../util/error.ts";
 
 export interface PortForward {
@@ -28,8 +28,8 @@ export interface Network extends AsyncDisposable {
   readonly guest: GuestNetwork;
   /** With the real host ports. */
   readonly ports: readonly PortForward[];
-  /** One end of a socket pair that carries Ethernet frames; handed over to the VMM, which then owns it. */
-  readonly connection: Socket;
+  /** Joins the VMM: what comes from `frames` goes out, and what comes in goes to it. Once a network. */
+  attach(frames: Duplex): void;
   /** Resolves with what the program said when it ended before it was disposed. */
   readonly failed: Promise<NetworkError>;
 }

@@ -2,17 +2,19 @@
  * Networking without root: `passt` turns the guest's Ethernet frames into ordinary sockets of this user.
  * https://passt.top/passt/about/
  *
- *     VMM ─ socket pair ─ FrameFilter ─► passt ─ sockets
+ *     VMM ─ socket pair ─ FrameFilter ─► socket pair ─ passt ─ sockets
  *                       ◄───────────────
  *
  * Two things keep the host's loopback out of the guest's reach: `--no-map-gw`, without which the gateway's
- * address stands for the host, and the filter (frame-filter.ts) against frames that name the loopback. The guest's addresses are fixed and set by the agent, so passt need not announce any.
+ * address stands for the host, and the filter (frame-filter.ts) against frames that name the loopback. The
+ * guest's addresses are fixed and set by the agent, so passt need not announce any.
  * Published TCP ports are passt's own sockets; published UDP ports are ours (udp-relay.ts).
  */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream";
 import { CleanupStack } from "../util/cleanup.ts";
 import { messageOf } from "../util/error.ts";
@@ -24,8 +26,6 @@ import type { GuestNetwork, Network, PortForward } from "./network.ts";
 import { NetworkError } from "./network.ts";
 import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
-import type { SocketPair } from "./socket-pair.ts";
-import { makeSocketPair } from "./socket-pair.ts";
 import { UdpRelay } from "./udp-relay.ts";
 
 const MTU = 65_520;
@@ -69,8 +69,7 @@ export async function startUserNetwork(options: UserNetworkOptions = {}): Promis
       ),
     );
   });
-  const pair = await socketPairFor(child);
-  return new UserNetwork({ child, pair, subnet, ports, owned: cleanup.move() });
+  return new UserNetwork({ child, subnet, ports, owned: cleanup.move() });
 }
 
 /**
@@ -130,20 +129,8 @@ function randomMac(): string {
   return ["52", "54", "00", ...[...bytes].map((byte) => byte.toString(16).padStart(2, "0"))].join(":");
 }
 
-async function socketPairFor(child: ChildProcess): Promise<SocketPair> {
-  try {
-    return await makeSocketPair();
-  } catch (error) {
-    child.kill("SIGKILL");
-    throw new NetworkError("network-failed", `no socket for the machine's frames: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
-}
-
 interface UserNetworkParts {
   readonly child: ChildProcess;
-  readonly pair: SocketPair;
   readonly subnet: GuestSubnet;
   readonly ports: readonly PortForward[];
   /** What ends with the network. */
@@ -153,19 +140,15 @@ interface UserNetworkParts {
 class UserNetwork implements Network {
   readonly guest: GuestNetwork;
   readonly ports: readonly PortForward[];
-  readonly connection: Socket;
   readonly failed: Promise<NetworkError>;
   readonly #child: ChildProcess;
-  /** This process's end of the VMM's socket. */
-  readonly #frames: Socket;
+  readonly #passt: Socket;
   readonly #exited: Promise<void>;
   readonly #owned: AsyncDisposable;
   #disposed = false;
 
-  constructor({ child, pair, subnet, ports, owned }: UserNetworkParts) {
+  constructor({ child, subnet, ports, owned }: UserNetworkParts) {
     this.#child = child;
-    this.#frames = pair.ours;
-    this.connection = pair.theirs;
     this.#owned = owned;
     this.ports = ports;
     this.guest = {
@@ -177,9 +160,10 @@ class UserNetwork implements Network {
     const passt = child.stdio[FRAME_FD];
     if (!(passt instanceof Socket))
       throw new NetworkError("network-failed", "passt was started without its socket");
-    // Whoever goes first, VMM or passt: the other sees its socket closed. There is nobody to tell here.
-    pipeline(pair.ours, new FrameFilter(), passt, () => passt.destroy());
-    pipeline(passt, pair.ours, () => pair.ours.destroy());
+    // Nothing is said on it before a VMM is attached, and nothing lost: it is read only from then on.
+    passt.pause();
+    passt.on("error", () => {});
+    this.#passt = passt;
     let stderr = "";
     child.stderr?.on("data", (chunk: Buffer) => {
       if (stderr.length < MAX_STDERR_BYTES) stderr += chunk.toString("latin1");
@@ -195,10 +179,15 @@ class UserNetwork implements Network {
     });
   }
 
+  attach(frames: Duplex): void {
+    // Whoever goes first, VMM or passt: the other sees its socket closed. There is nobody to tell here.
+    pipeline(frames, new FrameFilter(), this.#passt, () => this.#passt.destroy());
+    pipeline(this.#passt, frames, () => frames.destroy());
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
-    this.connection.destroy();
-    this.#frames.destroy();
+    this.#passt.destroy();
     // It ends by itself once the VMM's end is closed too; there is nothing in it that would be lost.
     this.#child.kill("SIGKILL");
     await Promise.all([this.#exited, this.#owned[Symbol.asyncDispose]()]);

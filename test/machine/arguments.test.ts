@@ -1,4 +1,3 @@
-import { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { MachineConfig } from "../../src/machine/machine.ts";
 import { qemuArguments } from "../../src/machine/qemu/arguments.ts";
@@ -52,7 +51,7 @@ describe("QEMU's command line", () => {
 
   it("has no network interface unless asked", () => {
     expect(args.join(" ")).not.toContain("virtio-net");
-    const network = { connection: new Socket(), mac: "52:54:00:01:02:03" };
+    const network = { attach: () => {}, mac: "52:54:00:01:02:03" };
     const withNetwork = qemuArguments({ ...config, network }, "tcg");
     expect(JSON.parse(valuesOf(withNetwork, "-netdev")[0] ?? "")).toEqual({
       type: "stream",

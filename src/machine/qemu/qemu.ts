@@ -19,7 +19,7 @@ import type {
 import { AGENT_PORT, MachineError } from "../machine.ts";
 import { TailBuffer } from "../tail-buffer.ts";
 import type { Acceleration } from "./arguments.ts";
-import { AGENT_FD, CONSOLE_FD, QMP_FD, qemuArguments } from "./arguments.ts";
+import { AGENT_FD, CONSOLE_FD, NETWORK_FD, QMP_FD, qemuArguments } from "./arguments.ts";
 import { QmpClient } from "./qmp.ts";
 
 const CONSOLE_BYTES = 64 * 1024;
@@ -64,7 +64,15 @@ async function startQemu(
   if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
   const [file = program, ...args] = command;
   const child = spawn(file, args, {
-    stdio: ["ignore", "ignore", "pipe", "pipe", "pipe", "pipe", config.network?.connection ?? "ignore"],
+    stdio: [
+      "ignore",
+      "ignore",
+      "pipe",
+      "pipe",
+      "pipe",
+      "pipe",
+      config.network === undefined ? "ignore" : "pipe",
+    ],
     // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
     detached: true,
   });
@@ -79,9 +87,8 @@ async function startQemu(
       ),
     );
   });
-  // From here on the frames are the VMM's; when it ends, the network program sees its socket closed.
-  config.network?.connection.destroy();
   const machine = new QemuMachine(child, acceleration);
+  config.network?.attach(inherited(child, NETWORK_FD));
   if (start.signal?.aborted === true) {
     await machine.kill();
     start.signal.throwIfAborted();
