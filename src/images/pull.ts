@@ -1,7 +1,7 @@
 /**
  * Pull: from a source into the store.
  *
- *     resolve ─► manifest, config ─► layers, at most 3 at once ─► rootfs ─► record
+ *     resolve ─► manifest, config ─► layers, at most 4 at once ─► rootfs ─► record
  *                     └─ lease ────────┴── each: lock, openBlob ─► convertLayer ─► commit
  *
  * The record is written when everything that it names is there, so an image is complete or absent. What was
@@ -25,7 +25,7 @@ import { StoreError } from "../store/error.ts";
 import { stored } from "../store/layout.ts";
 import type { Store } from "../store/layout.ts";
 import { takeLease } from "../store/lease.ts";
-import { namesOf, writeRecord } from "../store/records.ts";
+import { namesOf, readRecord, writeRecord } from "../store/records.ts";
 import { limit } from "../util/limit.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
@@ -35,15 +35,15 @@ import { fetchLayer } from "./layer.ts";
 import type { ConvertLayer } from "./layer.ts";
 import { ensureRootfs } from "./rootfs.ts";
 
-/** As many as Docker's default: more gain nothing, and each one costs a connection and its buffers. */
-const DEFAULT_CONCURRENCY = 3;
+/** As many as the converter takes at once: then its threads never wait for a download to begin. */
+const DEFAULT_CONCURRENCY = 4;
 
 export interface PullOptions {
   readonly platform: Platform;
   readonly signal?: AbortSignal | undefined;
   /** `layer:DIGEST` for each layer, in bytes of the compressed blob, and `rootfs`. */
   readonly onProgress?: OnProgress | undefined;
-  /** Layers at once, default 3. */
+  /** Layers at once, default 4. */
   readonly concurrency?: number | undefined;
   /** Converts a layer; default: in a thread beside this one, which is gone when all layers are here. */
   readonly convert?: ConvertLayer | undefined;
@@ -131,16 +131,14 @@ function inOrderOfFetching(layers: readonly Layer[]): Layer[] {
   return distinct.sort((a, b) => b.descriptor.size - a.descriptor.size);
 }
 
-/** Makes all layers be here. The converter's memory is free again before the next step takes its own. */
+/** Makes all layers be here. */
 async function fetchLayers(
   store: Store,
   resolved: ResolvedImage,
   layers: readonly Layer[],
-  options: PullOptions,
+  options: PullOptions & { readonly convert: ConvertLayer },
 ): Promise<void> {
-  const { signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY } = options;
-  await using pool = createConverterPool();
-  const { convert = pool.convertLayer } = options;
+  const { signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY, convert } = options;
   const jobs = inOrderOfFetching(layers).map((layer) => (either: AbortSignal) => {
     return fetchLayer(store, resolved, layer, { signal: either, onProgress, convert });
   });
@@ -160,6 +158,9 @@ export async function pullImage(
   options: PullOptions,
 ): Promise<Image> {
   const { platform, signal, onProgress = silent } = options;
+  await using pool = createConverterPool();
+  // Threads start while the registry is asked, where it is clear that there will be something to do for them.
+  if (options.convert === undefined && !(await readRecord(store, canonical(reference)))) pool.warm();
   const resolved = await source.resolve({ platform, signal });
   const manifest = parseManifest(resolved.manifestBytes);
   const manifestDigest = resolved.descriptor.digest;
@@ -182,7 +183,9 @@ export async function pullImage(
   };
   await lease.add(namesOf(contents));
 
-  await fetchLayers(store, resolved, layers, options);
+  await fetchLayers(store, resolved, layers, { ...options, convert: options.convert ?? pool.convertLayer });
+  // Their memory is free again before the next step takes its own.
+  await pool[Symbol.asyncDispose]();
   // Before the record: layers that make no tree are no image.
   await ensureRootfs(store, record, { signal, onProgress });
   return await writeRecord(store, { ...record, pulledAt: new Date().toISOString() });

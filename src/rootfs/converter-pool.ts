@@ -37,6 +37,8 @@ export interface ConverterPoolOptions {
 export interface ConverterPool extends AsyncDisposable {
   /** As `convertLayer`; waits while all workers are busy, without reading from the source. */
   readonly convertLayer: ConvertLayer;
+  /** Starts the threads now, so that the first layers need not wait for them. */
+  warm(): void;
 }
 
 /** Threads start with the first layers and do not keep the process alive when idle. */
@@ -47,6 +49,7 @@ export function createConverterPool(options: ConverterPoolOptions = {}): Convert
   if (!existsSync(workerUrl)) {
     return {
       convertLayer: (...args) => slots(() => convertLayer(...args)),
+      warm() {},
       async [Symbol.asyncDispose]() {},
     };
   }
@@ -77,6 +80,10 @@ class ThreadPool implements ConverterPool {
         this.count(worker, -1);
       }
     });
+
+  warm(): void {
+    while (this.workers.size < this.maxWorkers) this.start();
+  }
 
   private leastBusy(): Worker {
     const [first] = Array.from(this.workers).sort(([, a], [, b]) => a - b);
