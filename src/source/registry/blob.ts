@@ -9,6 +9,7 @@
  * has seen the blob.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { chunksOf } from "../../formats/compression/output.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { algorithmOf, digestFrom, hashFor } from "../../reference/digest.ts";
 import { FlameBoxError } from "../../util/error.ts";
@@ -25,6 +26,8 @@ const PROGRESS_BYTES = 1024 * 1024;
 const BASE_DELAY_MS = 200;
 const MAX_BACKOFF_MS = 10_000;
 const PROGRESS_INTERVAL_MS = 100;
+/** What may wait for a consumer that is slow. */
+const READ_AHEAD_BYTES = 1024 * 1024;
 
 interface ContentRange {
   readonly first: number;
@@ -108,7 +111,7 @@ async function* readFrom(
   });
   try {
     let skip = bytesToSkip(response, descriptor, offset);
-    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+    for await (const chunk of chunksOf(response.body, READ_AHEAD_BYTES)) {
       if (skip >= chunk.length) {
         skip -= chunk.length;
         continue;
