@@ -98,6 +98,7 @@ describe("bad data", () => {
     ["gzip, no trailer", () => gz.subarray(0, -4), "gzip", "gzip-truncated"],
     ["gzip, half a second member", () => Buffer.concat([gz, gz.subarray(0, 1000)]), "gzip", "gzip-truncated"],
     [
+      // The length: a wrong CRC-32 alone is for the diff ID to find.
       "gzip, wrong trailer",
       () => Buffer.concat([gz.subarray(0, -8), Buffer.alloc(8, 1)]),
       "gzip",

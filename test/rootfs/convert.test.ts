@@ -309,6 +309,19 @@ describe("compression", () => {
       rmSync(target.indexPath);
     }
   });
+
+  it("gzip's CRC-32 is not looked at: content that differs is refused by its diff ID", async () => {
+    const { diffId } = (await convert(tar)).result;
+    // One bit of a file's content, stored without compression: still good deflate, still a good archive.
+    const gz = gzipSync(tar, { level: 0 });
+    const at = gz.indexOf("abcabc") + 3;
+    gz[at] = (gz[at] as number) ^ 1;
+    const target = { blobPath: join(dir, "d.blob"), indexPath: join(dir, "d.index") };
+    await expect(convertLayer(chunked(gz, 1000), "gzip", target, { expectedDiffId: diffId })).rejects.toThrow(
+      expect.objectContaining({ code: "diff-id-mismatch" }),
+    );
+    expect([existsSync(target.blobPath), existsSync(target.indexPath)]).toEqual([false, false]);
+  });
 });
 
 describe("refused, with nothing left", () => {
