@@ -45,6 +45,7 @@ const headers: [string, Buffer][] = [
   ["FNAME, empty", header(8, Buffer.alloc(1))],
   ["FCOMMENT", header(16, comment)],
   ["all", header(31, extra(5), name, comment, crc)],
+  ["the longest extra field", header(4, extra(0xffff))],
   ["the longest", header(8, Buffer.alloc(MAX_HEADER_BYTES - 11, "n"), Buffer.alloc(1))],
 ];
 
@@ -76,7 +77,11 @@ describe("headers", () => {
     ["all reserved flags", header(0xe0), "gzip-corrupt"],
     ["an endless name", header(8, Buffer.alloc(MAX_HEADER_BYTES, "n")), "gzip-corrupt"],
     ["an endless comment", header(16, Buffer.alloc(MAX_HEADER_BYTES, "n")), "gzip-corrupt"],
-    ["too long, all together", header(12, extra(65_535), name), "gzip-corrupt"],
+    [
+      "too long, all together",
+      header(12, extra(65_535), Buffer.alloc(MAX_HEADER_BYTES - 65_535, "n"), Buffer.alloc(1)),
+      "gzip-corrupt",
+    ],
   ];
   it.each(bad)("refused: %s", async (_, bytes, code) => {
     expect(() => new HeaderParser(true).push(bytes)).toThrow(expect.objectContaining({ code }));
@@ -123,6 +128,18 @@ describe("members", () => {
   it("may be many", async () => {
     const members = Array.from({ length: 10_000 }, () => GZ);
     expect(await inflated(Buffer.concat(members))).toHaveLength(10_000 * PLAIN.length);
+  });
+
+  it("may not be absurdly many", async () => {
+    const drain = async (maxMembers: number): Promise<number> => {
+      let sizeBytes = 0;
+      const members = Array.from({ length: 20 }, () => GZ);
+      for await (const chunk of gunzip(inChunks(Buffer.concat(members)), undefined, false, maxMembers))
+        sizeBytes += chunk.length;
+      return sizeBytes;
+    };
+    expect(await drain(20)).toBe(20 * PLAIN.length);
+    await expect(drain(19)).rejects.toMatchObject({ code: "gzip-too-many-members" });
   });
 });
 

@@ -4,6 +4,7 @@ export type CompressionErrorCode =
   | "gzip-corrupt"
   | "gzip-truncated"
   | "gzip-trailing-garbage"
+  | "gzip-too-many-members"
   | "zstd-corrupt"
   | "zstd-failed"
   | "decompressed-too-large";

@@ -9,7 +9,7 @@
 import { CompressionError } from "./error.ts";
 
 /** Names and comments have no bound of their own. */
-export const MAX_HEADER_BYTES = 64 * 1024;
+export const MAX_HEADER_BYTES = 256 * 1024;
 
 const FIXED_BYTES = 10;
 const TRAILER_BYTES = 8;

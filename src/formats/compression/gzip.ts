@@ -24,14 +24,20 @@ const CHUNK_BYTES = 1024 * 1024;
 const AHEAD_BYTES = 4 * CHUNK_BYTES;
 /** Each inflater has an output buffer to itself: where one member was small, the next one's is. */
 const SMALL_CHUNK_BYTES = 128 * 1024;
+/**
+ * Layers made for lazy pulling have a member a file. Each costs an inflater, 40 µs, whatever it unpacks to: without
+ * a bound, a small layer of empty members would keep a processor busy for half an hour.
+ */
+const MAX_MEMBERS = 500_000;
 
 export async function* gunzip(
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
   ownsInput = false,
+  maxMembers = MAX_MEMBERS,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const output = new ChunkQueue(AHEAD_BYTES);
-  const members = new Members(output, ownsInput);
+  const members = new Members(output, ownsInput, maxMembers);
   const fail = (error: unknown): void => {
     output.fail(error);
     members.stop();
@@ -57,6 +63,7 @@ type Part = "header" | "deflate" | "trailer" | "padding";
 class Members {
   private readonly output: ChunkQueue;
   private readonly ownsInput: boolean;
+  private membersLeft: number;
   private part: Part = "header";
   private header = new HeaderParser(true);
   private trailer = new TrailerParser();
@@ -67,9 +74,10 @@ class Members {
   private isBetween = false;
   private stopped = false;
 
-  constructor(output: ChunkQueue, ownsInput: boolean) {
+  constructor(output: ChunkQueue, ownsInput: boolean, maxMembers: number) {
     this.output = output;
     this.ownsInput = ownsInput;
+    this.membersLeft = maxMembers;
   }
 
   /** Nobody wants the output any more: the source is ended instead of being read on. */
@@ -125,6 +133,8 @@ class Members {
     this.isBetween = false;
     const taken = this.header.push(bytes);
     if (!this.header.isOver) return [];
+    if (--this.membersLeft < 0)
+      throw new CompressionError("gzip-too-many-members", "gzip data has absurdly many members");
     this.member = new Member(this.chunkBytes, AHEAD_BYTES, this.ownsInput);
     this.inflated = this.output.add(this.member.inflater);
     // At once, and not only when more input has come: the reader waits for nothing else.
