@@ -149,7 +149,8 @@ async function fetchLayers(
  * Makes `reference` stand for the image that `source` has for the platform. Layers that are here already are
  * not asked for.
  * @throws what the source throws; OciError; `layer-…`, `tar-…`, `diff-id-mismatch` for bad layers; RootfsError
- *   for layers that make no tree; StoreError `disk-full`; the signal's reason. In each case what the reference stood for before is as it was.
+ *   for layers that make no tree; StoreError `disk-full`; the signal's reason. In each case what the reference
+ *   stood for before is as it was.
  */
 export async function pullImage(
   store: Store,

@@ -17,8 +17,7 @@ export class ConversionError extends FlameBoxError {
   override readonly name = "ConversionError";
   declare readonly code: ConversionErrorCode;
 
-  // Narrows the code; the rest is the base's.
-  // oxlint-disable-next-line no-useless-constructor
+  // oxlint-disable-next-line no-useless-constructor -- narrows the code; the rest is the base's
   constructor(code: ConversionErrorCode, message: string, details?: ErrorDetails) {
     super(code, message, details);
   }

@@ -19,11 +19,11 @@ const variants = {
   "odd-escaping": {
     entries: [
       symlink("etc/resolv.conf", "../../../../../../tmp/escaped"),
-      symlink("work", "/../../../srv/work"),
+      symlink("place", "/../../../srv/place"),
       symlink("srv", "loop/../var"),
       dir("loop"),
     ],
-    config: { WorkingDir: "/work/below" },
+    config: { WorkingDir: "/place/below" },
   },
   "odd-circle": { entries: [symlink("etc/resolv.conf", "resolv.conf")] },
   "odd-directory": { entries: [dir("etc/hosts")] },
@@ -100,7 +100,7 @@ const cases: readonly Case[] = [
     name: "links that leave the image lead back into it",
     image: "odd-escaping",
     words: ["sh", "-c", "pwd; cat /tmp/escaped"],
-    stdout: /^\/var\/work\/below\nnameserver 192\.0\.2\.53\n$/,
+    stdout: /^\/var\/place\/below\nnameserver 192\.0\.2\.53\n$/,
   },
   {
     name: "a link in a circle is named",

@@ -13,8 +13,7 @@ export class CompressionError extends FlameBoxError {
   override readonly name = "CompressionError";
   declare readonly code: CompressionErrorCode;
 
-  // Narrows the code; the rest is the base's.
-  // oxlint-disable-next-line no-useless-constructor
+  // oxlint-disable-next-line no-useless-constructor -- narrows the code; the rest is the base's
   constructor(code: CompressionErrorCode, message: string, details?: ErrorDetails) {
     super(code, message, details);
   }
