@@ -115,7 +115,31 @@ pub struct Create {
     pub user: Option<User>,
     pub config: Box<RawValue>,
     #[serde(default)]
-    pub stdio: Stdio,
+    pub stdio: StreamIds,
+    #[serde(default)]
+    pub init: bool,
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+}
+
+#[derive(Deserialize)]
+pub struct Volume {
+    pub path: String,
+    #[serde(default)]
+    pub readonly: bool,
+    #[serde(default)]
+    pub seed: bool,
+}
+
+/// `container.exec`
+#[derive(Deserialize)]
+pub struct Exec {
+    pub id: String,
+    pub exec: String,
+    pub process: Box<RawValue>,
+    pub user: Option<User>,
+    #[serde(default)]
+    pub stdio: StreamIds,
 }
 
 #[derive(Deserialize)]
@@ -166,7 +190,7 @@ pub struct User {
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
-pub struct Stdio {
+pub struct StreamIds {
     pub stdin: Option<u32>,
     pub stdout: Option<u32>,
     pub stderr: Option<u32>,
@@ -180,18 +204,21 @@ pub struct ById {
 #[derive(Deserialize)]
 pub struct Signal {
     pub id: String,
+    pub exec: Option<String>,
     pub signal: i32,
 }
 
 #[derive(Deserialize)]
 pub struct Resize {
     pub id: String,
+    pub exec: Option<String>,
     pub columns: u16,
     pub rows: u16,
 }
 
-/// `[A-Za-z0-9_.-]`, 1 to 128 characters, the first alphanumeric: so an id is also a safe file name.
-pub fn is_container_id(id: &str) -> bool {
+/// Of a container or an exec. `[A-Za-z0-9_.-]`, 1 to 128 characters, the first alphanumeric: so an id is also a
+/// safe file name.
+pub fn is_id(id: &str) -> bool {
     (1..=128).contains(&id.len())
         && id.as_bytes()[0].is_ascii_alphanumeric()
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
@@ -214,10 +241,10 @@ mod tests {
             ("a\0", false),
             ("é", false),
         ] {
-            assert_eq!(is_container_id(id), valid, "{id:?}");
+            assert_eq!(is_id(id), valid, "{id:?}");
         }
-        assert!(is_container_id(&"a".repeat(128)));
-        assert!(!is_container_id(&"a".repeat(129)));
+        assert!(is_id(&"a".repeat(128)));
+        assert!(!is_id(&"a".repeat(129)));
     }
 
     #[test]
