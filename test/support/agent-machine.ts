@@ -74,6 +74,9 @@ export class Container {
     this.exit.catch(() => {});
     this.stdout = collect(created.stdout);
     this.stderr = collect(created.stderr);
+    // A machine may end with containers in it that nobody asks any more.
+    this.stdout.catch(() => {});
+    this.stderr.catch(() => {});
   }
 
   async start(): Promise<this> {
@@ -202,7 +205,9 @@ export async function startAgentMachine(image: string, change: MachineChange = {
   if (kernel === undefined) throw new Error(`flamebox setup has left no kernel in ${shared}`);
   const boot = await prepareBoot(kernel, await requireAgent(paths), { dataDir: shared, runtimeDir: shared });
   const store = cleanup.use(await openHome({ paths }));
-  const rootfs = cleanup.use(await openRootfs(store, await acquireImage(store, image, {}), {}));
+  const rootfs = cleanup.use(
+    await openRootfs(store, await acquireImage(store, image, { dockerConfig: null }), {}),
+  );
   const scratchPath = join(dir, "scratch.ext4");
   await makeScratchDisk(paths, scratchPath, change.storageBytes ?? 1 << 30);
   const machine = cleanup.use(
