@@ -69,6 +69,21 @@ mod tests {
     }
 
     #[test]
+    fn stats_are_told_as_agreed_on() {
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../../protocol/vectors/messages.json")).unwrap();
+        let row = rows.iter().find(|row| row["name"] == "stats, counted").unwrap();
+        let stats = Stats {
+            memory_bytes: 2_433_024,
+            memory_peak_bytes: 4_194_304,
+            pids: 3,
+            cpu_microseconds: 48_211,
+            oom_kills: 1,
+        };
+        assert_eq!(serde_json::to_value(stats).unwrap(), row["value"]);
+    }
+
+    #[test]
     fn paths_stay_below_the_root() {
         assert_eq!(file("/flamebox/a", "x"), Path::new("/sys/fs/cgroup/flamebox/a/x"));
         assert_eq!(file("flamebox/a", "x"), Path::new("/sys/fs/cgroup/flamebox/a/x"));

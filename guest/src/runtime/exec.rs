@@ -111,7 +111,8 @@ fn try_exec(order: &message::Exec, stdio: Stdio, target: &Target, report: &Owned
     let (go, start) = syscall::pipe().map_err(failed("pipe"))?;
     let entry = Entry {
         seccomp: container.pointer("/linux/seccomp").cloned(),
-        personality: container.pointer("/linux/personality/domain").and_then(Value::as_str) == Some("LINUX32"),
+        personality: container.pointer("/linux/personality/domain").and_then(Value::as_str)
+            == Some("LINUX32"),
         process,
         groups,
         ends,
@@ -208,7 +209,8 @@ fn parse(text: &str) -> Result<Value, Failure> {
     if members.get("args").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         return Err(invalid("process.args: at least one is needed"));
     }
-    let known: Process = serde_json::from_value(process.clone()).map_err(|e| invalid(format!("process: {e}")))?;
+    let known: Process =
+        serde_json::from_value(process.clone()).map_err(|e| invalid(format!("process: {e}")))?;
     let known = serde_json::to_value(&known).map_err(|e| invalid(e.to_string()))?;
     match spec::find_unknown(&process, &known, "process".to_owned()) {
         Some(path) => Err(invalid(format!("{path}: unknown property"))),
@@ -251,9 +253,7 @@ fn inherit(process: &mut Value, container: &Value) {
 fn set_limits(process: &Process) -> Result<(), Failure> {
     let syscall = SyscallType::default().create_syscall();
     for limit in process.rlimits().iter().flatten() {
-        syscall
-            .set_rlimit(limit)
-            .map_err(|e| invalid(format!("process.rlimits {:?}: {e}", limit.typ())))?;
+        syscall.set_rlimit(limit).map_err(|e| invalid(format!("process.rlimits {:?}: {e}", limit.typ())))?;
     }
     Ok(())
 }
@@ -263,7 +263,9 @@ fn set_limits(process: &Process) -> Result<(), Failure> {
 fn open_terminal(process: &Process) -> Result<OwnedFd, Failure> {
     let directory = syscall::open_directory(Path::new("/dev/pts")).map_err(failed("/dev/pts"))?;
     let no_terminals = || Failure::failed("the container has no /dev/pts to take a terminal from");
-    if fstatfs(&directory).map_err(|e| failed("/dev/pts")(e.into()))?.filesystem_type() != FsType(DEVPTS_MAGIC) {
+    if fstatfs(&directory).map_err(|e| failed("/dev/pts")(e.into()))?.filesystem_type()
+        != FsType(DEVPTS_MAGIC)
+    {
         return Err(no_terminals());
     }
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;

@@ -97,8 +97,7 @@ fn settle(entry: &Entry) -> Result<(), Failure> {
         umask(Mode::from_bits_truncate(mask));
     }
     if entry.personality {
-        process::set_personality(PER_LINUX32)
-            .map_err(|e| failed("linux.personality", &e))?;
+        process::set_personality(PER_LINUX32).map_err(|e| failed("linux.personality", &e))?;
     }
     let confined = process.no_new_privileges().unwrap_or(false);
     if confined {
@@ -113,7 +112,8 @@ fn settle(entry: &Entry) -> Result<(), Failure> {
         Err(Errno::EPERM) if groups.is_empty() => {}
         other => other.map_err(|e| failed("process.user.additionalGids", &e))?,
     }
-    process::become_user(process.user().uid(), process.user().gid()).map_err(|e| failed("process.user", &e))?;
+    process::become_user(process.user().uid(), process.user().gid())
+        .map_err(|e| failed("process.user", &e))?;
     let syscall = SyscallType::default().create_syscall();
     capabilities::reset_effective(&*syscall).map_err(|e| failed("capabilities", &e))?;
     // Installing a filter wants CAP_SYS_ADMIN, or the promise that nothing is gained by an exec.

@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
-use nix::sys::stat::{
-    FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstatat, mkdirat, mknodat, utimensat,
-};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstatat, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, Whence, fchownat, linkat, lseek64, symlinkat};
 
@@ -173,7 +171,8 @@ impl Copy<'_> {
                 Err(Errno::ENXIO) => return Ok(()),
                 Err(_) => at,
             };
-            let end = lseek64(source.as_raw_fd(), data as i64, Whence::SeekHole).map_or(size, |end| end as u64);
+            let end =
+                lseek64(source.as_raw_fd(), data as i64, Whence::SeekHole).map_or(size, |end| end as u64);
             at = data;
             while at < end.min(size) {
                 let most = self.buffer.len().min((end.min(size) - at) as usize);

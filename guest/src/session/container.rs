@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::link::Link;
 use super::stdio::Stdio;
 use crate::protocol::frame::Kind;
-use crate::protocol::message::Failure;
+use crate::protocol::message::{self, Failure};
 use crate::runtime::{ExecReport, cgroup};
 use crate::syscall::{self, Ending};
 
@@ -87,11 +87,7 @@ impl Container {
         self.poll_exec(link);
         self.pid = None;
         if self.state == State::Running {
-            let mut event = json!({
-                "event": "container.exit", "id": self.id, "oomKilled": self.oom_kills() > 0,
-            });
-            tell_ending(&mut event, ending);
-            self.exit = Some(event);
+            self.exit = Some(message::exit_event(&self.id, None, ending, self.oom_kills() > 0));
         }
         self.fail_start(Failure::failed("the container's process has ended"), link);
         self.state = State::Stopped;
@@ -151,13 +147,5 @@ impl Container {
         self.create_request = None;
         self.start_request = None;
         self.delete_requests.clear();
-    }
-}
-
-/// Adds to an exit event how it was.
-pub fn tell_ending(event: &mut Value, ending: Ending) {
-    match ending {
-        Ending::Exited(code) => event["exitCode"] = json!(code),
-        Ending::Killed(signal) => event["signal"] = json!(signal),
     }
 }

@@ -5,11 +5,10 @@ use std::os::fd::OwnedFd;
 
 use serde_json::{Value, json};
 
-use super::container::tell_ending;
 use super::link::Link;
 use super::stdio::Stdio;
 use crate::protocol::frame::Kind;
-use crate::protocol::message::Failure;
+use crate::protocol::message::{self, Failure};
 use crate::runtime::ExecReport;
 use crate::syscall::{self, Ending};
 
@@ -123,12 +122,8 @@ impl Exec {
         self.poll_exec(link);
         self.pid = None;
         if self.state == State::Running && !self.forgotten {
-            let mut event = json!({
-                "event": "container.exec.exit", "id": self.container_id, "exec": self.id,
-                "oomKilled": oom_kills > self.oom_kills,
-            });
-            tell_ending(&mut event, ending);
-            self.exit = Some(event);
+            let oom_killed = oom_kills > self.oom_kills;
+            self.exit = Some(message::exit_event(&self.container_id, Some(&self.id), ending, oom_killed));
         }
         self.fail(Failure::failed("the process ended before it was executed"), link);
         self.state = State::Stopped;

@@ -165,7 +165,8 @@ impl Session {
     fn mark(&mut self, token: u64, events: EpollFlags) {
         let (number, part) = ((token / PARTS) as u32, token % PARTS);
         let container = self.containers.get_mut(&number).map(|container| &mut container.stdio);
-        let Some(stdio) = container.or_else(|| self.execs.get_mut(&number).map(|exec| &mut exec.stdio)) else {
+        let Some(stdio) = container.or_else(|| self.execs.get_mut(&number).map(|exec| &mut exec.stdio))
+        else {
             return;
         };
         match part {
