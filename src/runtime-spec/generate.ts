@@ -82,6 +82,14 @@ export function generate(image: ExecutionConfig, request: ProcessRequest): Runti
   };
 }
 
+/**
+ * What can be wrong whatever the image is.
+ * @throws RuntimeSpecError `invalid-option`, `invalid-seccomp-profile`
+ */
+export function checkEnclosure(request: ProcessRequest): void {
+  generate({ Cmd: ["true"] }, { ...request, command: undefined, entrypoint: undefined });
+}
+
 function processOf(image: ExecutionConfig, request: ProcessRequest): Process {
   const { tty, noNewPrivileges = false, ulimits } = request;
   const oomScoreAdj = oomScoreAdjOf(request);

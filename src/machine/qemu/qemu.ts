@@ -60,6 +60,7 @@ async function startQemu(
   const [program, setpriv] = await Promise.all([options.program ?? findQemu(), findProgram("setpriv")]);
   start.signal?.throwIfAborted();
   const command = [program, ...qemuArguments(config, acceleration)];
+  if (config.hostCpus !== undefined) command.unshift(...(await pinnedTo(config.hostCpus)));
   // The VMM dies with this process, even if this process is killed. Without setpriv, the next command collects it.
   if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
   const [file = program, ...args] = command;
@@ -94,6 +95,16 @@ async function startQemu(
     start.signal.throwIfAborted();
   }
   return machine;
+}
+
+/** Set before the VMM begins, so that all of its threads are bound by it. @throws MachineError `program-missing` */
+async function pinnedTo(cpus: readonly number[]): Promise<string[]> {
+  const taskset = await findProgram("taskset");
+  if (taskset === undefined)
+    throw new MachineError("program-missing", "taskset is not installed, which chooses a machine's CPUs", {
+      hint: "install Debian's package util-linux, or leave out --cpuset-cpus",
+    });
+  return [taskset, "--cpu-list", cpus.join(",")];
 }
 
 class QemuMachine implements Machine {
