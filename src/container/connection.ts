@@ -28,10 +28,7 @@ function parseExposed(text: string): Exposed[] | undefined {
 }
 
 /** @throws FlameBoxError `invalid-option` */
-export function publishedPorts(
-  options: ContainerOptions,
-  image: ExecutionConfig | undefined,
-): PortForward[] {
+export function publishedPorts(options: ContainerOptions, image: ExecutionConfig | undefined): PortForward[] {
   const { publish = [], publishAll = false, expose = [] } = options;
   const given = publish.map((port) => ({ ...port, hostAddress: port.hostAddress ?? DEFAULT_HOST_ADDRESS }));
   const exposed = expose.flatMap((text) => {

@@ -6,6 +6,10 @@ import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
+export type { Device, DeviceCgroupRule } from "../runtime-spec/devices.ts";
+export type { TmpfsMount } from "../runtime-spec/mounts.ts";
+export type { Ulimit } from "../runtime-spec/rlimits.ts";
+
 /** Given to every operation. */
 export interface OperationOptions {
   /** Where images and machines live; default: the home directory's (`locatePaths()`). */
