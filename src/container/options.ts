@@ -97,7 +97,7 @@ export interface HealthcheckOptions {
   readonly retries?: number | undefined;
   /** In the beginning, failures do not count for so long; default 0. */
   readonly startPeriodMs?: number | undefined;
-  /** The interval in that time; default 5 s. */
+  /** The interval in that time, if it is shorter; default 5 s. */
   readonly startIntervalMs?: number | undefined;
 }
 

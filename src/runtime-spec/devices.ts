@@ -86,7 +86,9 @@ function checkAccess(access: string, what: string): string {
 }
 
 function numbersOf(path: string): Numbers {
-  const numbers = MACHINE_DEVICES[path] ?? COMMON_DEVICES[path];
+  // `constructor` is no device, though every object has one.
+  const table = [MACHINE_DEVICES, COMMON_DEVICES].find((devices) => Object.hasOwn(devices, path));
+  const numbers = table?.[path];
   if (numbers !== undefined) return numbers;
   const known = Object.keys(MACHINE_DEVICES);
   const near = nearest(path, known);
