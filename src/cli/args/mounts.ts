@@ -159,9 +159,10 @@ export function parseMount(argument: string): ParsedMount {
     );
   const { type, fields } = parseFields(argument, fail);
   const isOn = (key: string) => ["true", "1"].includes(fields.get(key) ?? "");
-  const target = requireAbsolute(fields.get("target") ?? "", () =>
-    fail("there is no target, an absolute path"),
-  );
+  const given = fields.get("target");
+  if (given === undefined || given === "")
+    throw fail("there is no target, an absolute path in the container");
+  const target = requireAbsolute(given, fail);
   const source = fields.get("source");
   if (type === "tmpfs")
     return { kind: "tmpfs", mount: { target, options: tmpfsOptions(fields, isOn("readonly"), fail) } };
