@@ -21,8 +21,14 @@ export type { Check, HostReport } from "./container/doctor.ts";
 export { setup } from "./container/setup.ts";
 export type { SetupOptions, SetupReport } from "./container/setup.ts";
 export type {
+  BindMount,
   ContainerExit,
   ContainerOptions,
+  Device,
+  DeviceCgroupRule,
+  Health,
+  HealthcheckOptions,
+  HealthResult,
   MachineOptions,
   OperationOptions,
   PortMapping,
@@ -31,6 +37,9 @@ export type {
   RunningContainer,
   RunOptions,
   RunResult,
+  TmpfsMount,
+  Ulimit,
+  Volume,
 } from "./container/options.ts";
 export type { ImageInfo, RemovedImage } from "./images/images.ts";
 export { FlameBoxError } from "./util/error.ts";

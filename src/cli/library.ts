@@ -7,9 +7,14 @@ import type * as library from "../index.ts";
 export type Library = typeof library;
 
 export type {
+  BindMount,
   Check,
   ContainerExit,
   ContainerOptions,
+  Device,
+  DeviceCgroupRule,
+  Health,
+  HealthcheckOptions,
   HostReport,
   ImageInfo,
   OnProgress,
@@ -20,4 +25,7 @@ export type {
   PullOptions,
   RemovedImage,
   RunningContainer,
+  TmpfsMount,
+  Ulimit,
+  Volume,
 } from "../index.ts";

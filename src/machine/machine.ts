@@ -33,6 +33,8 @@ export interface MachineConfig {
   readonly boot: BootFiles;
   readonly cpus: number;
   readonly memoryMib: number;
+  /** CPUs of the host that the VMM's threads may run on; undefined is any. */
+  readonly hostCpus?: readonly number[] | undefined;
   /** A machine without disks boots its agent and no more: that is what a probe asks for. */
   readonly disks: {
     /** Read-only at the VMM. */

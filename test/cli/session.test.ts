@@ -44,6 +44,11 @@ function scene(
     kernelRelease: "0",
     bootRetries: 0,
     ports: [{ hostAddress: "::1", hostPort: 40_001, containerPort: 80, protocol: "tcp" as const }],
+    name: undefined,
+    labels: {},
+    memoryLimitBytes: 64 * 2 ** 20,
+    health: undefined,
+    stop: () => exit,
     stdin: options.stdin ?? null,
     stdout: new PassThrough(),
     stderr: new PassThrough(),
@@ -127,7 +132,7 @@ describe("a session", () => {
     it.end({ code: 137, signal: 9, oomKilled: true });
     expect(await running).toBe(137);
     expect(it.context.stderr.text).toBe(
-      "flamebox: published [::1]:40001 -> 80/tcp\nflamebox: the process ran out of memory; give the machine more with --memory\n",
+      "flamebox: published [::1]:40001 -> 80/tcp\nflamebox: killed: out of memory (limit 64 MiB); raise --memory\n",
     );
   });
 

@@ -9,7 +9,7 @@
  */
 import type { CliContext } from "../context.ts";
 import { EXIT, Interrupted, isBrokenPipe, UsageError } from "../failure.ts";
-import type { ContainerOptions, Library, RunningContainer } from "../library.ts";
+import type { ContainerOptions, Health, Library, RunningContainer } from "../library.ts";
 import type { Reporter } from "../output/reporter.ts";
 import { holdSignals, interruptible } from "../signals.ts";
 import { forwardSignals } from "./signals.ts";
@@ -37,7 +37,7 @@ function describeStart(container: RunningContainer, reporter: Reporter, asked: C
   const { id, machine, kernelRelease, bootRetries } = container;
   reporter.debug(`container ${id} runs in ${machine}, kernel ${kernelRelease}`);
   if (bootRetries > 0) reporter.debug(`the boot was repeated: ${bootRetries}`);
-  if (!(asked.publish ?? []).some((mapping) => mapping.hostPort === 0)) return;
+  if (asked.publishAll !== true && !(asked.publish ?? []).some((mapping) => mapping.hostPort === 0)) return;
   for (const { hostAddress, hostPort, containerPort, protocol } of container.ports) {
     const address = hostAddress?.includes(":") === true ? `[${hostAddress}]` : (hostAddress ?? "127.0.0.1");
     reporter.inform(`published ${address}:${hostPort} -> ${containerPort}/${protocol}`);
@@ -60,6 +60,22 @@ function followSize(context: CliContext, container: RunningContainer, reporter: 
   // The window may have changed while the machine was started.
   follow();
   return () => context.signals.off("SIGWINCH", listener);
+}
+
+/** What the last check said is of interest when it failed. */
+function healthLine({ status, failingStreak, log }: Health): string {
+  const last = log.at(-1);
+  if (status !== "unhealthy" || last === undefined) return `health: ${status}`;
+  const said = last.output.trim();
+  return `health: ${status} after ${failingStreak} failed checks, exit code ${last.exitCode}${said && `: ${said}`}`;
+}
+
+const KILLED = 137;
+
+/** The process itself, or one that it had started: a shell may well go on without it. */
+function outOfMemory({ memoryLimitBytes }: RunningContainer, code: number): string {
+  const what = code === KILLED ? "killed" : "a process of the container was killed";
+  return `${what}: out of memory (limit ${Math.floor(memoryLimitBytes / 2 ** 20)} MiB); raise --memory`;
 }
 
 /** Resolves with the exit code once the process has ended and its output has been handed on. */
@@ -88,8 +104,7 @@ async function attend(
       copyOutput(container.stderr, context.stderr, "standard error"),
     ]);
     const [exit] = await Promise.race([ended, insisted]);
-    if (exit.oomKilled)
-      reporter.onNotice("the process ran out of memory; give the machine more with --memory");
+    if (exit.oomKilled) reporter.onNotice(outOfMemory(container, exit.code));
     return exit.code;
   } finally {
     for (const release of releases.toReversed()) release();
@@ -126,6 +141,7 @@ async function startAndAttend(
       signal,
       onProgress: reporter.onProgress,
       onNotice: reporter.onNotice,
+      onHealth: (health) => reporter.inform(healthLine(health)),
     }),
   );
   try {

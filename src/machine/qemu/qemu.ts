@@ -21,6 +21,7 @@ async function startQemu(
   const { acceleration } = options;
   const machine = await spawnQemu(options, qemuArguments(config, acceleration), {
     hasNetwork: config.network !== undefined,
+    hostCpus: config.hostCpus,
     signal: start.signal,
   });
   if (config.network !== undefined) machine.attachNetwork(config.network);

@@ -58,17 +58,20 @@ export interface SpawnOptions extends StartOptions {
   readonly hasNetwork: boolean;
   /** An open file of this process that the VMM gets as its descriptor STATE_FD. */
   readonly stateFd?: number | undefined;
+  /** CPUs of the host that its threads may run on; undefined is any. */
+  readonly hostCpus?: readonly number[] | undefined;
 }
 
 /** @throws MachineError `vmm-missing`; the signal's reason */
 export async function spawnQemu(
   { acceleration, program: given }: QemuOptions,
   qemuArgs: readonly string[],
-  { hasNetwork, stateFd, signal }: SpawnOptions,
+  { hasNetwork, stateFd, hostCpus, signal }: SpawnOptions,
 ): Promise<QemuMachine> {
   const [program, setpriv] = await Promise.all([given ?? findQemu(), findProgram("setpriv")]);
   signal?.throwIfAborted();
   const command = [program, ...qemuArgs];
+  if (hostCpus !== undefined) command.unshift(...(await pinnedTo(hostCpus)));
   // The VMM dies with this process, even if this process is killed. Without setpriv, the next command collects it.
   if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
   const [file = program, ...args] = command;
@@ -96,6 +99,16 @@ export async function spawnQemu(
     signal.throwIfAborted();
   }
   return machine;
+}
+
+/** Set before the VMM begins, so that all of its threads are bound by it. @throws MachineError `program-missing` */
+async function pinnedTo(hostCpus: readonly number[]): Promise<string[]> {
+  const taskset = await findProgram("taskset");
+  if (taskset === undefined)
+    throw new MachineError("program-missing", "taskset is not installed, which chooses a machine's CPUs", {
+      hint: "install Debian's package util-linux, or leave out --cpuset-cpus",
+    });
+  return [taskset, "--cpu-list", hostCpus.join(",")];
 }
 
 export class QemuMachine implements RestoredMachine {
