@@ -19,6 +19,7 @@ import {
   startContainer,
 } from "../agent/client.ts";
 import type { ExitEvent } from "../agent/protocol/messages.ts";
+import type { HeartbeatTiming } from "../agent/session/heartbeat.ts";
 import type { Image } from "../images/images.ts";
 import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
@@ -43,6 +44,7 @@ import type { Host } from "./host.ts";
 import { prepareHost } from "./host.ts";
 import type { ContainerExit, ContainerOptions, PortMapping, RunningContainer } from "./options.ts";
 import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
+import { keepVigil } from "./vigil.ts";
 import type { Workspace } from "./workspace.ts";
 import { createWorkspace } from "./workspace.ts";
 
@@ -50,12 +52,31 @@ const DEFAULT_MEMORY_MIB = 512;
 const MIN_MEMORY_MIB = 128;
 const DEFAULT_HOST_ADDRESS = "127.0.0.1";
 
+/** What a container is started with and cannot be asked for: the host's VMM, and how long guests are waited for. */
+export interface Surroundings {
+  readonly prepareHost: typeof prepareHost;
+  /** How long the guest may take to answer first; default by the VMM's speed. */
+  readonly bootDeadlineMs?: number | undefined;
+  /** Every later deadline of the agent's is multiplied by this; default 1. */
+  readonly patience?: number | undefined;
+  readonly heartbeat?: HeartbeatTiming | undefined;
+}
+
 /**
  * Starts a container of `image` and returns when its process has been executed.
  * @throws FlameBoxError; its `code` says which of everything that can be wrong is. `command-not-found` and
  *   `command-not-executable` mean that the image does not have the command.
  */
 export async function start(image: string, options: ContainerOptions = {}): Promise<RunningContainer> {
+  return await startOn({ prepareHost }, image, options);
+}
+
+/** As `start`, on surroundings of the caller's choice: a machine that is played by a test. */
+export async function startOn(
+  surroundings: Surroundings,
+  image: string,
+  options: ContainerOptions,
+): Promise<RunningContainer> {
   const paths = options.paths ?? locatePaths();
   checkMachineOptions(options);
   await using cleanup = new CleanupStack();
@@ -63,13 +84,15 @@ export async function start(image: string, options: ContainerOptions = {}): Prom
   const id = newContainerId();
   const [prepared, host, workspace] = await together(cleanup, [
     prepareImage(store, image, id, options),
-    prepareHost(paths, options),
+    surroundings.prepareHost(paths, options),
     prepareWorkspace(paths, id, options),
   ]);
   cleanup.use(prepared.rootfs);
   options.signal?.throwIfAborted();
-  const booted = cleanup.use(await boot({ host, vmdkPath: prepared.rootfs.vmdkPath, workspace, options }));
+  const { vmdkPath } = prepared.rootfs;
+  const booted = cleanup.use(await boot({ surroundings, host, vmdkPath, workspace, options }));
   const launched = await launch(booted, { id, options, prepared });
+  keepVigil(booted, launched.exit, surroundings.heartbeat);
   // The container goes on without its network; somebody should know why.
   void booted.network?.failed.then((error) => options.onNotice?.(error.message));
   return new Container(id, booted, launched, cleanup.move());
@@ -147,13 +170,15 @@ async function together(
 }
 
 interface BootRequest {
+  readonly surroundings: Surroundings;
   readonly host: Host;
   readonly vmdkPath: string;
   readonly workspace: Workspace;
   readonly options: ContainerOptions;
 }
 
-async function boot({ host, vmdkPath, workspace, options }: BootRequest): Promise<BootedMachine> {
+async function boot(request: BootRequest): Promise<BootedMachine> {
+  const { surroundings, host, vmdkPath, workspace, options } = request;
   const { signal, onProgress = silent } = options;
   const report = (state: "running" | "done" | "failed", note?: string): void =>
     onProgress({ id: "boot", label: "starting the machine", state, ...(note !== undefined && { note }) });
@@ -173,6 +198,8 @@ async function boot({ host, vmdkPath, workspace, options }: BootRequest): Promis
       },
       startNetwork: networkOf(options),
       signal,
+      deadlineMs: surroundings.bootDeadlineMs,
+      patience: surroundings.patience,
       onRetry: (attempt, why) => {
         report("running", `attempt ${attempt}: ${why}`);
         options.onNotice?.(`starting the machine again (attempt ${attempt}): ${why}`);
@@ -215,17 +242,13 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
   const { session, network } = booted;
   const { signal } = options;
   const call = signal === undefined ? {} : { signal };
-  await configure(
-    session,
-    {
-      timeMs: Date.now(),
-      entropy: randomBytes(64),
-      hostname: prepared.hostname,
-      machineId: id.slice(0, 32),
-      network: network?.guest,
-    },
-    call,
-  );
+  const machine = {
+    timeMs: Date.now(),
+    entropy: randomBytes(64),
+    hostname: prepared.hostname,
+    machineId: id.slice(0, 32),
+    network: network?.guest,
+  };
   const files = generatedFiles({
     hostname: prepared.hostname,
     address: network?.guest.addresses[0]?.split("/")[0],
@@ -233,6 +256,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
     resolvConf: await resolvConfOf(options, network !== undefined),
   });
   try {
+    await configure(session, machine, call);
     const streams = await createContainer(
       session,
       {
@@ -249,7 +273,8 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
       call,
     );
     // Asked before the start: a short process may have ended by the time the start is answered.
-    const exit = session.exitOf(id);
+    const outputs = [streams.stdout, ...(streams.stderr ? [streams.stderr] : [])];
+    const exit = session.exitOf(id, outputs);
     exit.catch(() => {});
     await startContainer(session, id, call);
     return { ...streams, exit };

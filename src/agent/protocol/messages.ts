@@ -1,30 +1,41 @@
 /** The JSON that frames carry, checked. protocol/PROTOCOL.md, "Requests" and "Events". */
 import {
   boolean,
+  custom,
   integer,
   literal,
   looseObject,
   maxLength,
   maxValue,
   minValue,
+  never,
   number,
   optional,
   pipe,
   safeParse,
   string,
+  transform,
   union,
 } from "valibot";
 import type { BaseIssue, BaseSchema } from "valibot";
 import { FlameBoxError } from "../../util/error.ts";
+import { printable } from "../../util/printable.ts";
 import { ProtocolError } from "./frame.ts";
 
 const word = (bytes: number) => pipe(string(), maxLength(bytes));
+/** Shown to people: a terminal must not be moved by it. */
+const text = (bytes: number) =>
+  pipe(
+    word(bytes),
+    transform((said) => printable(said, bytes)),
+  );
+const MAX_MESSAGE_LENGTH = 4_096;
 const between = (low: number, high: number) => pipe(number(), integer(), minValue(low), maxValue(high));
 
 export const helloSchema = looseObject({
   generation: between(1, 0xffff_ffff),
-  agent: word(64),
-  kernel: word(256),
+  agent: text(64),
+  kernel: text(256),
 });
 
 export interface Hello {
@@ -34,15 +45,31 @@ export interface Hello {
   readonly kernel: string;
 }
 
-export const errorSchema = looseObject({ error: looseObject({ code: word(64), message: word(4096) }) });
-export const resultSchema = looseObject({ result: looseObject({}) });
+export const errorSchema = looseObject({
+  error: looseObject({ code: word(64), message: word(MAX_MESSAGE_LENGTH) }),
+});
+/** An array has all the members that a loose object asks for. */
+const members = custom<object>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "a result that is no object",
+);
+export const resultSchema = looseObject({ result: members });
 
 const containerId = word(128);
+/** Never both: a loose object would let the one that was not asked for pass unchecked. */
+const absent = optional(never());
 export const exitSchema = union([
-  looseObject({ event: literal("container.exit"), id: containerId, exitCode: between(0, 255) }),
   looseObject({
     event: literal("container.exit"),
     id: containerId,
+    exitCode: between(0, 255),
+    signal: absent,
+    oomKilled: optional(boolean(), false),
+  }),
+  looseObject({
+    event: literal("container.exit"),
+    id: containerId,
+    exitCode: absent,
     signal: between(1, 64),
     oomKilled: optional(boolean(), false),
   }),
@@ -50,8 +77,8 @@ export const exitSchema = union([
 
 export interface ExitEvent {
   readonly id: string;
-  readonly exitCode?: number;
-  readonly signal?: number;
+  readonly exitCode?: number | undefined;
+  readonly signal?: number | undefined;
   readonly oomKilled?: boolean;
 }
 
@@ -66,7 +93,7 @@ export function check<Output>(
   const result = safeParse(schema, value);
   if (result.success) return result.output;
   throw new ProtocolError(
-    `${what} has not the form that was agreed on: ${result.issues[0].message.slice(0, 200)}`,
+    `${what} has not the form that was agreed on: ${printable(result.issues[0].message, 200)}`,
   );
 }
 
@@ -82,11 +109,15 @@ const KNOWN_CODES = new Set([
   "failed",
 ]);
 
-/** The guest refused a request. `code` is one of the protocol's; a code of the guest's own becomes `failed`. */
+/**
+ * The guest refused a request. `code` is one of the protocol's; a code of the guest's own becomes `failed`. The
+ * message becomes one line.
+ */
 export class AgentError extends FlameBoxError {
   override readonly name = "AgentError";
 
   constructor(code: string, message: string, hint?: string) {
-    super(KNOWN_CODES.has(code) ? code : "failed", message, { hint });
+    const line = printable(message.replace(/\s+/g, " ").trim(), MAX_MESSAGE_LENGTH);
+    super(KNOWN_CODES.has(code) ? code : "failed", line, { hint });
   }
 }
