@@ -15,6 +15,7 @@ import {
   encodeJson,
   FrameDecoder,
   FrameType as Type,
+  INITIAL_CREDIT_BYTES,
 } from "../../src/agent/protocol/frame.ts";
 
 export const STAGES = ["connected", "greeted", "configured", "created", "running"] as const;
@@ -61,6 +62,9 @@ export class Guest {
   answersPings = true;
   /** Every byte by itself. */
   dribbles = false;
+  /** What the host has allowed beyond the first window, by stream. */
+  readonly #credit = new Map<number, number>();
+  #credited: (() => void) | undefined;
   #sending = Promise.resolve();
   #hello: (() => void) | undefined;
   readonly #greeted = new Promise<void>((resolve) => (this.#hello = resolve));
@@ -79,6 +83,10 @@ export class Guest {
 
   #take(type: FrameType, id: number, payload: Buffer): void {
     if (type === Type.hello) this.#hello?.();
+    if (type === Type.credit) {
+      this.#credit.set(id, (this.#credit.get(id) ?? 0) + payload.readUInt32LE(0));
+      this.#credited?.();
+    }
     if (type !== Type.request) return;
     const request = { id, ...decodeJson({ type, id, payload }) } as Request;
     if (request.method === "system.ping") {
@@ -162,6 +170,19 @@ export class Guest {
         await turn();
       }
     });
+  }
+
+  /** Output as a guest should send it: within the credit, in frames of `frameBytes`. */
+  async write(id: number, totalBytes: number, frameBytes: number): Promise<void> {
+    const frame = encodeFrame(Type.data, id, Buffer.alloc(frameBytes, 0x2e));
+    let sent = 0;
+    while (sent < totalBytes) {
+      const allowed = INITIAL_CREDIT_BYTES + (this.#credit.get(id) ?? 0) - sent;
+      const frames = Math.floor(Math.min(allowed, totalBytes - sent) / frameBytes);
+      if (frames === 0) await new Promise<void>((resolve) => (this.#credited = resolve));
+      else await this.flood(frame, frames);
+      sent += frames * frameBytes;
+    }
   }
 
   /** The same frame again and again, in large writes, for as long as the host takes it or `times` is reached. */

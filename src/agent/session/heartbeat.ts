@@ -4,8 +4,8 @@
  *     answered ── everyMs ──► ping ──┬─ answer ──► answered
  *                                    └─ answerMs without one: a miss, and the next ping; the last miss is the end
  *
- * Time is counted in ticks, each for at most twice its length: what a suspended host, or a stopped process,
- * slept through is time in which nobody could have answered.
+ * Time is counted in ticks. Where several are missing, this host was suspended or this process stopped, and
+ * nobody could have answered: the wait begins anew.
  */
 import { FlameBoxError } from "../../util/error.ts";
 import type { AgentSession } from "./session.ts";
@@ -24,6 +24,7 @@ export const HEARTBEAT: HeartbeatTiming = { everyMs: 10_000, answerMs: 20_000, m
 export const HEARTBEAT_GENERATION = 2;
 
 const TICKS_PER_PERIOD = 10;
+const MISSING_TICKS = 5;
 
 /**
  * Calls `onSilent` once, with how long the guest has been silent, when it answers no more.
@@ -65,7 +66,7 @@ export function watchHeartbeat(
   };
   const tick = (): void => {
     const now = nowMs();
-    waitedMs += Math.min(now - lastMs, 2 * tickMs);
+    waitedMs = now - lastMs > MISSING_TICKS * tickMs ? 0 : waitedMs + now - lastMs;
     lastMs = now;
     if (waitedMs < (asked === undefined ? timing.everyMs : timing.answerMs)) return;
     if (asked === undefined) return ask();
