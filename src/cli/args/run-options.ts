@@ -12,6 +12,7 @@ import { parseCpus, parseMemoryMib, parseSize } from "./size.ts";
 export interface RunFlags {
   readonly interactive?: boolean;
   readonly tty?: boolean;
+  readonly detachKeys?: string;
   readonly env?: readonly string[];
   readonly envFile?: readonly string[];
   readonly workdir?: string;

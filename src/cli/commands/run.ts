@@ -16,6 +16,7 @@ async function run(
   const { containerOptions } = await import("../args/run-options.ts");
   const { loadEnvFile } = await import("../args/environment.ts");
   const { checkTerminal, runSession } = await import("../session/session.ts");
+  const { parseDetachKeys } = await import("../session/detach-keys.ts");
   const { createReporter } = await import("../output/reporter.ts");
   const flags = command.opts<RunFlags>();
   const settings = settingsOf(command);
@@ -24,7 +25,11 @@ async function run(
   const fileEntries: EnvEntry[] = [];
   for (const path of flags.envFile ?? []) fileEntries.push(...(await loadEnvFile(path, context.env)));
   const options = containerOptions(flags, words, fileEntries, context.env);
-  const manner = { interactive: flags.interactive ?? false, tty: flags.tty ?? false };
+  const manner = {
+    interactive: flags.interactive ?? false,
+    tty: flags.tty ?? false,
+    ...(flags.detachKeys === undefined ? {} : { detachKeys: parseDetachKeys(flags.detachKeys) }),
+  };
   checkTerminal(context, manner);
   const library = await context.loadLibrary();
   const reporter = createReporter(context, settings);
@@ -41,6 +46,7 @@ function addProcessOptions(command: Command): void {
     .optionsGroup("Process:")
     .option("-i, --interactive", "give standard input to the process")
     .option("-t, --tty", "give the process a terminal")
+    .option("--detach-keys <keys>", "keys that leave a terminal; default ctrl-p,ctrl-q; '' for none")
     .option("-e, --env <variable>", "set KEY=VALUE, or take KEY from this environment (repeatable)", collect)
     .option("--env-file <file>", "read variables from a file, one a line (repeatable)", collect)
     .option("-w, --workdir <dir>", "working directory, an absolute path")
@@ -101,7 +107,7 @@ export function define(command: Command, context: CliContext): void {
     ],
     notes: [
       "Options behind IMAGE belong to the command. The exit code is the process's own; 128+n when signal n ended it; 125 when FlameBox failed; 126 when the command cannot be executed; 127 when it is not in the image.",
-      "Ports are published on 127.0.0.1 unless an ADDRESS says otherwise. Signals are handed to the process; a second Ctrl-C within two seconds, or a third, ends the machine.",
+      "Ports are published on 127.0.0.1 unless an ADDRESS says otherwise. Signals are handed to the process; a second Ctrl-C within two seconds, or a third, ends the machine. With -it every key is the container's but the detach keys: pressed twice they end it, as nothing can keep it running yet.",
     ],
   });
   command.action(async (image: string, words: string[]) => run(context, image, words, command));
