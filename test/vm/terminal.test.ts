@@ -161,7 +161,12 @@ describe("the terminal is as it was", () => {
   test.each<[name: string, script: string, end: (scene: Scene) => void | Promise<void>, code: string]>([
     ["after the process's own end", "stty raw; echo ready; exit 0", () => {}, "0"],
     ["after an end with another code", "echo ready; exit 7", () => {}, "7"],
-    ["after a program that is killed", "echo ready; stty raw; sleep 1; sh -c 'kill -9 $$'", () => {}, "137"],
+    [
+      "after a program that is killed",
+      "echo ready; stty raw; sleep 1; sh -c 'kill -9 $$'; exit $?",
+      () => {},
+      "137",
+    ],
     [
       "after SIGTERM, which the process handles",
       polite,
