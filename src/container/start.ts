@@ -14,6 +14,7 @@ import type { ContainerStreams } from "../agent/client.ts";
 import {
   configure,
   createContainer,
+  outputsOf,
   resizeContainer,
   signalContainer,
   startContainer,
@@ -273,8 +274,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
       call,
     );
     // Asked before the start: a short process may have ended by the time the start is answered.
-    const outputs = [streams.stdout, ...(streams.stderr ? [streams.stderr] : [])];
-    const exit = session.exitOf(id, outputs);
+    const exit = session.exitOf(id, outputsOf(streams));
     exit.catch(() => {});
     await startContainer(session, id, call);
     return { ...streams, exit };

@@ -128,7 +128,18 @@ const exits: readonly Script[] = [
   rawEnd("a code beyond all numbers", '{"event":"container.exit","id":"ID","exitCode":1e999}'),
   rawEnd("a code in its prototype", '{"event":"container.exit","id":"ID","__proto__":{"exitCode":0}}'),
   ...["other", "__proto__", "constructor", "toString"].map((id) =>
-    breach(`an exit of ${id}`, "running", (guest) => guest.exit({ id, exitCode: 0 }), /was not running/),
+    breach(
+      `an exit of ${id}`,
+      "running",
+      (guest) => guest.exit({ id, exitCode: 0 }),
+      /was not running|not the form/,
+    ),
+  ),
+  breach(
+    "an exit of a process that was never executed",
+    "running",
+    (guest) => guest.exit({ event: "container.exec.exit", exec: "e1", exitCode: 0 }),
+    /was not running/,
   ),
   breach("an exit while it is configured", "greeted", (guest) => {
     guest.event({ event: "container.exit", id: "c", exitCode: 0 });

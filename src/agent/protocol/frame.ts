@@ -11,7 +11,7 @@
  */
 import { FlameBoxError } from "../../util/error.ts";
 
-/** The highest that this side knows. */
+/** The highest generation that this side knows. */
 export const GENERATION = 2;
 export const HEADER_BYTES = 12;
 export const MAX_DATA_BYTES = 65_536;

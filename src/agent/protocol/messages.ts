@@ -1,5 +1,6 @@
 /** The JSON that frames carry, checked. protocol/PROTOCOL.md, "Requests" and "Events". */
 import {
+  array,
   boolean,
   custom,
   integer,
@@ -12,6 +13,7 @@ import {
   number,
   optional,
   pipe,
+  regex,
   safeParse,
   string,
   transform,
@@ -55,34 +57,58 @@ const members = custom<object>(
 );
 export const resultSchema = looseObject({ result: members });
 
-const containerId = word(128);
+/** Of a container, or of a process that was executed into one. */
+const idSchema = pipe(string(), regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/));
+const container = { event: literal("container.exit"), id: idSchema };
+const exec = { event: literal("container.exec.exit"), id: idSchema, exec: idSchema };
+const oomKilled = optional(boolean(), false);
 /** Never both: a loose object would let the one that was not asked for pass unchecked. */
 const absent = optional(never());
+const withCode = { exitCode: between(0, 255), signal: absent, oomKilled };
+const withSignal = { exitCode: absent, signal: between(1, 64), oomKilled };
+
 export const exitSchema = union([
-  looseObject({
-    event: literal("container.exit"),
-    id: containerId,
-    exitCode: between(0, 255),
-    signal: absent,
-    oomKilled: optional(boolean(), false),
-  }),
-  looseObject({
-    event: literal("container.exit"),
-    id: containerId,
-    exitCode: absent,
-    signal: between(1, 64),
-    oomKilled: optional(boolean(), false),
-  }),
+  looseObject({ ...container, ...withCode }),
+  looseObject({ ...container, ...withSignal }),
+]);
+export const execExitSchema = union([
+  looseObject({ ...exec, ...withCode }),
+  looseObject({ ...exec, ...withSignal }),
 ]);
 
-export interface ExitEvent {
-  readonly id: string;
+/** How a process ended: with `exitCode` 0 to 255, or by `signal` 1 to 64. */
+export interface ProcessEnd {
   readonly exitCode?: number | undefined;
   readonly signal?: number | undefined;
+  /** The kernel has killed something in the container for want of memory, whether or not it was this process. */
   readonly oomKilled?: boolean;
 }
 
+export interface ExitEvent extends ProcessEnd {
+  readonly id: string;
+}
+
+export interface ExecExitEvent extends ProcessEnd {
+  readonly id: string;
+  readonly exec: string;
+}
+
 export const pidSchema = looseObject({ pid: between(1, 1 << 22) });
+
+export const createdSchema = looseObject({
+  pid: between(1, 1 << 22),
+  warnings: optional(pipe(array(text(500)), maxLength(32)), []),
+});
+
+const count = between(0, Number.MAX_SAFE_INTEGER);
+export const pingSchema = looseObject({ rssBytes: count });
+export const statsSchema = looseObject({
+  memoryBytes: count,
+  memoryPeakBytes: count,
+  pids: count,
+  cpuMicroseconds: count,
+  oomKills: count,
+});
 
 /** @throws ProtocolError naming `what` */
 export function check<Output>(

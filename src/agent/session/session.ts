@@ -3,7 +3,7 @@
  *
  *     Duplex ─► FrameDecoder ─┬► RESPONSE ─► the request that waits for it, under its deadline
  *                             ├► DATA, EOF, RESET, CREDIT ─► the stream of that id
- *                             └► EVENT ─► exit of a container
+ *                             └► EVENT ─► exit of a container, or of a process executed into one
  *
  * The guest is hostile until checked. Anything against the protocol ends the session: every waiting call
  * rejects with the reason, `closed` resolves, and the owner kills the machine.
@@ -21,11 +21,12 @@ import {
   GENERATION,
   ProtocolError,
 } from "../protocol/frame.ts";
-import type { ExitEvent, Hello } from "../protocol/messages.ts";
+import type { ExecExitEvent, ExitEvent, Hello } from "../protocol/messages.ts";
 import {
   AgentError,
   check,
   errorSchema,
+  execExitSchema,
   exitSchema,
   helloSchema,
   resultSchema,
@@ -57,8 +58,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface ExitWaiter {
-  readonly resolve: (event: ExitEvent) => void;
+interface ExitWaiter<Event> {
+  readonly resolve: (event: Event) => void;
   readonly outputs: readonly Readable[];
 }
 
@@ -70,7 +71,9 @@ export class AgentSession implements AsyncDisposable {
   readonly #requests = new Map<number, Waiter>();
   readonly #incoming = new Map<number, IncomingStream>();
   readonly #outgoing = new Map<number, OutgoingStream>();
-  readonly #exits = new Map<string, ExitWaiter>();
+  readonly #exits = new Map<string, ExitWaiter<ExitEvent>>();
+  readonly #execExits = new Map<string, ExitWaiter<ExecExitEvent>>();
+  #generation = GENERATION;
   #hello: Waiter | undefined;
   #nextRequest = 1;
   #nextStream = 1;
@@ -112,11 +115,17 @@ export class AgentSession implements AsyncDisposable {
         throw new ProtocolError(
           `the agent speaks generation ${hello.generation}, this side up to ${GENERATION}`,
         );
+      session.#generation = hello.generation;
       return { session, hello };
     } catch (error) {
       await session[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** What both sides speak. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /**
@@ -186,6 +195,22 @@ export class AgentSession implements AsyncDisposable {
     const event = new Promise<ExitEvent>((resolve) => this.#exits.set(containerId, { resolve, outputs }));
     const lost = this.closed.then((reason) => Promise.reject(reason));
     return await Promise.race([event, lost]);
+  }
+
+  /**
+   * How the process `execId` in the container ended; ask before it is executed. Rejects if the session ends first.
+   * `forget` is for an exec that the guest has refused: no exit will come.
+   * @param outputs as for `exitOf`
+   */
+  waitExec(
+    containerId: string,
+    execId: string,
+    outputs: readonly Readable[] = [],
+  ): { exit: Promise<ExecExitEvent>; forget: () => void } {
+    const key = execKey(containerId, execId);
+    const event = new Promise<ExecExitEvent>((resolve) => this.#execExits.set(key, { resolve, outputs }));
+    const lost = this.closed.then((reason) => Promise.reject(reason));
+    return { exit: Promise.race([event, lost]), forget: () => this.#execExits.delete(key) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -281,15 +306,26 @@ export class AgentSession implements AsyncDisposable {
 
   #event(frame: Frame): void {
     const value = decodeJson(frame);
+    const name = "event" in value ? value.event : undefined;
+    if (name === "container.exit") {
+      const event = check(name, exitSchema, value);
+      return this.#ended(this.#exits, event.id, event);
+    }
+    if (name === "container.exec.exit" && this.#generation >= 2) {
+      const event = check(name, execExitSchema, value);
+      return this.#ended(this.#execExits, execKey(event.id, event.exec), event);
+    }
     // Events that a later generation adds are not for this side.
-    if (!("event" in value) || value.event !== "container.exit") return this.#stray(frame);
-    const event = check("container.exit", exitSchema, value);
-    const waiter = this.#exits.get(event.id);
-    if (waiter === undefined) throw new ProtocolError("an exit of a container that was not running");
+    this.#stray(frame);
+  }
+
+  #ended<Event>(exits: Map<string, ExitWaiter<Event>>, key: string, event: Event): void {
+    const waiter = exits.get(key);
+    if (waiter === undefined) throw new ProtocolError("an exit of a process that was not running");
     // Whoever reads an output to its end would wait for ever.
     if (waiter.outputs.some((output) => output instanceof IncomingStream && !output.isOver))
-      throw new ProtocolError("an exit of a container whose output has not ended");
-    this.#exits.delete(event.id);
+      throw new ProtocolError("an exit of a process whose output has not ended");
+    exits.delete(key);
     waiter.resolve(event);
   }
 
@@ -333,6 +369,11 @@ function encodeRequest(id: number, method: string, params: object): Buffer {
       { hint: "hand large data over as standard input", cause: error },
     );
   }
+}
+
+/** No id has a slash. */
+function execKey(containerId: string, execId: string): string {
+  return `${containerId}/${execId}`;
 }
 
 function connectionLost(why: string): FlameBoxError {
