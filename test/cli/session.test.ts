@@ -226,6 +226,21 @@ describe("a session", () => {
     }
   });
 
+  it("ends a container that takes no notice of its terminal's going away, after ten seconds", async () => {
+    const it = scene({ terminal: true, stdin: new PassThrough() });
+    const running = it.run({ tty: true, interactive: true });
+    await turn();
+    (it.context.stdin as unknown as PassThrough).destroy(new Error("read EIO"));
+    await turn();
+    it.context.clock.advance(9_999);
+    await turn();
+    expect(it.calls).not.toContain("dispose");
+    it.context.clock.advance(1);
+    await expect(running).rejects.toMatchObject({ code: "interrupted", signalNumber: 1 });
+    expect(it.context.clock.timers).toBe(0);
+    expectTidy(it);
+  });
+
   it("gives the terminal back when the process is ended from without", async () => {
     const it = scene({ terminal: true, stdin: new PassThrough() });
     const running = it.run({ tty: true, interactive: true });

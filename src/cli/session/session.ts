@@ -28,6 +28,8 @@ export interface SessionPlan {
 
 /** How soon the detach keys have to be pressed again to be meant. */
 const DETACH_AGAIN_MS = 5_000;
+/** As long as Docker gives a container to stop. */
+const HANG_UP_GRACE_MS = 10_000;
 
 /** Refuses `-it` without a terminal before anything is pulled. */
 export function checkTerminal(context: CliContext, plan: Pick<SessionPlan, "interactive" | "tty">): void {
@@ -91,6 +93,24 @@ function detaching(
   return { sequence: new KeySequence(plan.detachKeys ?? parseDetachKeys(DEFAULT_DETACH_KEYS)), onPressed };
 }
 
+/**
+ * A raw terminal has no end of input: it has gone, and nobody could reach the container any more. It is told
+ * (SIGHUP is forwarded, its own terminal ends); one that takes no notice is ended.
+ */
+function hangingUp(context: CliContext, onInsist: (error: Interrupted) => void): () => void {
+  const { stdin, clock } = context;
+  let stop = () => {};
+  const onGone = () => {
+    stop = clock.every(HANG_UP_GRACE_MS, () => onInsist(new Interrupted("SIGHUP", SIGNAL_NUMBERS.SIGHUP)));
+  };
+  const release = () => {
+    stop();
+    for (const event of ["end", "error"]) stdin.off(event, onGone);
+  };
+  for (const event of ["end", "error"]) stdin.once(event, onGone);
+  return release;
+}
+
 /** Resolves with the exit code once the process has ended and its output has been handed on. */
 async function attend(
   context: CliContext,
@@ -111,7 +131,7 @@ async function attend(
     if (plan.tty) releases.push(followSize(context, container, reporter));
     if (container.stdin !== null && plan.interactive) {
       // Without -i the keys would go nowhere, and Ctrl-C with them; so the terminal stays as it is.
-      if (plan.tty) releases.push(enterRawMode(context));
+      if (plan.tty) releases.push(enterRawMode(context), hangingUp(context, insist));
       const onError = (error: Error) => reporter.onNotice(`standard input cannot be read: ${error.message}`);
       const local = plan.tty ? detaching(context, plan, insist) : undefined;
       releases.push(feedInput(context.stdin, container.stdin, onError, local));
