@@ -116,18 +116,23 @@ describe("JSON in frames", () => {
       fc.json().map((json) => Buffer.from(json.replace(/[,:]/, ""))),
       fc.tuple(fc.json(), edits).map(([json, changes]) => edited(Buffer.from(json), changes)),
       fc.uint8Array({ maxLength: 60 }),
-      fc.string({ unit: fc.constantFrom(...'[]{}",:\\ax1') }).map((json) => Buffer.from(json)),
+      fc
+        .string({ unit: fc.constantFrom("[", "]", "{", "}", '"', ",", ":", "\\", "a", "1") })
+        .map((json) => Buffer.from(json)),
     );
     const property = fc.property(text, (bytes) => {
       const refusal = refusalOf(bytes);
-      if (refusal === undefined) expect(Buffer.from(bytes).toString().trim()).toMatch(/^\{[^]*\}$/);
-      else expect(refusal).not.toMatch(/\p{C}/u);
+      const asked =
+        refusal === undefined
+          ? /^\{[^]*\}$/.test(Buffer.from(bytes).toString().trim())
+          : !/\p{C}/u.test(refusal);
+      expect(asked).toBe(true);
     });
     fc.assert(property, { seed: SEED + 4, numRuns: 5_000 });
   });
 
   it("is counted as deep as it is, whatever its strings hold", () => {
-    const words = fc.string({ unit: fc.constantFrom(...'[]{}"\\') });
+    const words = fc.string({ unit: fc.constantFrom("[", "]", "{", "}", '"', "\\") });
     const property = fc.property(fc.integer({ min: 1, max: 80 }), words, (levels, word) => {
       const inner = JSON.stringify({ [word]: word });
       const bytes = Buffer.from(`${'{"a":'.repeat(levels - 1)}${inner}${"}".repeat(levels - 1)}`);

@@ -32,7 +32,8 @@ interface Flood {
   /** What the host's user does with the container's streams. */
   readonly user: "read" | "leave" | "feed";
   readonly pour: (guest: Guest) => Promise<void>;
-  readonly ending: Result["ending"] | RegExp;
+  /** The error's line, or the exit as JSON. */
+  readonly ending: RegExp;
 }
 
 const frame = (type: number, id: number, bytes: number): Buffer =>
@@ -57,7 +58,7 @@ const floods: readonly Flood[] = [
         await guest.flood(frame(Type.data, id, 1), INITIAL_CREDIT_BYTES);
       guest.exit({ exitCode: 0 });
     },
-    ending: { code: 0 },
+    ending: /^{"code":0}$/,
   },
   {
     name: "512 MiB of output that is read, within its credit",
@@ -67,7 +68,7 @@ const floods: readonly Flood[] = [
       await guest.write(guest.stdio.stdout, 512 * MIB, 65_536);
       guest.exit({ exitCode: 0 });
     },
-    ending: { code: 0 },
+    ending: /^{"code":0}$/,
   },
   {
     name: "a million bytes of output, each in a frame, that are read",
@@ -77,7 +78,7 @@ const floods: readonly Flood[] = [
       await guest.write(guest.stdio.stdout, MIB, 1);
       guest.exit({ exitCode: 0 });
     },
-    ending: { code: 0 },
+    ending: /^{"code":0}$/,
   },
   {
     name: "large events that nobody knows",
@@ -153,7 +154,7 @@ const floods: readonly Flood[] = [
       guest.answersPings = false;
       guest.socket.pause();
     },
-    ending: { error: "agent-unresponsive" },
+    ending: /^the machine was lost: its agent has not answered for 1\.2 s$/m,
   },
   {
     name: "output as fast as it is read, and never reads the credit for it",
@@ -185,12 +186,15 @@ async function perform({ stage, user, pour }: Flood): Promise<Result> {
 }
 
 describe("a guest that sends", () => {
-  it.each(floods)("$name", { timeout: 110_000 }, async (flood) => {
-    const { ending, grownMib, leftovers } = await perform(flood);
-    if (process.env["FLAMEBOX_TEST_VERBOSE"] !== undefined) console.log(grownMib.toFixed(1), flood.name);
-    if (flood.ending instanceof RegExp) expect(ending.message).toMatch(flood.ending);
-    else expect(ending).toMatchObject(flood.ending);
-    expect(grownMib).toBeLessThanOrEqual(MAX_GROWTH_MIB);
-    expect(leftovers).toEqual([]);
-  });
+  it.each(floods.map((flood) => [flood.name, flood] as const))(
+    "%s",
+    { timeout: 110_000 },
+    async (name, flood) => {
+      const { ending, grownMib, leftovers } = await perform(flood);
+      if (process.env["FLAMEBOX_TEST_VERBOSE"] !== undefined) console.log(grownMib.toFixed(1), name);
+      expect(ending.message ?? JSON.stringify(ending)).toMatch(flood.ending);
+      expect(grownMib).toBeLessThanOrEqual(MAX_GROWTH_MIB);
+      expect(leftovers).toEqual([]);
+    },
+  );
 });

@@ -164,12 +164,15 @@ export class Guest {
       this.socket.write(bytes);
       return;
     }
-    this.#sending = this.#sending.then(async () => {
-      for (const byte of bytes) {
-        this.socket.write(Buffer.of(byte));
-        await turn();
-      }
-    });
+    this.#sending = this.#dribble(this.#sending, bytes);
+  }
+
+  async #dribble(before: Promise<void>, bytes: Uint8Array): Promise<void> {
+    await before;
+    for (const byte of bytes) {
+      this.socket.write(Buffer.of(byte));
+      await turn();
+    }
   }
 
   /** Output as a guest should send it: within the credit, in frames of `frameBytes`. */

@@ -7,11 +7,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FrameType } from "../../src/agent/protocol/frame.ts";
 import type { RunningContainer } from "../../src/container/options.ts";
-import { FlameBoxError } from "../../src/util/error.ts";
+import { FlameBoxError, messageOf } from "../../src/util/error.ts";
 import { conductScripts } from "./conduct-scripts.ts";
 import { frameScripts } from "./frame-scripts.ts";
 import { Guest } from "./guest.ts";
-import type { Ending, Script } from "./script.ts";
+import type { Ending, Failing, Script } from "./script.ts";
 import { ScriptedMachine, socketPair, Stage } from "./stage.ts";
 
 const scripts = [...frameScripts, ...conductScripts];
@@ -51,10 +51,7 @@ async function perform(script: Script): Promise<Outcome> {
     const machine = new ScriptedMachine(host);
     machines.push(machine);
     const guest = new Guest(socket);
-    void guest.reach(script.stage).then(async () => {
-      machine.attackedMs = performance.now();
-      await script.attack(guest, machine);
-    });
+    void misbehave(script, guest, machine);
     return machine;
   };
   let ending: Record<string, unknown> = {};
@@ -73,33 +70,49 @@ async function perform(script: Script): Promise<Outcome> {
   return { ending, error: failure, machines };
 }
 
-async function within<T>(deadlineMs: number, job: Promise<T>): Promise<T> {
-  const late = sleep(deadlineMs, undefined, { ref: false }).then(() => {
-    throw new Error(`still going on after ${deadlineMs} ms`);
-  });
-  return await Promise.race([job, late]);
+async function misbehave(script: Script, guest: Guest, machine: ScriptedMachine): Promise<void> {
+  await guest.reach(script.stage);
+  machine.attackedMs = performance.now();
+  await script.attack(guest, machine);
 }
 
-function judge({ ending, error, machines }: Outcome, expected: Ending): void {
-  if (!("error" in expected)) {
-    expect(error).toBeUndefined();
-    expect(ending).toMatchObject(expected);
-  } else {
-    expect(error).toBeInstanceOf(FlameBoxError);
-    const { code, message } = error as FlameBoxError;
-    expect({ code, message }).toMatchObject({ code: expected.error });
-    const [line = "", ...diagnostics] = message.split("\n");
-    expect(line).toMatch(expected.says ?? /./);
-    expect(line.length).toBeLessThan(400);
+async function within<T>(deadlineMs: number, job: Promise<T>): Promise<T> {
+  const late = async (): Promise<never> => {
+    await sleep(deadlineMs, undefined, { ref: false });
+    throw new Error(`still going on after ${deadlineMs} ms`);
+  };
+  return await Promise.race([job, late()]);
+}
+
+/** What is wrong with how it ended; nothing, if all is well. */
+function problemsOf(outcome: Outcome, expected: Ending): string[] {
+  const problems = "error" in expected ? faultsOf(outcome, expected) : differences(outcome, expected);
+  for (const { stream, killed, attackedMs, endedMs } of outcome.machines) {
+    if (!stream.destroyed || !killed) problems.push("its machine goes on");
+    if (endedMs - attackedMs > MACHINE_DEADLINE_MS) problems.push(`it took ${endedMs - attackedMs} ms`);
+  }
+  if (outcome.machines.length === 0) problems.push("no machine was started");
+  return problems;
+}
+
+function differences({ ending, error }: Outcome, expected: object): string[] {
+  if (error !== undefined) return [`it failed: ${messageOf(error)}`];
+  return Object.entries(expected)
+    .filter(([name, value]) => ending[name] !== value)
+    .map(([name, value]) => `${name} is ${String(ending[name])}, not ${String(value)}`);
+}
+
+function faultsOf({ ending, error }: Outcome, { error: code, says = /./ }: Failing): string[] {
+  if (!(error instanceof FlameBoxError))
+    return [`it ended with ${error === undefined ? JSON.stringify(ending) : messageOf(error)}`];
+  const [line = "", ...diagnostics] = error.message.split("\n");
+  return [
+    ...(error.code === code ? [] : [`${error.code}: ${line}`]),
+    ...(says.test(line) && line.length < 400 ? [] : [`it says: ${line}`]),
     // Whatever the guest said, no control character of it gets to a terminal.
-    expect(line).not.toMatch(/\p{C}/u);
-    for (const words of diagnostics) expect(words).toMatch(/^ {2}[^\p{C}]*$/u);
-  }
-  expect(machines.length).toBeGreaterThan(0);
-  for (const { stream, killed, attackedMs, endedMs } of machines) {
-    expect([stream.destroyed, killed]).toEqual([true, true]);
-    expect(endedMs - attackedMs).toBeLessThan(MACHINE_DEADLINE_MS);
-  }
+    ...(/\p{C}/u.test(line) ? ["its line has control characters"] : []),
+    ...diagnostics.filter((words) => !/^ {2}[^\p{C}]*$/u.test(words)),
+  ];
 }
 
 it("is played in more than a hundred ways, each with a name of its own", () => {
@@ -108,11 +121,14 @@ it("is played in more than a hundred ways, each with a name of its own", () => {
 });
 
 describe.concurrent("a guest that sends, or does:", () => {
-  for (const script of scripts) {
-    it(script.name, { timeout: DEADLINE_MS + 5_000 }, async () => {
-      judge(await within(DEADLINE_MS, perform(script)), script.ending);
-    });
-  }
+  it.for(scripts.map((script) => [script.name, script] as const))(
+    "%s",
+    { timeout: DEADLINE_MS + 5_000 },
+    async ([, script]) => {
+      const outcome = await within(DEADLINE_MS, perform(script));
+      expect(problemsOf(outcome, script.ending)).toEqual([]);
+    },
+  );
 });
 
 describe("after all of that", () => {

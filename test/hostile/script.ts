@@ -3,9 +3,15 @@ import type { RunningContainer } from "../../src/container/options.ts";
 import type { Guest, Stage } from "./guest.ts";
 import type { ScriptedMachine } from "./stage.ts";
 
+export interface Failing {
+  readonly error: string;
+  /** What the message's first line says. */
+  readonly says?: RegExp;
+}
+
 /** How a container's way ended: with an error of its start or of somebody's waiting, or with its exit. */
 export type Ending =
-  | { readonly error: string; readonly says?: RegExp }
+  | Failing
   | {
       readonly code: number;
       readonly signal?: number;

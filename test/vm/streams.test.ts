@@ -105,9 +105,9 @@ describe("back pressure", () => {
     }
     // The window, what lies in a pipe, and what this side's stream takes in advance.
     expect(before * 65_536).toBeLessThan(2 * MIB);
-    let taken = 0;
-    container.stdout.on("data", (chunk: Buffer) => (taken += chunk.length));
-    while (taken < 8 * MIB) await sleep(50);
+    const taken = { bytes: 0 };
+    container.stdout.on("data", (chunk: Buffer) => (taken.bytes += chunk.length));
+    while (taken.bytes < 8 * MIB) await sleep(50);
     expect(blocks()).toBeGreaterThan(before);
   });
 
