@@ -184,10 +184,12 @@ export async function execInContainer(
 ): Promise<Execution> {
   const { id, exec, process, user, groups = [] } = request;
   requireGeneration(session, 2, "a further process in a container");
-  const stdio = openStdio(session, request);
   // Asked before the exec: a short process may have ended by the time the request is answered.
-  const { exit, forget } = session.waitExec(id, exec, outputsOf(stdio.streams));
+  const outputs: Readable[] = [];
+  const { exit, forget } = session.waitExec(id, exec, outputs);
   exit.catch(() => {});
+  const stdio = openStdio(session, request);
+  outputs.push(...outputsOf(stdio.streams));
   const params = {
     id,
     exec,

@@ -11,7 +11,14 @@ fn plain() -> Value {
 }
 
 fn additions() -> Additions {
-    Additions { id: "c1".to_owned(), rootfs: "/r".into(), files: Vec::new(), account: None, home: None }
+    Additions {
+        id: "c1".to_owned(),
+        rootfs: "/r".into(),
+        files: Vec::new(),
+        volumes: Vec::new(),
+        account: None,
+        home: None,
+    }
 }
 
 #[test]
