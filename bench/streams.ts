@@ -85,7 +85,7 @@ async function measure(home: Home, image: string, say: (line: string) => void): 
   ];
 }
 
-const GOALS = { output: 400, input: 400, both: 800 };
+const GOALS = { output: 100, input: 100, both: 200 };
 
 async function run(say: (line: string) => void): Promise<Measurement[]> {
   await promisify(execFile)(process.execPath, [MAIN, "setup", "--quiet"]);
