@@ -8,7 +8,8 @@
  * What has been begun when something fails is undone in reverse order before the error is passed on.
  */
 import { randomBytes } from "node:crypto";
-import { configure, createContainer, startContainer } from "../agent/client.ts";
+import { configure, createContainer, outputsOf, startContainer } from "../agent/client.ts";
+import type { HeartbeatTiming } from "../agent/session/heartbeat.ts";
 import type { Image } from "../images/images.ts";
 import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
@@ -35,8 +36,19 @@ import { planContainer, planMachine } from "./plan.ts";
 import type { Launched } from "./running.ts";
 import { Container } from "./running.ts";
 import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
+import { keepVigil } from "./vigil.ts";
 import type { Workspace } from "./workspace.ts";
 import { createWorkspace } from "./workspace.ts";
+
+/** What a container is started with and cannot be asked for: the host's VMM, and how long guests are waited for. */
+export interface Surroundings {
+  readonly prepareHost: typeof prepareHost;
+  /** How long the guest may take to answer first; default by the VMM's speed. */
+  readonly bootDeadlineMs?: number | undefined;
+  /** Every later deadline of the agent's is multiplied by this; default 1. */
+  readonly patience?: number | undefined;
+  readonly heartbeat?: HeartbeatTiming | undefined;
+}
 
 /**
  * Starts a container of `image` and returns when its process has been executed.
@@ -44,6 +56,15 @@ import { createWorkspace } from "./workspace.ts";
  *   `command-not-executable` mean that the image does not have the command.
  */
 export async function start(image: string, options: ContainerOptions = {}): Promise<RunningContainer> {
+  return await startOn({ prepareHost }, image, options);
+}
+
+/** As `start`, on surroundings of the caller's choice: a machine that is played by a test. */
+export async function startOn(
+  surroundings: Surroundings,
+  image: string,
+  options: ContainerOptions,
+): Promise<RunningContainer> {
   const paths = options.paths ?? locatePaths();
   const machine = await planMachine(options);
   if ((options.binds ?? []).length > 0)
@@ -55,16 +76,19 @@ export async function start(image: string, options: ContainerOptions = {}): Prom
   const id = newContainerId();
   const [prepared, host, workspace] = await together(cleanup, [
     prepareImage(store, { name: image, id, machine, options }),
-    prepareHost(paths, options),
+    surroundings.prepareHost(paths, options),
     prepareWorkspace(paths, id, options),
   ]);
   cleanup.use(prepared.rootfs);
   options.signal?.throwIfAborted();
   const { vmdkPath } = prepared.rootfs;
   const { startNetwork } = prepared;
-  const booted = cleanup.use(await boot({ host, vmdkPath, workspace, machine, startNetwork, options }));
+  const booted = cleanup.use(
+    await boot({ surroundings, host, vmdkPath, workspace, machine, startNetwork, options }),
+  );
   const config = prepared.plan.configFor(host.kernel.release);
   const launched = await launch(booted, { id, options, plan: prepared.plan, config });
+  keepVigil(booted, launched.exit, surroundings.heartbeat);
   // The container goes on without its network; somebody should know why.
   void booted.network?.failed.then((error) => options.onNotice?.(error.message));
   const { mounts: _mounts, configFor: _configFor, hostname: _hostname, user, ...plan } = prepared.plan;
@@ -147,6 +171,7 @@ async function together(
 }
 
 interface BootRequest {
+  readonly surroundings: Surroundings;
   readonly host: Host;
   readonly vmdkPath: string;
   readonly workspace: Workspace;
@@ -156,7 +181,7 @@ interface BootRequest {
 }
 
 async function boot(request: BootRequest): Promise<BootedMachine> {
-  const { host, vmdkPath, workspace, machine, startNetwork, options } = request;
+  const { surroundings, host, vmdkPath, workspace, machine, startNetwork, options } = request;
   const { signal, onProgress = silent } = options;
   const report = (state: "running" | "done" | "failed", note?: string): void =>
     onProgress({ id: "boot", label: "starting the machine", state, ...(note !== undefined && { note }) });
@@ -177,6 +202,8 @@ async function boot(request: BootRequest): Promise<BootedMachine> {
       },
       startNetwork,
       signal,
+      deadlineMs: surroundings.bootDeadlineMs,
+      patience: surroundings.patience,
       onRetry: (attempt, why) => {
         report("running", `attempt ${attempt}: ${why}`);
         options.onNotice?.(`starting the machine again (attempt ${attempt}): ${why}`);
@@ -204,17 +231,13 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
   const { session, network } = booted;
   const { signal } = options;
   const call = signal === undefined ? {} : { signal };
-  await configure(
-    session,
-    {
-      timeMs: Date.now(),
-      entropy: randomBytes(64),
-      hostname: plan.hostname,
-      machineId: id.slice(0, 32),
-      network: network?.guest,
-    },
-    call,
-  );
+  const machine = {
+    timeMs: Date.now(),
+    entropy: randomBytes(64),
+    hostname: plan.hostname,
+    machineId: id.slice(0, 32),
+    network: network?.guest,
+  };
   const files = generatedFiles({
     hostname: plan.hostname,
     address: network?.guest.addresses[0]?.split("/")[0],
@@ -222,6 +245,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
     resolvConf: await resolvConfOf(options, network !== undefined),
   }).filter(({ path }) => !plan.mounts.targets.includes(path));
   try {
+    await configure(session, machine, call);
     const { warnings, ...streams } = await createContainer(
       session,
       {
@@ -241,7 +265,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
     );
     for (const warning of warnings) options.onNotice?.(warning);
     // Asked before the start: a short process may have ended by the time the start is answered.
-    const exit = session.exitOf(id);
+    const exit = session.exitOf(id, outputsOf(streams));
     exit.catch(() => {});
     await startContainer(session, id, call);
     return { ...streams, exit };
