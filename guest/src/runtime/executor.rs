@@ -12,11 +12,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::errno::Errno;
-use nix::unistd::execve;
+use nix::unistd::{AccessFlags, access, execve};
 
+use super::hooks::{Hooks, Moment};
+use super::seccomp::Filter;
 use crate::protocol::message::{Code, Failure};
 
 /// Written just before the exec. Without it, the end of the pipe means that init ended early.
@@ -27,15 +29,34 @@ const MAX_REPORT_BYTES: usize = 32_768;
 /// As the search path of a shell without one.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What is still to be done when everything else is: the hooks of the start, then the filter.
+#[derive(Default)]
+pub struct Last {
+    pub hooks: Hooks,
+    pub filter: Option<Filter>,
+}
+
+impl Last {
+    fn run(&self, env: &[String]) -> Result<(), Failure> {
+        let pid = i32::try_from(std::process::id()).ok();
+        self.hooks.run(Moment::StartContainer, pid, env).map_err(Failure::failed)?;
+        match &self.filter {
+            Some(filter) => filter.load().map_err(|e| Failure::failed(format!("linux.seccomp: {e}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Exec {
     /// Shared, because libcontainer clones executors; closed on exec.
     report: Arc<File>,
+    last: Arc<Last>,
 }
 
 impl Exec {
-    pub fn new(report: OwnedFd) -> Self {
-        Self { report: Arc::new(File::from(report)) }
+    pub fn new(report: OwnedFd, last: Last) -> Self {
+        Self { report: Arc::new(File::from(report)), last: Arc::new(last) }
     }
 }
 
@@ -49,7 +70,7 @@ impl Executor for Exec {
         let env = c_strings("process.env", process.env().as_deref().unwrap_or_default());
         let _ = (&*self.report).write_all(&[ATTEMPT]);
         let failure = match (args, env) {
-            (Ok(args), Ok(env)) => execute(name, &args, &env),
+            (Ok(args), Ok(env)) => self.finish(process, name, &args, &env),
             (Err(failure), _) | (_, Err(failure)) => failure,
         };
         let _ = (&*self.report).write_all(&serde_json::to_vec(&failure).unwrap_or_default());
@@ -67,9 +88,58 @@ impl Executor for Exec {
     }
 }
 
-fn c_strings(what: &str, strings: &[String]) -> Result<Vec<CString>, Failure> {
+impl Exec {
+    /// Returns only when nothing could be executed. A filter may forbid to tell what went wrong, so that what can
+    /// be known before it is there is.
+    fn finish(&self, process: &Process, name: &str, args: &[CString], env: &[CString]) -> Failure {
+        let filtered = self.last.filter.is_some();
+        if filtered && let Err(failure) = find(name, env) {
+            return failure;
+        }
+        if let Err(failure) = self.last.run(process.env().as_deref().unwrap_or_default()) {
+            return failure;
+        }
+        let failure = execute(name, args, env);
+        if filtered && failure.code == Code::CommandNotExecutable {
+            return Failure::new(failure.code, format!("{} (linux.seccomp may forbid it)", failure.message));
+        }
+        failure
+    }
+}
+
+pub fn c_strings(what: &str, strings: &[String]) -> Result<Vec<CString>, Failure> {
     let refused = |_| Failure::new(Code::InvalidConfig, format!("{what}: a string contains a NUL"));
     strings.iter().map(|text| CString::new(text.as_str()).map_err(refused)).collect()
+}
+
+/// The places where a name may be: itself, or in each directory of PATH.
+fn candidates<'a>(name: &'a str, env: &'a [CString]) -> impl Iterator<Item = String> + 'a {
+    let path = env
+        .iter()
+        .filter_map(|entry| entry.to_str().ok()?.strip_prefix("PATH="))
+        .next_back()
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':').map(move |directory| {
+        let directory = if directory.is_empty() { "." } else { directory };
+        format!("{directory}/{name}")
+    })
+}
+
+/// Whether there is something to execute; why not, in the same words as after an attempt.
+fn find(name: &str, env: &[CString]) -> Result<(), Failure> {
+    let check = |path: &str| access(path, AccessFlags::X_OK);
+    if name.contains('/') {
+        return check(name).map_err(|error| explain(name, error, true));
+    }
+    let errors: Vec<Errno> = candidates(name, env).map_while(|candidate| check(&candidate).err()).collect();
+    if errors.len() < candidates(name, env).count() {
+        return Ok(());
+    }
+    let denied = errors.iter().position(|error| *error == Errno::EACCES);
+    match denied.and_then(|index| candidates(name, env).nth(index)) {
+        Some(candidate) => Err(explain(&candidate, Errno::EACCES, true)),
+        None => Err(explain(name, Errno::ENOENT, false)),
+    }
 }
 
 /// Returns only when nothing could be executed. Searches as execvp(3) does: a permission problem does not end
@@ -78,15 +148,8 @@ fn execute(name: &str, args: &[CString], env: &[CString]) -> Failure {
     if name.contains('/') {
         return explain(name, attempt(name, args, env), true);
     }
-    let path = env
-        .iter()
-        .filter_map(|entry| entry.to_str().ok()?.strip_prefix("PATH="))
-        .next_back()
-        .unwrap_or(DEFAULT_PATH);
     let mut denied: Option<(String, Errno)> = None;
-    for directory in path.split(':') {
-        let directory = if directory.is_empty() { "." } else { directory };
-        let candidate = format!("{directory}/{name}");
+    for candidate in candidates(name, env) {
         match attempt(&candidate, args, env) {
             Errno::EACCES => denied = Some((candidate, Errno::EACCES)),
             // The file is there, and its interpreter is not: another directory may have a better one.

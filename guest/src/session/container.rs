@@ -28,10 +28,22 @@ pub enum State {
     Stopped,
 }
 
+/// Hooks that the answer to the start waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poststart {
+    Wanted,
+    /// The process has been executed.
+    Due,
+    Running,
+}
+
 pub struct Container {
     pub id: String,
     pub state: State,
     pub pid: Option<i32>,
+    /// Of the first process, also when it has ended. For hooks only.
+    pub last_pid: i32,
+    pub poststart: Option<Poststart>,
     pub cgroup: Option<String>,
     pub exec: Option<ExecPipe>,
     pub stdin: Option<Sink>,
@@ -56,6 +68,8 @@ impl Container {
             id,
             state: State::Creating,
             pid: None,
+            last_pid: 0,
+            poststart: None,
             cgroup: None,
             exec: Some(ends.exec),
             stdin: stdio.stdin.map(|stream| Sink::new(stream, ends.stdin, terminal)),
@@ -86,6 +100,7 @@ impl Container {
     /// Created: the process exists; with a terminal its streams begin here.
     pub fn created(&mut self, pid: i32, cgroup: String, terminal: Option<OwnedFd>) -> io::Result<()> {
         self.pid = Some(pid);
+        self.last_pid = pid;
         self.cgroup = Some(cgroup);
         self.state = State::Created;
         if let Some(master) = terminal {
@@ -140,7 +155,9 @@ impl Container {
                 }
             });
         }
-        self.fail_start(Failure::failed("the container's process has ended"), link);
+        if !self.has_hooks_to_run() {
+            self.fail_start(Failure::failed("the container's process has ended"), link);
+        }
         self.state = State::Stopped;
         self.exec = None;
         self.terminal = None;
@@ -171,8 +188,9 @@ impl Container {
             ExecReport::Pending => return,
             ExecReport::Executed => {
                 self.state = State::Running;
-                if let Some(request) = self.start_request.take() {
-                    link.respond(request, Ok(json!({})));
+                match self.poststart {
+                    Some(_) => self.poststart = Some(Poststart::Due),
+                    None => self.hooked(link),
                 }
             }
             ExecReport::Failed(failure) => {
@@ -181,6 +199,18 @@ impl Container {
             }
         }
         self.exec = None;
+    }
+
+    fn has_hooks_to_run(&self) -> bool {
+        matches!(self.poststart, Some(Poststart::Due | Poststart::Running))
+    }
+
+    /// The start is done, hooks included.
+    pub fn hooked(&mut self, link: &mut Link) {
+        self.poststart = None;
+        if let Some(request) = self.start_request.take() {
+            link.respond(request, Ok(json!({})));
+        }
     }
 
     fn fail_start(&mut self, failure: Failure, link: &mut Link) {
@@ -201,6 +231,7 @@ impl Container {
         self.outputs.retain_mut(|source| source.pump(link, buffer, ended));
         // While nobody is connected the event waits for whoever comes.
         if self.outputs.is_empty()
+            && !self.has_hooks_to_run()
             && link.is_open()
             && let Some(event) = self.exit.take()
         {
@@ -215,7 +246,10 @@ impl Container {
 
     /// Whether all that the host has to know before a delete's answer was said.
     pub fn is_settled(&self) -> bool {
-        self.state == State::Stopped && self.pid.is_none() && self.outputs.is_empty()
+        self.state == State::Stopped
+            && self.pid.is_none()
+            && self.outputs.is_empty()
+            && !self.has_hooks_to_run()
     }
 
     /// When to look again although nothing happens.

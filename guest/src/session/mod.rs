@@ -49,6 +49,7 @@ const FRAMES_A_ROUND: usize = 256;
 /// What a helper does, and for which container.
 enum Job {
     Create(u32),
+    Poststart(u32),
     Remove(u32),
 }
 
@@ -190,6 +191,7 @@ impl Session {
             for container in self.containers.values_mut() {
                 container.pump(&mut self.link, &mut self.scratch);
             }
+            self.run_poststart()?;
             self.delete_settled()?;
             progress |= self.link.flush()?;
             progress |= self.containers.values().any(|container| container.is_unfinished(&self.link));
