@@ -14,7 +14,7 @@ use std::path::Path;
 use libcontainer::oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use crate::protocol::message::{Code, Failure};
-use crate::syscall::{self, BpfInstruction};
+use crate::syscall::confine::{self, BpfInstruction};
 
 /// Most rules of a container. The kernel's verifier takes far more.
 const MAX_RULES: usize = 1_024;
@@ -108,8 +108,8 @@ pub fn restrict(directory: &Path, rules: &[Rule]) -> Result<(), Failure> {
     let failed = |what: &str, error: std::io::Error| {
         Failure::failed(format!("linux.resources.devices: {what}: {error}"))
     };
-    let cgroup = syscall::open_directory_to_read(directory).map_err(|e| failed("open the cgroup", e))?;
-    syscall::restrict_devices(cgroup.as_fd(), &compile(rules)).map_err(|e| failed("eBPF", e))
+    let cgroup = confine::open_directory_to_read(directory).map_err(|e| failed("open the cgroup", e))?;
+    confine::restrict_devices(cgroup.as_fd(), &compile(rules)).map_err(|e| failed("eBPF", e))
 }
 
 // The registers of the program.

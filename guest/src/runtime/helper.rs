@@ -20,10 +20,10 @@ use super::hooks::{Hooks, Moment};
 use super::own::Own;
 use super::spec::{self, Additions};
 use super::user::{self, Account, Databases};
-use super::{Report, Stdio, bound_warnings, cgroup, devices, propagation, review, send_report, targets};
+use super::{Report, Stdio, bound_warnings, devices, propagation, resources, review, send_report, targets};
 use crate::mounts::{self, Layout, RUNTIME_ID};
 use crate::protocol::message::{Code, Create, Failure};
-use crate::syscall;
+use crate::syscall::{self, child};
 
 pub fn create(order: Create, stdio: Stdio, report: OwnedFd) {
     match try_create(order, stdio) {
@@ -129,18 +129,18 @@ fn make_container(
     mut warnings: Vec<String>,
 ) -> Result<(Report, Option<OwnedFd>), Failure> {
     let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
-    let directory = cgroup::locate(cgroup)?;
-    cgroup::create(&directory)?;
+    let directory = resources::locate(cgroup)?;
+    resources::create(&directory)?;
     let poststart = own.hooks.has(Moment::Poststart);
     let last = Last { hooks: own.hooks, filter: own.filter };
-    let made = cgroup::limit(&directory, &own.resources, &mut warnings)
+    let made = resources::limit(&directory, &own.resources, &mut warnings)
         .and_then(|()| devices::restrict(&directory, &own.devices))
         .and_then(|()| run_libcontainer(layout, config, last, stdio))
         .and_then(|(pid, terminal)| {
             let changed = propagation::apply(&own.changes, pid);
             changed.map(|()| (pid, terminal)).inspect_err(|_| discard(pid))
         });
-    let (pid, terminal) = made.inspect_err(|_| cgroup::remove(&directory))?;
+    let (pid, terminal) = made.inspect_err(|_| resources::remove(&directory))?;
     let warnings = bound_warnings(warnings);
     Ok((Report::Created { pid, cgroup: cgroup.to_owned(), warnings, poststart }, terminal))
 }
@@ -148,7 +148,7 @@ fn make_container(
 /// An init that is not to be the agent's.
 fn discard(pid: i32) {
     let _ = syscall::kill(pid, libc::SIGKILL);
-    let _ = syscall::wait_for(pid);
+    let _ = child::wait_for(pid);
 }
 
 fn run_libcontainer(
@@ -283,8 +283,8 @@ pub fn poststart(id: &str, pid: i32, report: OwnedFd) {
 /// Everything of the container has been killed when this runs. Its hooks find their programs in the image, so
 /// that they come before the image goes.
 pub fn remove(id: &str, cgroup: Option<&str>, report: OwnedFd) {
-    if let Some(Ok(directory)) = cgroup.map(cgroup::locate) {
-        cgroup::remove(&directory);
+    if let Some(Ok(directory)) = cgroup.map(resources::locate) {
+        resources::remove(&directory);
     }
     let layout = Layout::of(id);
     let failed = Hooks::load(&layout.directory).run_all(Moment::Poststop, None);

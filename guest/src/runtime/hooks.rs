@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use super::executor::c_strings;
 use crate::protocol::message::{Code, Failure};
-use crate::syscall;
+use crate::syscall::{self, child};
 
 /// How long a hook may take that does not say it, in seconds, and at most.
 const DEFAULT_TIMEOUT_S: i64 = 30;
@@ -243,14 +243,14 @@ fn run(
     let args = c_strings("args", &args).map_err(|failure| failure.message)?;
     let env = c_strings("env", hook.env().as_deref().unwrap_or(env)).map_err(|failure| failure.message)?;
     // A file rather than a pipe: a hook that does not read holds nobody up.
-    let mut stdin = syscall::memory_file(c"state").map_err(|e| said("stdin", &e))?;
+    let mut stdin = child::memory_file(c"state").map_err(|e| said("stdin", &e))?;
     stdin
         .write_all(state.to_string().as_bytes())
         .and_then(|()| stdin.rewind())
         .map_err(|e| said("stdin", &e))?;
     let nothing = File::options().write(true).open("/dev/null").map_err(|e| said("/dev/null", &e))?;
     let (stderr, stderr_end) = syscall::pipe().map_err(|e| said("stderr", &e))?;
-    let child = syscall::fork_to(|| {
+    let pid = syscall::fork_to(|| {
         let _ = setsid();
         let say = |text: &str| {
             let _ = nix::unistd::write(&stderr_end, text.as_bytes());
@@ -271,18 +271,18 @@ fn run(
     .map_err(|e| said("fork", &e))?;
     drop(stderr_end);
     let timeout = hook.timeout().unwrap_or(DEFAULT_TIMEOUT_S);
-    let text = wait(child, File::from(stderr), Duration::from_secs(timeout.unsigned_abs()))?;
+    let text = wait(pid, File::from(stderr), Duration::from_secs(timeout.unsigned_abs()))?;
     if text.is_empty() { Ok(()) } else { Err(text) }
 }
 
 /// Waits for a hook, which is killed when its time is over; what is wrong with how it ended, or nothing.
-fn wait(child: i32, mut stderr: File, timeout: Duration) -> Result<String, String> {
+fn wait(pid: i32, mut stderr: File, timeout: Duration) -> Result<String, String> {
     let _ = syscall::set_nonblocking(stderr.as_fd());
     let deadline = Instant::now() + timeout;
-    let handle = syscall::open_process(child).map_err(|e| format!("pidfd_open: {e}"))?;
+    let handle = child::open_process(pid).map_err(|e| format!("pidfd_open: {e}"))?;
     let mut text = Vec::new();
     let late = loop {
-        let ended = syscall::wait_readable(&[handle.as_fd(), stderr.as_fd()], deadline);
+        let ended = child::wait_readable(&[handle.as_fd(), stderr.as_fd()], deadline);
         drain(&mut stderr, &mut text);
         match ended {
             Ok([true, _]) => break false,
@@ -293,10 +293,10 @@ fn wait(child: i32, mut stderr: File, timeout: Duration) -> Result<String, Strin
         }
     };
     if late {
-        let _ = syscall::kill(-child, libc::SIGKILL);
-        let _ = syscall::kill(child, libc::SIGKILL);
+        let _ = syscall::kill(-pid, libc::SIGKILL);
+        let _ = syscall::kill(pid, libc::SIGKILL);
     }
-    let ending = syscall::wait_for(child).map_err(|e| format!("wait: {e}"))?;
+    let ending = child::wait_for(pid).map_err(|e| format!("wait: {e}"))?;
     drain(&mut stderr, &mut text);
     let said = String::from_utf8_lossy(&text).trim().replace('\n', "; ");
     let said = if said.is_empty() { said } else { format!(": {said}") };

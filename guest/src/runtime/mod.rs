@@ -12,13 +12,13 @@
 //! container's init becomes PID 1's own child, and its status is known for certain.
 
 mod causes;
-mod cgroup;
 mod devices;
 mod executor;
 mod helper;
 mod hooks;
 mod own;
 mod propagation;
+mod resources;
 mod review;
 mod seccomp;
 mod spec;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::hooks::Hooks;
 use super::propagation::{self, Change};
 use super::seccomp::{self, Filter};
-use super::{cgroup, devices};
+use super::{devices, resources};
 use crate::mounts::Layout;
 use crate::protocol::message::Failure;
 
@@ -33,16 +33,16 @@ impl Own {
             Some(profile) => Some(seccomp::compile(profile, warnings)?),
             None => None,
         };
-        let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
-        cgroup::check(&resources)?;
-        let devices = devices::rules(resources.devices().as_deref().unwrap_or_default())?;
+        let limits = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+        resources::check(&limits)?;
+        let devices = devices::rules(limits.devices().as_deref().unwrap_or_default())?;
         let hooks = Hooks::take(config, id, &layout.directory, layout.rootfs())?;
         let changes = propagation::take(config);
         if let Some(linux) = config["linux"].as_object_mut() {
-            linux.remove("seccomp");
+            // libcontainer leaves `seccomp` alone, and whoever joins the container finds it there.
             linux.remove("resources");
         }
-        Ok(Self { filter, resources, devices, hooks, changes })
+        Ok(Self { filter, resources: limits, devices, hooks, changes })
     }
 
     /// A filter without `no_new_privs` is loaded with CAP_SYS_ADMIN. What init holds when it executes makes no

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
 use crate::protocol::message::Failure;
-use crate::syscall;
+use crate::syscall::{self, child, confine};
 
 /// A change of one mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn apply(changes: &[Change], pid: i32) -> Result<(), Failure> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| Failure::failed(format!("mounts: {what}: {error}"));
     let namespace = File::open(format!("/proc/{pid}/ns/mnt")).map_err(|e| failed("mount namespace", &e))?;
-    let child = syscall::fork_to(|| {
+    let pid = syscall::fork_to(|| {
         if setns(namespace.as_fd(), CloneFlags::CLONE_NEWNS).is_err() {
             return 255;
         }
@@ -78,7 +78,7 @@ pub fn apply(changes: &[Change], pid: i32) -> Result<(), Failure> {
         }
     })
     .map_err(|e| failed("fork", &e))?;
-    match syscall::wait_for(child).map_err(|e| failed("wait", &e))? {
+    match child::wait_for(pid).map_err(|e| failed("wait", &e))? {
         syscall::Ending::Exited(0) => Ok(()),
         syscall::Ending::Exited(index @ 1..=254) => {
             let change = changes.get(usize::from(index) - 1);
@@ -93,7 +93,7 @@ fn make(change: &Change) -> nix::Result<()> {
     let path = Path::new(&change.destination);
     match change.what {
         What::Propagation(flags) => mount(None::<&str>, path, None::<&str>, flags, None::<&str>),
-        What::NoSymbolicLinks => syscall::follow_no_links(path),
+        What::NoSymbolicLinks => confine::follow_no_links(path),
     }
 }
 

@@ -22,7 +22,7 @@ use libcontainer::oci_spec::runtime::{
 use self::bpf::{Comparison, Decision, Table, Test};
 use self::table::{Abi, X32_BIT};
 use crate::protocol::message::{Code, Failure};
-use crate::syscall;
+use crate::syscall::confine;
 
 /// The kernel's own bound for a filter, in instructions (linux/bpf_common.h).
 const MAX_INSTRUCTIONS: usize = 4_096;
@@ -46,7 +46,7 @@ impl Filter {
     /// From here on the calling thread, and what it executes, is bound by the profile. Without
     /// `no_new_privs` this needs CAP_SYS_ADMIN.
     pub fn load(&self) -> std::io::Result<()> {
-        syscall::load_seccomp_filter(&self.program, self.flags)
+        confine::load_seccomp_filter(&self.program, self.flags)
     }
 }
 
@@ -56,8 +56,15 @@ fn invalid(message: impl std::fmt::Display) -> Failure {
 
 /// Compiles a profile. What it names that this machine does not know becomes a warning.
 pub fn compile(profile: &LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Filter, Failure> {
-    if profile.listener_path().is_some() || profile.listener_metadata().is_some() {
-        return Err(invalid(".listenerPath: not supported: no listener of the host's is in the machine"));
+    for (name, given) in [
+        ("listenerPath", profile.listener_path().is_some()),
+        ("listenerMetadata", profile.listener_metadata().is_some()),
+    ] {
+        if given {
+            return Err(invalid(format!(
+                ".{name}: not supported: no listener of the host's is in the machine"
+            )));
+        }
     }
     let rules = profile.syscalls().as_deref().unwrap_or_default();
     if rules.iter().map(|rule| rule.names().len()).sum::<usize>() > MAX_RULES {

@@ -96,14 +96,12 @@ pub fn check(resources: &LinuxResources) -> Result<(), Failure> {
         }
     }
     if let Some(io) = resources.block_io() {
-        let devices = io.weight_device().iter().flatten();
-        if io
-            .leaf_weight()
-            .into_iter()
-            .chain(devices.filter_map(|d| d.leaf_weight()))
-            .any(|weight| weight > 0)
-        {
+        if io.leaf_weight().is_some_and(|weight| weight > 0) {
             return refuse("blockIO.leafWeight", "cgroup v2 has no leaf weights");
+        }
+        let mut devices = io.weight_device().iter().flatten();
+        if devices.any(|device| device.leaf_weight().is_some_and(|weight| weight > 0)) {
+            return refuse("blockIO.weightDevice[].leafWeight", "cgroup v2 has no leaf weights");
         }
     }
     Ok(())
@@ -311,5 +309,5 @@ fn weight_of(shares: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "cgroup_test.rs"]
+#[path = "resources_test.rs"]
 mod tests;
