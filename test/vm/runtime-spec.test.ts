@@ -462,10 +462,22 @@ describe("mounts and paths", () => {
       "made\ntouch: /tmp/x: Read-only file system",
     ],
     [
-      "an idmapped mount is refused",
-      "",
-      { mounts: [{ destination: "/b", type: "bind", source: "/", options: ["idmap"] }] },
-      "invalid-config: mounts[7].options: idmap: not supported",
+      "an idmapped mount",
+      "stat -c '%u %g' /b; touch /b/mine 2>&1",
+      {
+        process: { user: { uid: 1000, gid: 1000 } },
+        mounts: [
+          {
+            destination: "/b",
+            type: "bind",
+            source: "/tmp",
+            options: ["rbind"],
+            uidMappings: [{ containerID: 0, hostID: 1000, size: 10 }],
+            gidMappings: [{ containerID: 0, hostID: 1000, size: 10 }],
+          },
+        ],
+      },
+      "1000 1000",
     ],
     [
       "an unknown option of a bind mount is refused",

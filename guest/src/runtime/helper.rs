@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::causes::{self, Causes};
 use super::executor::{Exec, Last};
 use super::hooks::{Hooks, Moment};
+use super::idmap::{self, Staged};
 use super::own::Own;
 use super::spec::{self, Additions};
 use super::user::{self, Account, Databases};
@@ -41,7 +42,11 @@ fn try_create(order: Create, stdio: Stdio) -> Result<(Report, Option<OwnedFd>), 
     let own = Own::take(&mut config, &spec, &order.id, &layout, &mut warnings)?;
     let made = mounts::assemble(&layout, &order.rootfs)
         .and_then(|()| prepare(&order, &layout, &own, &mut config))
-        .and_then(|()| make_container(&layout, &config, own, stdio, warnings));
+        .and_then(|staged| {
+            let made = make_container(&layout, &config, own, stdio, warnings);
+            drop(staged);
+            made
+        });
     if made.is_err() {
         // The first error is the one to tell.
         let _ = mounts::dismantle(&layout);
@@ -50,7 +55,7 @@ fn try_create(order: Create, stdio: Stdio) -> Result<(Report, Option<OwnedFd>), 
 }
 
 /// Looks things up in the mounted root, completes config.json and writes it where libcontainer reads it.
-fn prepare(order: &Create, layout: &Layout, own: &Own, config: &mut Value) -> Result<(), Failure> {
+fn prepare(order: &Create, layout: &Layout, own: &Own, config: &mut Value) -> Result<Staged, Failure> {
     let root = syscall::open_directory(&layout.rootfs())
         .map_err(|e| Failure::failed(format!("open the root file system: {e}")))?;
     let databases = Databases::load(root.as_fd())?;
@@ -81,10 +86,12 @@ fn prepare(order: &Create, layout: &Layout, own: &Own, config: &mut Value) -> Re
         set_network_sysctl(&name, &value)?;
     }
     own.keep_what_the_filter_needs(config);
+    let staged = idmap::stage(config, &layout.directory)?;
     own.hooks.save()?;
     let text = serde_json::to_vec(config).unwrap_or_default();
     fs::write(layout.directory.join("config.json"), text)
-        .map_err(|e| Failure::failed(format!("write config.json: {e}")))
+        .map_err(|e| Failure::failed(format!("write config.json: {e}")))?;
+    Ok(staged)
 }
 
 /// HOME, when the environment has none.

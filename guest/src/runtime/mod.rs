@@ -16,6 +16,7 @@ mod devices;
 mod executor;
 mod helper;
 mod hooks;
+mod idmap;
 mod own;
 mod propagation;
 mod resources;

@@ -175,6 +175,7 @@ const BIND_OPTIONS: &[&str] = &[
     "dev",
     "diratime",
     "exec",
+    "idmap",
     "noatime",
     "nodev",
     "nodiratime",
@@ -191,6 +192,7 @@ const BIND_OPTIONS: &[&str] = &[
     "rdiratime",
     "relatime",
     "rexec",
+    "ridmap",
     "rnoatime",
     "rnodev",
     "rnodiratime",
@@ -226,16 +228,10 @@ fn review_mounts(config: &mut Value, warnings: &mut Vec<String>) -> Result<(), F
         if !mount["destination"].as_str().is_some_and(|path| path.starts_with('/')) {
             return Err(invalid(at("destination: not absolute")));
         }
-        for mapping in ["uidMappings", "gidMappings"] {
-            if !is_empty(&mount[mapping]) {
-                return Err(invalid(at(&format!("{mapping}: not supported"))));
-            }
-        }
         let bound = is_bind(mount);
         let Some(options) = mount["options"].as_array_mut() else { continue };
         for option in options.iter().filter_map(Value::as_str) {
             match option {
-                "idmap" | "ridmap" => return Err(invalid(at(&format!("options: {option}: not supported")))),
                 "remount" => {
                     return Err(invalid(at("options: remount: nothing is there to be mounted again")));
                 }

@@ -1,5 +1,6 @@
 //! Kernel calls that bind a container: filters of system calls and of devices, attributes of mounts.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -102,8 +103,7 @@ pub fn follow_no_links(path: &Path) -> nix::Result<()> {
     const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
     let attributes =
         libc::mount_attr { attr_set: MOUNT_ATTR_NOSYMFOLLOW, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let path =
-        std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| nix::errno::Errno::EINVAL)?;
+    let path = c_path(path).map_err(|_| nix::errno::Errno::EINVAL)?;
     // SAFETY: `path` ends with a NUL, and the structure is as long as it says.
     let result = unsafe {
         libc::syscall(
@@ -116,4 +116,53 @@ pub fn follow_no_links(path: &Path) -> nix::Result<()> {
         )
     };
     nix::errno::Errno::result(result).map(drop)
+}
+
+/// Mounts `source` at `place` with its owners mapped by a user namespace, and with `recursive` all below it.
+pub fn map_owners(source: &Path, place: &Path, namespace: BorrowedFd, recursive: bool) -> io::Result<()> {
+    // linux/mount.h
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+    let (source, place) = (c_path(source)?, c_path(place)?);
+    let below = if recursive { libc::AT_RECURSIVE as libc::c_uint } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as libc::c_uint;
+    // SAFETY: `source` ends with a NUL.
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, source.as_ptr(), flags) };
+    let tree = check(tree as libc::c_int)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
+    let tree = unsafe { OwnedFd::from_raw_fd(tree) };
+    let attributes = libc::mount_attr {
+        attr_set: MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    // SAFETY: the path ends with a NUL, and the structure is as long as it says.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH as libc::c_uint | below,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result as libc::c_int)?;
+    // SAFETY: both paths end with a NUL.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            place.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    check(result as libc::c_int).map(drop)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
