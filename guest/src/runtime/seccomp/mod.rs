@@ -11,7 +11,7 @@
 mod bpf;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libc::sock_filter;
 use libcontainer::oci_spec::runtime::{
@@ -182,6 +182,7 @@ fn ranges(
 ) -> Result<Vec<(u32, Decision)>, Failure> {
     let first = if abi == Abi::X32 { X32_BIT } else { 0 };
     let mut calls: BTreeMap<u32, Call> = BTreeMap::new();
+    let named: BTreeSet<&str> = rules.iter().flat_map(|rule| rule.names()).map(String::as_str).collect();
     for (index, rule) in rules.iter().enumerate() {
         let at = |what: String| invalid(format!(".syscalls[{index}]: {what}"));
         let action = verdict(rule.action(), rule.errno_ret()).map_err(at)?;
@@ -192,8 +193,11 @@ fn ranges(
                 let call = calls.entry(number).or_default();
                 call.add(&alternatives, action).map_err(|()| at(format!("{name} has two actions")))?;
             }
-            if abi == Abi::X86 {
-                add_inside(&mut calls, name, &alternatives, action);
+            if abi == Abi::X86
+                && let Some((carrier, number, mask, value)) = table::inside_of(name)
+            {
+                let inside = (named.contains(carrier), number, mask, value);
+                add_inside(&mut calls, inside, &alternatives, action);
             }
         }
     }
@@ -243,10 +247,14 @@ impl Call {
 }
 
 /// A call that hides in another one. Its arguments are in memory there, where a filter cannot look: a rule with
-/// conditions then allows nothing, and forbids always.
-fn add_inside(calls: &mut BTreeMap<u32, Call>, name: &str, alternatives: &[Vec<Test>], action: u32) {
-    let Some((number, mask, value)) = table::inside_of(name) else { return };
-    if action == libc::SECCOMP_RET_ALLOW && !alternatives.is_empty() {
+/// conditions then allows nothing, and forbids always, unless the profile speaks of the `carrier` itself.
+fn add_inside(
+    calls: &mut BTreeMap<u32, Call>,
+    (carrier, number, mask, value): (bool, u32, u64, u64),
+    alternatives: &[Vec<Test>],
+    action: u32,
+) {
+    if !alternatives.is_empty() && (carrier || action == libc::SECCOMP_RET_ALLOW) {
         return;
     }
     let test = Test { argument: 0, comparison: Comparison::MaskedEqual(mask), value };

@@ -204,6 +204,16 @@ fn calls_inside_others() {
     assert_eq!(interpret(&filter.program, I386, 102, [1, 0, 0, 0, 0, 0]), errno(1));
     assert_eq!(interpret(&filter.program, I386, 102, [3, 0, 0, 0, 0, 0]), ALLOW);
     assert_eq!(interpret(&filter.program, I386, 117, [0x1_0017, 0, 0, 0, 0, 0]), errno(1));
+    // Who allows the carrier has decided about what it carries, but for what is forbidden altogether.
+    let mut rules = rule("SCMP_ACT_ERRNO");
+    let carriers = json!({"names": ["socketcall", "ipc"], "action": "SCMP_ACT_ALLOW"});
+    let never = json!({"names": ["bind"], "action": "SCMP_ACT_ERRNO"});
+    rules.as_array_mut().unwrap().extend([carriers, never]);
+    let (filter, _) = compiled(json!({
+        "defaultAction": "SCMP_ACT_ERRNO", "architectures": both, "syscalls": rules,
+    }));
+    assert_eq!(interpret(&filter.program, I386, 102, [1, 0, 0, 0, 0, 0]), ALLOW);
+    assert_eq!(interpret(&filter.program, I386, 102, [2, 0, 0, 0, 0, 0]), errno(1));
     let profile = json!({
         "defaultAction": "SCMP_ACT_ERRNO", "architectures": both, "syscalls": rule("SCMP_ACT_ALLOW"),
     });

@@ -40,10 +40,10 @@ impl Numbers<'_> {
     }
 }
 
-/// The i386 calls that carry others inside: the number, the mask of the first argument that says which, and
+/// The i386 calls that carry others inside: the name and number, the mask of the first argument that says which, and
 /// the other's number there. Old C libraries make sockets with nothing else.
 /// Sources: linux/net.h, linux/ipc.h
-pub fn inside_of(name: &str) -> Option<(u32, u64, u64)> {
+pub fn inside_of(name: &str) -> Option<(&'static str, u32, u64, u64)> {
     const SOCKETS: &[&str] = &[
         "socket",
         "bind",
@@ -83,10 +83,10 @@ pub fn inside_of(name: &str) -> Option<(u32, u64, u64)> {
     const SOCKETCALL: u32 = 102;
     const IPC_CALL: u32 = 117;
     if let Some(index) = SOCKETS.iter().position(|known| *known == name) {
-        return Some((SOCKETCALL, 0xffff_ffff, index as u64 + 1));
+        return Some(("socketcall", SOCKETCALL, 0xffff_ffff, index as u64 + 1));
     }
     // The upper half of ipc's first argument is a version.
-    IPC.iter().find(|(known, _)| *known == name).map(|(_, call)| (IPC_CALL, 0xffff, *call))
+    IPC.iter().find(|(known, _)| *known == name).map(|(_, call)| ("ipc", IPC_CALL, 0xffff, *call))
 }
 
 // The table and the C library have to mean the same.
