@@ -4,7 +4,7 @@
 //! libcontainer would pass over in silence is refused or told, so that nobody believes to be protected by a
 //! property that nothing enforces.
 
-use libcontainer::oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
+use libcontainer::oci_spec::runtime::{Capability, LinuxNamespaceType, PosixRlimitType, Spec};
 use serde_json::Value;
 
 use crate::protocol::message::{Code, Failure};
@@ -124,6 +124,10 @@ fn review_process(spec: &Spec, warnings: &mut Vec<String>) -> Result<(), Failure
         if rlimit.soft() > rlimit.hard() {
             return Err(invalid(format!("process.rlimits: {name}: soft is above hard")));
         }
+        if name == PosixRlimitType::RlimitNofile && rlimit.hard() > most_open_files() {
+            let most = most_open_files();
+            return Err(invalid(format!("process.rlimits: {name}: the kernel allows at most {most}")));
+        }
     }
     let score = i64::from(process.oom_score_adj().unwrap_or(0));
     if !(-MAX_OOM_SCORE..=MAX_OOM_SCORE).contains(&score) {
@@ -133,6 +137,11 @@ fn review_process(spec: &Spec, warnings: &mut Vec<String>) -> Result<(), Failure
         warnings.push("process.execCPUAffinity: processes executed later are not bound to CPUs".to_owned());
     }
     Ok(())
+}
+
+fn most_open_files() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
+    text.trim().parse().unwrap_or(u64::MAX)
 }
 
 fn review_namespaces(spec: &Spec) -> Result<(), Failure> {

@@ -188,6 +188,12 @@ fn refuses_by_name() {
         ("a relative directory", "/process/cwd", json!("a"), "process.cwd: a is not absolute"),
         ("a limit twice", "/process/rlimits", json!([limit(0), limit(1)]), "process.rlimits: RLIMIT_CORE is"),
         ("soft above hard", "/process/rlimits", json!([limit(2)]), "process.rlimits: RLIMIT_CORE: soft"),
+        (
+            "more files than there may be",
+            "/process/rlimits",
+            json!([{"type": "RLIMIT_NOFILE", "soft": 1, "hard": u64::MAX}]),
+            "process.rlimits: RLIMIT_NOFILE: the kernel allows",
+        ),
         ("a score", "/process/oomScoreAdj", json!(1_001), "process.oomScoreAdj: 1001"),
         ("a relative mount", "/mounts/0/destination", json!("a"), "mounts[0].destination: not absolute"),
         ("remount", "/mounts/0/options", json!(["remount"]), "mounts[0].options: remount"),
