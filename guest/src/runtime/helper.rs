@@ -21,7 +21,7 @@ use super::user::{self, Account, Databases};
 use super::{Report, Stdio, send_report, targets};
 use crate::mounts::{self, Layout, RUNTIME_ID};
 use crate::protocol::message::{Code, Create, Failure};
-use crate::syscall;
+use crate::{shares, syscall};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -72,7 +72,8 @@ fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Fa
             Failure::new(Code::InvalidConfig, format!("{path} cannot be put into the image: {}", e.desc()))
         })?;
     }
-    let additions = Additions { id: order.id.clone(), rootfs: layout.rootfs(), files, account, home };
+    let shares = shares::places(root.as_fd(), layout, &order.shares)?;
+    let additions = Additions { id: order.id.clone(), rootfs: layout.rootfs(), files, shares, account, home };
     for (name, value) in spec::complete(config, &additions) {
         set_network_sysctl(&name, &value)?;
     }

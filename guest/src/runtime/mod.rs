@@ -15,7 +15,7 @@ mod causes;
 mod executor;
 mod helper;
 mod spec;
-mod targets;
+pub mod targets;
 mod user;
 
 use std::fs::File;

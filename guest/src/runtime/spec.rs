@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::user::Account;
 use crate::protocol::message::{Code, Failure};
+use crate::shares::Place;
 
 /// Properties that libcontainer, as it is built here, ignores.
 const NOT_CARRIED_OUT: &[&str] = &[
@@ -94,6 +95,7 @@ pub struct Additions {
     pub id: String,
     pub rootfs: PathBuf,
     pub files: Vec<(PathBuf, String)>,
+    pub shares: Vec<Place>,
     pub account: Option<Account>,
     pub home: Option<String>,
 }
@@ -116,6 +118,17 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
     }
     if let Some(home) = &additions.home {
         append(&mut config["process"]["env"], json!(format!("HOME={home}")));
+    }
+    // Before the generated files, which belong on top of a share that covers their directory.
+    for share in &additions.shares {
+        let mut options = vec!["rbind", "rprivate"];
+        if share.readonly {
+            options.push("ro");
+        }
+        let mount = json!({
+            "destination": share.destination, "type": "bind", "source": share.source, "options": options,
+        });
+        append(&mut config["mounts"], mount);
     }
     for (source, destination) in &additions.files {
         let mount = json!({

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::link::Link;
+use super::share::Relays;
 use super::stream::{Sink, Source};
 use crate::protocol::frame::{Kind, ProtocolError};
 use crate::protocol::message::{Code, Failure, Stdio};
@@ -36,6 +37,7 @@ pub struct Container {
     pub exec: Option<ExecPipe>,
     pub stdin: Option<Sink>,
     pub outputs: Vec<Source>,
+    pub shares: Relays,
     terminal: Option<OwnedFd>,
     size: Option<(u16, u16)>,
     /// Unanswered requests. None also after the connection that made them is gone.
@@ -63,6 +65,7 @@ impl Container {
                 .into_iter()
                 .flatten()
                 .collect(),
+            shares: Relays::default(),
             terminal: None,
             size,
             create_request: None,
@@ -80,7 +83,8 @@ impl Container {
         let exec = self.exec.as_ref().map(|pipe| (Part::Exec, pipe.file()));
         let outputs = self.outputs.iter().enumerate();
         let outputs = outputs.filter_map(|(index, source)| Some((Part::output(index), source.file()?)));
-        stdin.into_iter().chain(exec).chain(outputs)
+        let shares = self.shares.files().map(|file| (Part::Shares, file));
+        stdin.into_iter().chain(exec).chain(outputs).chain(shares)
     }
 
     /// Created: the process exists; with a terminal its streams begin here.
@@ -197,6 +201,7 @@ impl Container {
         {
             self.stdin = None;
         }
+        self.shares.pump(link);
         let ended = self.state == State::Stopped && self.pid.is_none();
         self.outputs.retain_mut(|source| source.pump(link, buffer, ended));
         // While nobody is connected the event waits for whoever comes.
@@ -210,7 +215,7 @@ impl Container {
 
     /// Whether another `pump` would do more, although nothing has happened meanwhile.
     pub fn is_unfinished(&self, link: &Link) -> bool {
-        self.outputs.iter().any(|source| source.is_unfinished(link))
+        self.outputs.iter().any(|source| source.is_unfinished(link)) || self.shares.is_unfinished(link)
     }
 
     /// Whether all that the host has to know before a delete's answer was said.
@@ -220,7 +225,7 @@ impl Container {
 
     /// When to look again although nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
-        self.outputs.iter().filter_map(Source::deadline).min()
+        self.outputs.iter().filter_map(Source::deadline).chain(self.shares.deadline()).min()
     }
 
     /// The connection is gone: nobody reads, nobody writes, nobody waits. The process is not to notice, but
@@ -231,6 +236,7 @@ impl Container {
             source.stream = None;
             source.wake();
         }
+        self.shares.disconnect();
         self.create_request = None;
         self.start_request = None;
         self.delete_requests.clear();
@@ -259,6 +265,7 @@ impl Container {
                 self.outputs.iter_mut().for_each(Source::wake);
             }
             Part::Exec => {}
+            Part::Shares => self.shares.wake(),
         }
     }
 
@@ -272,10 +279,20 @@ impl Container {
     pub fn has_stream(&self, stream: u32) -> bool {
         self.stdin.as_ref().is_some_and(|sink| sink.stream == stream)
             || self.outputs.iter().any(|source| source.stream == Some(stream))
+            || self.shares.has_stream(stream)
     }
 
     /// Whether `stream` is one of this container's, after handling the frame if so.
-    pub fn handle(&mut self, kind: Kind, stream: u32, payload: &[u8]) -> Result<bool, ProtocolError> {
+    pub fn handle(
+        &mut self,
+        kind: Kind,
+        stream: u32,
+        payload: &[u8],
+        link: &mut Link,
+    ) -> Result<bool, ProtocolError> {
+        if self.shares.handle(kind, stream, payload, link)? {
+            return Ok(true);
+        }
         if self.stdin.as_ref().is_some_and(|sink| sink.stream == stream) {
             return self.handle_stdin(kind, payload).map(|()| true);
         }
@@ -321,6 +338,8 @@ pub enum Part {
     Stdin,
     Output(usize),
     Exec,
+    /// All of them: which one is found out by reading.
+    Shares,
 }
 
 impl Part {

@@ -12,6 +12,7 @@ mod container;
 mod credit;
 mod link;
 mod requests;
+mod share;
 mod stream;
 mod transport;
 
@@ -37,6 +38,7 @@ const SIGNALS: u64 = 1;
 const FIRST: u64 = 16;
 const PARTS: u64 = 16;
 const HELPER_PART: u64 = 15;
+const SHARES_PART: u64 = 14;
 
 /// Endings of processes that nobody knows yet: a container's process may be reaped before its helper's report
 /// was read. Older ones are of nobody's.
@@ -114,6 +116,7 @@ impl Session {
                 Part::Stdin => 0,
                 Part::Exec => 1,
                 Part::Output(index) => 2 + index as u64,
+                Part::Shares => SHARES_PART,
             };
             let event = EpollEvent::new(edges(), FIRST + u64::from(number) * PARTS + part);
             match self.epoll.add(file.as_fd(), event) {
@@ -159,6 +162,7 @@ impl Session {
             0 => container.wake(Part::Stdin),
             1 => container.wake(Part::Exec),
             HELPER_PART => {}
+            SHARES_PART => container.wake(Part::Shares),
             part => container.wake(Part::Output(part as usize - 2)),
         }
     }
@@ -224,7 +228,7 @@ impl Session {
             }
             Kind::Data | Kind::Credit | Kind::Eof | Kind::Reset => {
                 for container in self.containers.values_mut() {
-                    if container.handle(frame.kind, frame.id, &frame.payload)? {
+                    if container.handle(frame.kind, frame.id, &frame.payload, &mut self.link)? {
                         break;
                     }
                 }

@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::container::{Container, State};
+use super::share::Relays;
 use super::{FIRST, HELPER_PART, Job, PARTS, Session};
 use crate::init::machine;
+use crate::mounts::{self, Layout};
 use crate::protocol::message::{self, ById, Code, Configure, Create, Failure, Request, Resize, Signal};
 use crate::runtime::{self, Helper, Report};
-use crate::syscall;
+use crate::{shares, syscall};
 
 /// An answer now, or later.
 type Answer = Result<Option<Value>, Failure>;
@@ -20,6 +22,7 @@ type Answer = Result<Option<Value>, Failure>;
 const MAX_CONTAINERS: usize = 64;
 const MAX_FILES: usize = 64;
 const MAX_FILES_BYTES: usize = 1 << 20;
+const MAX_SHARES: usize = 32;
 
 /// The part of config.json that the agent itself has to know; all else is the helper's.
 #[derive(Deserialize)]
@@ -92,9 +95,15 @@ impl Session {
             (clamp(size.width), clamp(size.height))
         });
         let (id, stdio) = (order.id.clone(), order.stdio);
-        let (helper, ends) = runtime::create(order, terminal)
-            .map_err(|e| Failure::failed(format!("start the runtime helper: {e}")))?;
+        let streams: Vec<_> = order.shares.iter().map(|share| (share.requests, share.replies)).collect();
+        let layout = Layout::of(&id);
+        let shares = Relays::new(&streams, shares::mount_all(&layout, &order.shares)?);
+        let (helper, ends) = runtime::create(order, terminal).map_err(|e| {
+            let _ = mounts::dismantle(&layout);
+            Failure::failed(format!("start the runtime helper: {e}"))
+        })?;
         let mut container = Container::new(id, stdio, ends, terminal, size);
+        container.shares = shares;
         container.create_request = Some(request);
         let number = self.take_number();
         self.containers.insert(number, container);
@@ -121,14 +130,18 @@ impl Session {
         if order.files.iter().any(|file| !file.path.starts_with('/')) {
             return invalid("files: each path begins with /");
         }
-        let mut streams: Vec<u32> =
-            [order.stdio.stdin, order.stdio.stdout, order.stdio.stderr].into_iter().flatten().collect();
+        if order.shares.len() > MAX_SHARES || order.shares.iter().any(|share| !share.path.starts_with('/')) {
+            return invalid("shares: at most 32, and each path begins with /");
+        }
+        let stdio = [order.stdio.stdin, order.stdio.stdout, order.stdio.stderr].into_iter().flatten();
+        let shares = order.shares.iter().flat_map(|share| [share.requests, share.replies]);
+        let mut streams: Vec<u32> = stdio.chain(shares).collect();
         let wanted = streams.len();
         streams.sort_unstable();
         streams.dedup();
         let taken = |stream: &u32| self.containers.values().any(|container| container.has_stream(*stream));
         if streams.len() < wanted || streams.iter().any(taken) {
-            return Err(Failure::new(Code::Conflict, "stdio: a stream id is used twice"));
+            return Err(Failure::new(Code::Conflict, "stdio, shares: a stream id is used twice"));
         }
         Ok(())
     }
@@ -173,6 +186,7 @@ impl Session {
         container.to_delete = true;
         container.kill_all();
         container.abandon_outputs(&mut self.link);
+        container.shares.begin_end();
     }
 
     fn shutdown(&mut self, request: u32) {
