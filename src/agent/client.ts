@@ -3,11 +3,14 @@
  * deadline of its own kind.
  */
 import type { Readable, Writable } from "node:stream";
-import { check, pidSchema } from "./protocol/messages.ts";
+import { FlameBoxError } from "../util/error.ts";
+import type { ExecExitEvent } from "./protocol/messages.ts";
+import { AgentError, check, createdSchema, pidSchema, pingSchema, statsSchema } from "./protocol/messages.ts";
 import type { AgentSession } from "./session/session.ts";
 
 /** Under emulation, and with many machines on few cores, a mount takes its time. */
 const CREATE_DEADLINE_MS = 60_000;
+const KILL = 9;
 
 export interface Configuration {
   /** Milliseconds since the epoch. */
@@ -27,6 +30,15 @@ export interface Configuration {
     | undefined;
 }
 
+/** A directory on the writable disk that is mounted into the container and goes with it. */
+export interface AnonymousVolume {
+  /** Absolute, in the container. Made when it is missing. */
+  readonly path: string;
+  readonly readonly: boolean;
+  /** Whether what the image has at `path` is copied into it first. */
+  readonly seed: boolean;
+}
+
 export interface ContainerRequest {
   readonly id: string;
   /** Serial numbers of the disks. */
@@ -40,6 +52,10 @@ export interface ContainerRequest {
   readonly config: object;
   readonly stdin: boolean;
   readonly terminal: boolean;
+  /** A process 1 that reaps and forwards signals, with the container's process as its child. Generation 2. */
+  readonly init?: boolean | undefined;
+  /** At most 64. Generation 2. */
+  readonly volumes?: readonly AnonymousVolume[] | undefined;
 }
 
 export interface ContainerStreams {
@@ -49,8 +65,56 @@ export interface ContainerStreams {
   readonly stderr: Readable | undefined;
 }
 
-interface CallOptions {
+export interface CreatedContainer extends ContainerStreams {
+  /** What of config.json cannot be had in this machine, and does no harm to be without. For people. */
+  readonly warnings: readonly string[];
+}
+
+export interface ExecRequest {
+  /** The container's. */
+  readonly id: string;
+  /** The new process's name: as a container's id, and used by no other process in the container that still runs. */
+  readonly exec: string;
+  /** `process` as in an OCI config.json: args, env, cwd, terminal, consoleSize, capabilities, rlimits, … */
+  readonly process: object;
+  /** As a container's; undefined leaves it to `process.user`. */
+  readonly user?: string | undefined;
+  readonly groups?: readonly string[] | undefined;
+  readonly stdin: boolean;
+  readonly terminal: boolean;
+}
+
+export interface Execution {
+  readonly streams: ContainerStreams;
+  /** Resolves after the last byte of the output streams. Rejects when the session ends before. */
+  readonly wait: () => Promise<ExecExitEvent>;
+}
+
+/** From the container's cgroup: its processes, and all that they have started. */
+export interface ContainerStats {
+  readonly memoryBytes: number;
+  /** The most that it ever was. */
+  readonly memoryPeakBytes: number;
+  readonly pids: number;
+  readonly cpuMicroseconds: number;
+  /** Processes that the kernel has killed for want of memory. */
+  readonly oomKills: number;
+}
+
+export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The heartbeat. `rssBytes` is the agent's own memory.
+ * @throws FlameBoxError `agent-timeout`, `agent-lost`
+ */
+export async function ping(
+  session: AgentSession,
+  options: CallOptions & { readonly deadlineMs?: number | undefined } = {},
+): Promise<{ readonly rssBytes: number }> {
+  requireGeneration(session, 2, "a heartbeat");
+  return check("system.ping", pingSchema, await session.request("system.ping", {}, options));
 }
 
 export async function configure(
@@ -70,10 +134,10 @@ export async function createContainer(
   session: AgentSession,
   request: ContainerRequest,
   options: CallOptions = {},
-): Promise<ContainerStreams> {
-  const stdin = request.stdin ? session.openOutgoing() : undefined;
-  const stdout = session.openIncoming();
-  const stderr = request.terminal ? undefined : session.openIncoming();
+): Promise<CreatedContainer> {
+  const { init = false, volumes = [] } = request;
+  if (init || volumes.length > 0) requireGeneration(session, 2, "an init process, or an anonymous volume");
+  const stdio = openStdio(session, request);
   const params = {
     id: request.id,
     rootfs: {
@@ -87,14 +151,16 @@ export async function createContainer(
     })),
     user: { user: request.user, groups: request.groups },
     config: request.config,
-    stdio: { ...(stdin && { stdin: stdin.id }), stdout: stdout.id, ...(stderr && { stderr: stderr.id }) },
+    stdio: stdio.ids,
+    ...(init && { init }),
+    ...(volumes.length > 0 && { volumes }),
   };
   const result = await session.request("container.create", params, {
     ...options,
     deadlineMs: CREATE_DEADLINE_MS,
   });
-  check("container.create", pidSchema, result);
-  return { stdin: stdin?.stream ?? null, stdout: stdout.stream, stderr: stderr?.stream };
+  const { warnings } = check("container.create", createdSchema, result);
+  return { ...stdio.streams, warnings };
 }
 
 /** @throws AgentError `command-not-found`, `command-not-executable`, `failed` */
@@ -106,15 +172,102 @@ export async function startContainer(
   await session.request("container.start", { id }, { ...options, deadlineMs: CREATE_DEADLINE_MS });
 }
 
-/** @throws AgentError `not-found` when the process has ended */
-export async function signalContainer(session: AgentSession, id: string, signal: number): Promise<void> {
-  await session.request("container.signal", { id, signal });
+/**
+ * Executes a further process in a running container, in all its namespaces, its cgroup, and under its seccomp filter.
+ * Aborting ends the process as well.
+ * @throws AgentError `command-not-found`, `command-not-executable`, `user-not-found`, `not-found`, `conflict`, …
+ */
+export async function execInContainer(
+  session: AgentSession,
+  request: ExecRequest,
+  options: CallOptions = {},
+): Promise<Execution> {
+  const { id, exec, process, user, groups = [] } = request;
+  requireGeneration(session, 2, "a further process in a container");
+  const stdio = openStdio(session, request);
+  // Asked before the exec: a short process may have ended by the time the request is answered.
+  const { exit, forget } = session.waitExec(id, exec);
+  exit.catch(() => {});
+  const params = {
+    id,
+    exec,
+    process,
+    stdio: stdio.ids,
+    ...(user !== undefined && { user: { user, groups } }),
+  };
+  try {
+    const call = { ...options, deadlineMs: CREATE_DEADLINE_MS };
+    check("container.exec", pidSchema, await session.request("container.exec", params, call));
+  } catch (error) {
+    // Else it may still come to run: its exit is waited for, and it is told to go.
+    if (error instanceof AgentError) forget();
+    else signalContainer(session, id, KILL, exec).catch(() => {});
+    const { stdin, stdout, stderr } = stdio.streams;
+    for (const stream of [stdin, stdout, stderr]) stream?.destroy();
+    throw error;
+  }
+  return { streams: stdio.streams, wait: async () => await exit };
+}
+
+/**
+ * To the container's first process, or to the one that was executed as `exec`.
+ * @throws AgentError `not-found` when the process has ended
+ */
+export async function signalContainer(
+  session: AgentSession,
+  id: string,
+  signal: number,
+  exec?: string,
+): Promise<void> {
+  await session.request("container.signal", { id, signal, ...ofExec(session, exec) });
 }
 
 export async function resizeContainer(
   session: AgentSession,
   id: string,
   size: { readonly columns: number; readonly rows: number },
+  exec?: string,
 ): Promise<void> {
-  await session.request("container.resize", { id, columns: size.columns, rows: size.rows });
+  const { columns, rows } = size;
+  await session.request("container.resize", { id, columns, rows, ...ofExec(session, exec) });
+}
+
+/** @throws AgentError `not-found` when there is no such container */
+export async function containerStats(
+  session: AgentSession,
+  id: string,
+  options: CallOptions = {},
+): Promise<ContainerStats> {
+  requireGeneration(session, 2, "a container's use of its machine");
+  return check("container.stats", statsSchema, await session.request("container.stats", { id }, options));
+}
+
+/** A member that an agent of generation 1 does not know would be passed over, and the container be signalled. */
+function ofExec(session: AgentSession, exec: string | undefined): { exec?: string } {
+  if (exec === undefined) return {};
+  requireGeneration(session, 2, "a further process in a container");
+  return { exec };
+}
+
+function openStdio(
+  session: AgentSession,
+  wanted: { readonly stdin: boolean; readonly terminal: boolean },
+): { readonly ids: object; readonly streams: ContainerStreams } {
+  const stdin = wanted.stdin ? session.openOutgoing() : undefined;
+  const stdout = session.openIncoming();
+  const stderr = wanted.terminal ? undefined : session.openIncoming();
+  return {
+    ids: { ...(stdin && { stdin: stdin.id }), stdout: stdout.id, ...(stderr && { stderr: stderr.id }) },
+    streams: { stdin: stdin?.stream ?? null, stdout: stdout.stream, stderr: stderr?.stream },
+  };
+}
+
+/** @throws FlameBoxError `agent-too-old` */
+function requireGeneration(session: AgentSession, generation: number, what: string): void {
+  if (session.generation >= generation) return;
+  throw new FlameBoxError(
+    "agent-too-old",
+    `${what} wants generation ${generation} of the agent protocol, and the machine's agent speaks ${session.generation}`,
+    { hint: 'run "flamebox setup", which builds the agent anew' },
+  );
 }

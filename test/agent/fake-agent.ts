@@ -70,9 +70,9 @@ export class FakeAgent implements AsyncDisposable {
     this.socket.write(bytes);
   }
 
-  async hello(): Promise<void> {
+  async hello(generation = 2): Promise<void> {
     await this.next(Type.hello);
-    this.send(Type.hello, 0, { generation: 1, agent: "test", kernel: "6.12" });
+    this.send(Type.hello, 0, { generation, agent: "test", kernel: "6.12" });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

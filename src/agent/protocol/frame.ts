@@ -1,5 +1,5 @@
 /**
- * Frames of the agent protocol, generation 1: a 12-byte header, then the payload. protocol/PROTOCOL.md, "Frames".
+ * Frames of the agent protocol: a 12-byte header, then the payload. protocol/PROTOCOL.md, "Frames".
  *
  *      0        4    5     6         8      12
  *     ┌────────┬────┬─────┬─────────┬──────┬─────────
@@ -11,7 +11,8 @@
  */
 import { FlameBoxError } from "../../util/error.ts";
 
-export const GENERATION = 1;
+/** The highest generation that this side knows. */
+export const GENERATION = 2;
 export const HEADER_BYTES = 12;
 export const MAX_DATA_BYTES = 65_536;
 export const INITIAL_CREDIT_BYTES = 262_144;

@@ -1,5 +1,6 @@
 /** The JSON that frames carry, checked. protocol/PROTOCOL.md, "Requests" and "Events". */
 import {
+  array,
   boolean,
   integer,
   literal,
@@ -10,6 +11,7 @@ import {
   number,
   optional,
   pipe,
+  regex,
   safeParse,
   string,
   union,
@@ -37,25 +39,53 @@ export interface Hello {
 export const errorSchema = looseObject({ error: looseObject({ code: word(64), message: word(4096) }) });
 export const resultSchema = looseObject({ result: looseObject({}) });
 
-const containerId = word(128);
-export const exitSchema = union([
-  looseObject({ event: literal("container.exit"), id: containerId, exitCode: between(0, 255) }),
-  looseObject({
-    event: literal("container.exit"),
-    id: containerId,
-    signal: between(1, 64),
-    oomKilled: optional(boolean(), false),
-  }),
-]);
+/** Of a container, or of a process that was executed into one. */
+const idSchema = pipe(string(), regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/));
+const oomKilled = optional(boolean(), false);
+const exitCode = between(0, 255);
+const signal = between(1, 64);
+const container = { event: literal("container.exit"), id: idSchema, oomKilled };
+const exec = { event: literal("container.exec.exit"), id: idSchema, exec: idSchema, oomKilled };
 
-export interface ExitEvent {
-  readonly id: string;
+export const exitSchema = union([
+  looseObject({ ...container, exitCode }),
+  looseObject({ ...container, signal }),
+]);
+export const execExitSchema = union([looseObject({ ...exec, exitCode }), looseObject({ ...exec, signal })]);
+
+/** How a process ended: with `exitCode` 0 to 255, or by `signal` 1 to 64. */
+export interface ProcessEnd {
   readonly exitCode?: number;
   readonly signal?: number;
+  /** The kernel has killed something in the container for want of memory, whether or not it was this process. */
   readonly oomKilled?: boolean;
 }
 
+export interface ExitEvent extends ProcessEnd {
+  readonly id: string;
+}
+
+export interface ExecExitEvent extends ProcessEnd {
+  readonly id: string;
+  readonly exec: string;
+}
+
 export const pidSchema = looseObject({ pid: between(1, 1 << 22) });
+
+export const createdSchema = looseObject({
+  pid: between(1, 1 << 22),
+  warnings: optional(pipe(array(word(500)), maxLength(32)), []),
+});
+
+const count = between(0, Number.MAX_SAFE_INTEGER);
+export const pingSchema = looseObject({ rssBytes: count });
+export const statsSchema = looseObject({
+  memoryBytes: count,
+  memoryPeakBytes: count,
+  pids: count,
+  cpuMicroseconds: count,
+  oomKills: count,
+});
 
 /** @throws ProtocolError naming `what` */
 export function check<Output>(

@@ -3,7 +3,7 @@
  *
  *     Duplex ─► FrameDecoder ─┬► RESPONSE ─► the request that waits for it, under its deadline
  *                             ├► DATA, EOF, RESET, CREDIT ─► the stream of that id
- *                             └► EVENT ─► exit of a container
+ *                             └► EVENT ─► exit of a container, or of a process executed into one
  *
  * The guest is hostile until checked. Anything against the protocol ends the session: every waiting call
  * rejects with the reason, `closed` resolves, and the owner kills the machine.
@@ -22,11 +22,12 @@ import {
   INITIAL_CREDIT_BYTES,
   ProtocolError,
 } from "../protocol/frame.ts";
-import type { ExitEvent, Hello } from "../protocol/messages.ts";
+import type { ExecExitEvent, ExitEvent, Hello } from "../protocol/messages.ts";
 import {
   AgentError,
   check,
   errorSchema,
+  execExitSchema,
   exitSchema,
   helloSchema,
   resultSchema,
@@ -65,6 +66,8 @@ export class AgentSession implements AsyncDisposable {
   readonly #incoming = new Map<number, IncomingStream>();
   readonly #outgoing = new Map<number, OutgoingStream>();
   readonly #exits = new Map<string, (event: ExitEvent) => void>();
+  readonly #execExits = new Map<string, (event: ExecExitEvent) => void>();
+  #generation = GENERATION;
   #hello: Waiter | undefined;
   #nextRequest = 1;
   #nextStream = 1;
@@ -98,13 +101,19 @@ export class AgentSession implements AsyncDisposable {
         duplex.write(encodeJson(FrameType.hello, 0, { generation: GENERATION }));
       });
       const hello = check("HELLO", helloSchema, answer);
-      if (hello.generation !== GENERATION)
+      if (hello.generation > GENERATION)
         throw new ProtocolError(`the agent speaks generation ${hello.generation}, this side ${GENERATION}`);
+      session.#generation = hello.generation;
       return { session, hello };
     } catch (error) {
       await session[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** What both sides speak. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /**
@@ -157,6 +166,17 @@ export class AgentSession implements AsyncDisposable {
     const event = new Promise<ExitEvent>((resolve) => this.#exits.set(containerId, resolve));
     const lost = this.closed.then((reason) => Promise.reject(reason));
     return await Promise.race([event, lost]);
+  }
+
+  /**
+   * How the process `execId` in the container ended; ask before it is executed. Rejects if the session ends first.
+   * `forget` is for an exec that the guest has refused: no exit will come.
+   */
+  waitExec(containerId: string, execId: string): { exit: Promise<ExecExitEvent>; forget: () => void } {
+    const key = execKey(containerId, execId);
+    const event = new Promise<ExecExitEvent>((resolve) => this.#execExits.set(key, resolve));
+    const lost = this.closed.then((reason) => Promise.reject(reason));
+    return { exit: Promise.race([event, lost]), forget: () => this.#execExits.delete(key) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -255,12 +275,23 @@ export class AgentSession implements AsyncDisposable {
   }
 
   #event(value: object): void {
+    const name = "event" in value ? value.event : undefined;
+    if (name === "container.exit") {
+      const event = check(name, exitSchema, value);
+      return this.#ended(this.#exits, event.id, event);
+    }
+    if (name === "container.exec.exit" && this.#generation >= 2) {
+      const event = check(name, execExitSchema, value);
+      return this.#ended(this.#execExits, execKey(event.id, event.exec), event);
+    }
     // Events that a later generation adds are not for this side.
-    if (!("event" in value) || value.event !== "container.exit") return this.#known(undefined, () => {});
-    const event = check("container.exit", exitSchema, value);
-    const resolve = this.#exits.get(event.id);
-    if (resolve === undefined) throw new ProtocolError("an exit of a container that was not running");
-    this.#exits.delete(event.id);
+    this.#known(undefined, () => {});
+  }
+
+  #ended<Event>(exits: Map<string, (event: Event) => void>, key: string, event: Event): void {
+    const resolve = exits.get(key);
+    if (resolve === undefined) throw new ProtocolError("an exit of a process that was not running");
+    exits.delete(key);
     resolve(event);
   }
 
@@ -309,6 +340,11 @@ function encodeRequest(id: number, method: string, params: object): Buffer {
       { hint: "hand large data over as standard input", cause: error },
     );
   }
+}
+
+/** No id has a slash. */
+function execKey(containerId: string, execId: string): string {
+  return `${containerId}/${execId}`;
 }
 
 function connectionLost(why: string): FlameBoxError {
