@@ -21,6 +21,7 @@ export type { Check, HostReport } from "./container/doctor.ts";
 export { setup } from "./container/setup.ts";
 export type { SetupOptions, SetupReport } from "./container/setup.ts";
 export type {
+  BindMount,
   ContainerExit,
   ContainerOptions,
   MachineOptions,

@@ -7,6 +7,7 @@ import type * as library from "../index.ts";
 export type Library = typeof library;
 
 export type {
+  BindMount,
   Check,
   ContainerExit,
   ContainerOptions,

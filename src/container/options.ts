@@ -55,6 +55,15 @@ export interface MachineOptions {
   readonly requireKvm?: boolean | undefined;
 }
 
+/** A folder or file of the host's in the container. */
+export interface BindMount {
+  /** Absolute path on the host. It has to exist. */
+  readonly source: string;
+  /** Absolute path in the container; made when it is missing. */
+  readonly target: string;
+  readonly readonly: boolean;
+}
+
 export interface ContainerOptions extends PullOptions, MachineOptions {
   /** When to ask the registry; default `missing`. */
   readonly pull?: "always" | "missing" | "never" | undefined;
@@ -75,6 +84,8 @@ export interface ContainerOptions extends PullOptions, MachineOptions {
   readonly dns?: readonly string[] | undefined;
   readonly network?: "user" | "none" | undefined;
   readonly publish?: readonly PortMapping[] | undefined;
+  /** Folders and files of the host's; at most 32. */
+  readonly binds?: readonly BindMount[] | undefined;
   /** A terminal: its first size. stdout and stderr are one then. */
   readonly tty?: { readonly columns: number; readonly rows: number } | undefined;
   /** Keep stdin open and give it to the process; otherwise it reads /dev/null. */

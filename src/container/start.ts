@@ -43,6 +43,8 @@ import type { Host } from "./host.ts";
 import { prepareHost } from "./host.ts";
 import type { ContainerExit, ContainerOptions, PortMapping, RunningContainer } from "./options.ts";
 import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
+import type { OpenedShares } from "./shares.ts";
+import { openShares, withoutCovered } from "./shares.ts";
 import type { Workspace } from "./workspace.ts";
 import { createWorkspace } from "./workspace.ts";
 
@@ -59,6 +61,7 @@ export async function start(image: string, options: ContainerOptions = {}): Prom
   const paths = options.paths ?? locatePaths();
   checkMachineOptions(options);
   await using cleanup = new CleanupStack();
+  const shares = cleanup.use(await openShares(options.binds ?? [], options.onNotice));
   const store = cleanup.use(await openHome(options));
   const id = newContainerId();
   const [prepared, host, workspace] = await together(cleanup, [
@@ -69,7 +72,7 @@ export async function start(image: string, options: ContainerOptions = {}): Prom
   cleanup.use(prepared.rootfs);
   options.signal?.throwIfAborted();
   const booted = cleanup.use(await boot({ host, vmdkPath: prepared.rootfs.vmdkPath, workspace, options }));
-  const launched = await launch(booted, { id, options, prepared });
+  const launched = await launch(booted, { id, options, prepared, shares });
   // The container goes on without its network; somebody should know why.
   void booted.network?.failed.then((error) => options.onNotice?.(error.message));
   return new Container(id, booted, launched, cleanup.move());
@@ -204,6 +207,7 @@ interface LaunchRequest {
   readonly id: string;
   readonly options: ContainerOptions;
   readonly prepared: PreparedImage;
+  readonly shares: OpenedShares;
 }
 
 interface Launched extends ContainerStreams {
@@ -211,7 +215,7 @@ interface Launched extends ContainerStreams {
 }
 
 async function launch(booted: BootedMachine, request: LaunchRequest): Promise<Launched> {
-  const { id, options, prepared } = request;
+  const { id, options, prepared, shares } = request;
   const { session, network } = booted;
   const { signal } = options;
   const call = signal === undefined ? {} : { signal };
@@ -239,7 +243,8 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
         id,
         baseDevice: BASE_SERIAL,
         scratchDevice: SCRATCH_SERIAL,
-        files,
+        files: withoutCovered(files, shares.places),
+        shares: shares.places,
         user: prepared.user,
         groups: options.groupAdd ?? [],
         config: prepared.config,

@@ -6,6 +6,7 @@ import type { ContainerOptions } from "../library.ts";
 import { pullOptionsFrom } from "./access.ts";
 import { type EnvEntry, parseEnv } from "./environment.ts";
 import { parseAddHost, parseDns, parseHostname, parsePublish } from "./network.ts";
+import { parseVolume } from "./volume.ts";
 import { parseCpus, parseMemoryMib, parseSize } from "./size.ts";
 
 /** As commander delivers them: strings still, lists in the order given. */
@@ -23,6 +24,7 @@ export interface RunFlags {
   readonly dns?: readonly string[];
   readonly publish?: readonly string[];
   readonly network?: "user" | "none";
+  readonly volume?: readonly string[];
   readonly pull?: "always" | "missing" | "never";
   readonly platform?: string;
   readonly cpus?: string;
@@ -116,6 +118,7 @@ export function containerOptions(
     ...given("dns", flags.dns?.map(parseDns)),
     ...given("network", flags.network),
     ...given("publish", flags.publish?.flatMap(parsePublish)),
+    ...given("binds", flags.volume?.map(parseVolume)),
     ...given("interactive", flags.interactive),
   };
 }

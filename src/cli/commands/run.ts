@@ -46,6 +46,7 @@ function addProcessOptions(command: Command): void {
     .option("-w, --workdir <dir>", "working directory, an absolute path")
     .option("-u, --user <user>", "NAME or UID, with :GROUP or :GID")
     .option("--group-add <group>", "a further group (repeatable)", collect)
+    .option("-v, --volume <mount>", "a host folder or file, HOST:PATH[:ro] (repeatable)", collect)
     .option("--entrypoint <program>", "replace the image's entry point; '' takes it away")
     .option("--rm", "remove the container when it ends; always so today, accepted for Docker's sake");
 }
