@@ -65,7 +65,7 @@ export class Client implements AsyncDisposable {
       const resolve = this.#waiting.get(unique);
       if (resolve === undefined) throw new Error(`a reply to ${unique}, which nobody asked`);
       this.#waiting.delete(unique);
-      resolve({ errno: -reply.readInt32LE(4), body: reply.subarray(16) });
+      resolve({ errno: Math.abs(reply.readInt32LE(4)), body: reply.subarray(16) });
     }
   }
 

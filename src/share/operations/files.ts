@@ -235,15 +235,15 @@ async function setOwner(place: number, { valid, uid, gid }: Change): Promise<voi
   await changeOwner(itself(place), wantedUid, wantedGid);
 }
 
-/** Node gives times to the microsecond. */
+/** Node gives times to the microsecond; a negative number it takes for "now", but not as text. */
 async function setTimes(place: number, change: Change): Promise<void> {
   const { valid } = change;
   const stats = await statFile(place);
-  const seconds = (what: number, now: number, whole: number, nanoseconds: number, old: bigint): number => {
-    if ((valid & what) === 0) return Number(old) / 1e9;
-    if ((valid & now) !== 0) return Date.now() / 1000;
+  const seconds = (what: number, now: number, whole: number, nanoseconds: number, old: bigint): string => {
+    if ((valid & what) === 0) return String(Number(old) / 1e9);
+    if ((valid & now) !== 0) return String(Date.now() / 1000);
     if (Math.abs(whole) > MAX_SECONDS || nanoseconds >= Number(NANOSECONDS)) throw new Refusal("EINVAL");
-    return whole + nanoseconds / 1e9;
+    return String(whole + nanoseconds / 1e9);
   };
   const { atime, atimensec, mtime, mtimensec } = change;
   await changeTimes(
