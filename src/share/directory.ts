@@ -6,8 +6,9 @@ import type { Dir, Dirent } from "node:fs";
 import { opendir } from "node:fs/promises";
 import { itself } from "./system.ts";
 
-const KEPT_ENTRIES = 2_048;
-const READ_AHEAD_ENTRIES = 256;
+/** More than one reply has, and few enough that a guest may have hundreds of directories open. */
+const KEPT_ENTRIES = 256;
+const READ_AHEAD_ENTRIES = 64;
 
 /** As d_type of readdir(3). */
 const Type = {

@@ -5,6 +5,8 @@ import type { Node } from "./nodes.ts";
 import { Descriptor } from "./system.ts";
 
 export const MAX_HANDLES = 4_096;
+/** Of those, directories: each keeps some of its entries. */
+const MAX_DIRECTORIES = 256;
 
 export interface FileHandle {
   readonly node: Node;
@@ -48,6 +50,7 @@ export class HandleTable {
 
   /** @throws Refusal ENFILE */
   async openDirectory(node: Node, open: () => Promise<number>): Promise<number> {
+    if (this.#directories.size >= MAX_DIRECTORIES) throw new Refusal("ENFILE");
     return await this.#reserve(async () => {
       const descriptor = new Descriptor(await open());
       try {

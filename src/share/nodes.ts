@@ -35,7 +35,8 @@ export interface Node {
   pins: number;
   /** Where it was found last. Undefined for the share itself. */
   parent: Node | undefined;
-  name: Buffer;
+  /** Its bytes, as latin1: thousands of small Buffers would keep whole slabs of memory alive. */
+  name: string;
   descriptor: Descriptor | undefined;
   /** What it was like when it was last opened, for the guest's cache. */
   opened: { readonly mtimeNs: bigint; readonly ctimeNs: bigint; readonly size: bigint } | undefined;
@@ -123,7 +124,7 @@ export class NodeTable {
       throw error;
     }
     const { node } = found;
-    if (node !== this.root) Object.assign(node, { parent, name: Buffer.from(name) });
+    if (node !== this.root) Object.assign(node, { parent, name: name.toString("latin1") });
     node.lookups++;
     this.#touch(node);
     if (node.descriptor === undefined) this.#keep(node, fd);
@@ -137,7 +138,8 @@ export class NodeTable {
       const fd = await this.open(at(dir, name), O_PATH | files.O_NOFOLLOW);
       const stats = await statFile(fd).finally(() => void closeFile(fd));
       const node = this.#known(stats);
-      if (node !== undefined && node !== this.root) Object.assign(node, { parent, name: Buffer.from(name) });
+      if (node !== undefined && node !== this.root)
+        Object.assign(node, { parent, name: name.toString("latin1") });
     });
   }
 
@@ -173,7 +175,7 @@ export class NodeTable {
   }
 
   async #reopen(dir: number, node: Node): Promise<number> {
-    const fd = await this.open(at(dir, node.name), O_PATH | files.O_NOFOLLOW).catch((error: unknown) => {
+    const fd = await this.open(at(dir, nameOf(node)), O_PATH | files.O_NOFOLLOW).catch((error: unknown) => {
       throw systemCode(error) === "ENOENT" ? new Refusal("ESTALE") : error;
     });
     const stats = await statFile(fd);
@@ -202,7 +204,7 @@ export class NodeTable {
       lookups: 0,
       pins: 0,
       parent,
-      name: Buffer.from(name),
+      name: name.toString("latin1"),
       descriptor: undefined,
       opened: undefined,
     };
@@ -251,6 +253,11 @@ export class NodeTable {
     if (this.#byId.delete(node.id)) this.#byId.set(node.id, node);
     if (this.#open.delete(node)) this.#open.add(node);
   }
+}
+
+/** What it is called in its directory. */
+export function nameOf({ name }: Node): Buffer {
+  return Buffer.from(name, "latin1");
 }
 
 function keyOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string {

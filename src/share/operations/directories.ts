@@ -17,8 +17,8 @@ import type { Found, Node } from "../nodes.ts";
 import { closeFile, itself, O_PATH, syncFile } from "../system.ts";
 import type { Operation, Tree } from "./operation.ts";
 
-/** Longest reply that a guest may ask for; its kernel asks for a page. */
-const MAX_REPLY_BYTES = 64 << 10;
+/** Longest reply; the guest's kernel asks for a page. */
+const MAX_REPLY_BYTES = 8 << 10;
 const DOTS = 2;
 
 export const openDirectory: Operation = async ({ nodes, handles }, request) => {

@@ -18,6 +18,7 @@ import {
 import type { Request } from "../fuse/message.ts";
 import { argumentsOf, checkName, nameOf, Refusal, replyOf, stringsOf } from "../fuse/message.ts";
 import type { Found, Node } from "../nodes.ts";
+import { nameOf as lastNameOf } from "../nodes.ts";
 import { at, changeMode, changeOwner, closeFile, itself, O_PATH, statFile, statPlace } from "../system.ts";
 import { ACCESS_MODE, openHandle } from "./files.ts";
 import type { Operation, Tree } from "./operation.ts";
@@ -35,10 +36,10 @@ export const lookUp: Operation = async (tree, request) => {
 /** A link's target is text for the guest; nothing on the host follows it. */
 export const readLink: Operation = async ({ nodes }, request) => {
   const node = nodes.find(request.nodeId);
-  const { parent, name } = node;
+  const { parent } = node;
   if (node.kind !== "link" || parent === undefined) throw new Refusal("EINVAL");
   const target = await nodes.use(parent, async (dir) => {
-    const path = at(dir, name);
+    const path = at(dir, lastNameOf(node));
     const { dev, ino } = await statPlace(path);
     if (dev !== node.dev || ino !== node.ino) throw new Refusal("ESTALE");
     return await readlink(path, "buffer");
@@ -152,10 +153,10 @@ export const addName: Operation = async (tree, request) => {
   const node = nodes.find(argumentsOf(LINK_IN, request).oldnodeid);
   const target = nodes.find(request.nodeId);
   const to = nameOf(request, LINK_IN.sizeBytes);
-  const { parent, name } = node;
+  const { parent } = node;
   if (parent === undefined || node.kind === "directory") throw new Refusal("EPERM");
   await nodes.use(parent, async (a) => {
-    const path = at(a, name);
+    const path = at(a, lastNameOf(node));
     const { dev, ino } = await statPlace(path);
     if (dev !== node.dev || ino !== node.ino) throw new Refusal("ESTALE");
     await nodes.use(target, async (b) => await link(path, at(b, to)));
