@@ -3,7 +3,7 @@
 //! ```text
 //! /run/flamebox/<id>/base     the image: read-only, found by its disk's serial number
 //!                    rw       the writable disk (ext4), or a tmpfs
-//!                      <id>/upper work files
+//!                      <id>/upper work files volumes
 //!                    rootfs   the overlay of both
 //!                    shares/  host folders: see `shares`
 //!                    config.json, state/        what libcontainer reads and writes
@@ -61,6 +61,11 @@ impl Layout {
 
     pub fn notify_socket(&self) -> PathBuf {
         self.state().join(RUNTIME_ID).join("notify.sock")
+    }
+
+    /// The anonymous volume of this number, on the writable disk and outside of the overlay.
+    pub fn volume(&self, number: usize) -> PathBuf {
+        self.own("volumes").join(number.to_string())
     }
 
     fn base(&self) -> PathBuf {

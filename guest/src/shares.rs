@@ -23,14 +23,6 @@ use crate::mounts::Layout;
 use crate::protocol::message::{Code, Failure, Share, ShareKind};
 use crate::runtime::targets;
 
-/// A share that is to be bound into the container.
-pub struct Place {
-    pub source: PathBuf,
-    /// Without symbolic links.
-    pub destination: String,
-    pub readonly: bool,
-}
-
 fn directory(layout: &Layout) -> PathBuf {
     layout.directory.join("shares")
 }
@@ -84,8 +76,12 @@ fn mount_one(point: &Path, share: &Share) -> io::Result<File> {
     Ok(connection)
 }
 
-/// Where each share comes from and goes to. `root` is the container's, not yet changed by any mount.
-pub fn places(root: BorrowedFd, layout: &Layout, shares: &[Share]) -> Result<Vec<Place>, Failure> {
+/// Where each share is, where the container sees it, and whether it may only read it. `root` is the container's, not yet changed by any mount.
+pub fn places(
+    root: BorrowedFd,
+    layout: &Layout,
+    shares: &[Share],
+) -> Result<Vec<(PathBuf, String, bool)>, Failure> {
     let invalid = |path: &str, why: &str| {
         Failure::new(Code::InvalidConfig, format!("{path} of the image cannot be mounted on: {why}"))
     };
@@ -102,7 +98,7 @@ pub fn places(root: BorrowedFd, layout: &Layout, shares: &[Share]) -> Result<Vec
                 return Err(invalid(&share.path, "it is the root directory"));
             }
             let source = directory(layout).join(index.to_string());
-            Ok(Place { source, destination, readonly: share.readonly })
+            Ok((source, destination, share.readonly))
         })
         .collect()
 }

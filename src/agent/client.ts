@@ -198,10 +198,10 @@ export async function execInContainer(
 ): Promise<Execution> {
   const { id, exec, process, user, groups = [] } = request;
   requireGeneration(session, 2, "a further process in a container");
-  const stdio = openStdio(session, request);
   // Asked before the exec: a short process may have ended by the time the request is answered.
   const { exit, forget } = session.waitExec(id, exec);
   exit.catch(() => {});
+  const stdio = openStdio(session, request);
   const params = {
     id,
     exec,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,9 +17,10 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use nix::errno::Errno;
 use nix::unistd::execve;
 
+use super::init;
 use crate::protocol::message::{Code, Failure};
 
-/// Written just before the exec. Without it, the end of the pipe means that init ended early.
+/// Written just before the exec, or before why there is none. Without it, the end of the pipe means that init ended early.
 const ATTEMPT: u8 = b'!';
 
 const MAX_REPORT_BYTES: usize = 32_768;
@@ -31,29 +32,52 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Exec {
     /// Shared, because libcontainer clones executors; closed on exec.
     report: Arc<File>,
+    /// Whether the process is to be the child of an init.
+    init: bool,
 }
 
 impl Exec {
-    pub fn new(report: OwnedFd) -> Self {
-        Self { report: Arc::new(File::from(report)) }
+    pub fn new(report: OwnedFd, init: bool) -> Self {
+        Self { report: Arc::new(File::from(report)), init }
     }
-}
 
-impl Executor for Exec {
-    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-        let Some(name) = process.args().as_ref().and_then(|args| args.first()) else {
-            return Err(ExecutorError::InvalidArg);
-        };
-        let args = c_strings("process.args", process.args().as_deref().unwrap_or_default());
-        let env = c_strings("process.env", process.env().as_deref().unwrap_or_default());
+    /// Becomes the program `args[0]`. Returns only when that failed, after it was told.
+    pub fn run(&self, args: &[String], env: &[String]) -> Failure {
+        let name = args.first().map_or("", String::as_str);
+        let (args, env) = (c_strings("process.args", args), c_strings("process.env", env));
         let _ = (&*self.report).write_all(&[ATTEMPT]);
         let failure = match (args, env) {
             (Ok(args), Ok(env)) => execute(name, &args, &env),
             (Err(failure), _) | (_, Err(failure)) => failure,
         };
         let _ = (&*self.report).write_all(&serde_json::to_vec(&failure).unwrap_or_default());
-        Err(ExecutorError::Other(failure.message))
+        failure
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+
+    /// Tells why there will be no exec.
+    pub fn refuse(&self, failure: &Failure) {
+        let mut text = vec![ATTEMPT];
+        text.extend(serde_json::to_vec(failure).unwrap_or_default());
+        let _ = (&*self.report).write_all(&text);
+    }
+}
+
+impl Executor for Exec {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
+        let args = process.args().as_deref().unwrap_or_default();
+        if args.is_empty() {
+            return Err(ExecutorError::InvalidArg);
+        }
+        let env = process.env().as_deref().unwrap_or_default();
+        if self.init {
+            init::become_init(|| self.run(args, env));
+        }
+        Err(ExecutorError::Other(self.run(args, env).message))
     }
 
     /// The search has to happen at the exec anyway, where it cannot race.

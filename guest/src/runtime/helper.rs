@@ -18,7 +18,7 @@ use super::causes::{self, Causes};
 use super::executor::Exec;
 use super::spec::{self, Additions};
 use super::user::{self, Account, Databases};
-use super::{Report, Stdio, send_report, targets};
+use super::{Report, Stdio, send_report, targets, volumes};
 use crate::mounts::{self, Layout, RUNTIME_ID};
 use crate::protocol::message::{Code, Create, Failure};
 use crate::{shares, syscall};
@@ -37,7 +37,7 @@ fn try_create(order: Create, stdio: Stdio) -> Result<(Report, Option<OwnedFd>), 
     let layout = Layout::of(&order.id);
     let made = mounts::assemble(&layout, &order.rootfs)
         .and_then(|()| prepare(&order, &layout, &mut config))
-        .and_then(|()| run_libcontainer(&layout, &config, stdio));
+        .and_then(|()| run_libcontainer(&layout, &config, stdio, order.init));
     if made.is_err() {
         // The first error is the one to tell.
         let _ = mounts::dismantle(&layout);
@@ -66,6 +66,7 @@ fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Fa
             })?;
         }
     }
+    let volumes = volumes::make(root.as_fd(), layout, &order.volumes)?;
     let mut files = mounts::write_files(layout, &order.files)?;
     for (_, path) in &mut files {
         *path = targets::locate_file(root.as_fd(), path).map_err(|e| {
@@ -73,7 +74,8 @@ fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Fa
         })?;
     }
     let shares = shares::places(root.as_fd(), layout, &order.shares)?;
-    let additions = Additions { id: order.id.clone(), rootfs: layout.rootfs(), files, shares, account, home };
+    let rootfs = layout.rootfs();
+    let additions = Additions { id: order.id.clone(), rootfs, files, volumes, shares, account, home };
     for (name, value) in spec::complete(config, &additions) {
         set_network_sysctl(&name, &value)?;
     }
@@ -83,7 +85,7 @@ fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Fa
 }
 
 /// HOME, when the environment has none.
-fn missing_home(config: &Value, account: Option<&Account>, databases: &Databases) -> Option<String> {
+pub fn missing_home(config: &Value, account: Option<&Account>, databases: &Databases) -> Option<String> {
     let env = config.pointer("/process/env").and_then(Value::as_array);
     let has_home = env.is_some_and(|env| {
         env.iter().any(|entry| entry.as_str().is_some_and(|entry| entry.starts_with("HOME=")))
@@ -119,13 +121,14 @@ fn run_libcontainer(
     layout: &Layout,
     config: &Value,
     stdio: Stdio,
+    init: bool,
 ) -> Result<(Report, Option<OwnedFd>), Failure> {
     let terminal = config.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
     let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
     let builder = ContainerBuilder::new(RUNTIME_ID.to_owned(), SyscallType::default())
         .with_root_path(layout.state())
         .map_err(explain)?
-        .with_executor(Exec::new(stdio.exec));
+        .with_executor(Exec::new(stdio.exec, init));
     let console_path = layout.directory.join("console.sock");
     let mut console = None;
     let builder = if terminal {
@@ -158,7 +161,7 @@ fn run_libcontainer(
 }
 
 /// A pipe belongs to the user who is to use it: /dev/stdout, opened by name, asks for permission again.
-fn stdio_end(end: Option<OwnedFd>, uid: u64) -> Result<OwnedFd, Failure> {
+pub fn stdio_end(end: Option<OwnedFd>, uid: u64) -> Result<OwnedFd, Failure> {
     match end {
         Some(end) => {
             let owner = Uid::from_raw(uid as u32);

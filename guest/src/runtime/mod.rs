@@ -12,11 +12,16 @@
 //! container's init becomes PID 1's own child, and its status is known for certain.
 
 mod causes;
+pub mod cgroup;
+mod exec;
 mod executor;
 mod helper;
+mod init;
+mod join;
 mod spec;
 pub mod targets;
 mod user;
+mod volumes;
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Write};
@@ -30,9 +35,10 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::mounts::Layout;
-use crate::protocol::message::{Create, Failure};
+use crate::protocol::message::{Create, Exec, Failure, StreamIds};
 use crate::syscall;
 
+pub use exec::Target;
 pub use executor::{ExecPipe, ExecReport};
 
 /// Longest report of a helper, in bytes: a failure's text, escaped at worst, and its frame.
@@ -42,12 +48,14 @@ const MAX_REPORT_BYTES: usize = 32_768;
 #[derive(Serialize, Deserialize)]
 pub enum Report {
     Created { pid: i32, cgroup: String },
+    Joined { pid: i32 },
     Removed,
     Failed(Failure),
 }
 
 /// A helper at work.
 pub struct Helper {
+    pub pid: i32,
     /// Readable when the helper has reported, or ended without a word.
     pub report: OwnedFd,
 }
@@ -81,28 +89,43 @@ impl Stdio {
 
 /// Starts the helper that creates a container. With a terminal, the streams come with the report.
 pub fn create(order: Create, terminal: bool) -> io::Result<(Helper, Ends)> {
-    let wanted = |stream: Option<u32>| stream.is_some() && !terminal;
+    let (ends, stdio) = connect(order.stdio, terminal)?;
+    let keep = stdio.raw();
+    let helper = help(&keep, move |report| helper::create(order, stdio, report))?;
+    Ok((helper, ends))
+}
+
+/// Starts the helper that executes a process in a running container, whose first process is `init`.
+pub fn exec(order: Exec, terminal: bool, container: exec::Target) -> io::Result<(Helper, Ends)> {
+    let (ends, stdio) = connect(order.stdio, terminal)?;
+    let mut keep = stdio.raw();
+    keep.push(container.init.as_raw_fd());
+    let helper = help(&keep, move |report| exec::exec(&order, stdio, &container, &report))?;
+    Ok((helper, ends))
+}
+
+/// The pipes between the agent and a new process: the agent's ends, and the process's.
+fn connect(wanted: StreamIds, terminal: bool) -> io::Result<(Ends, Stdio)> {
+    let wants = |stream: Option<u32>| stream.is_some() && !terminal;
     let (exec_read, exec_write) = syscall::pipe()?;
     let mut ends = Ends { stdin: None, stdout: None, stderr: None, exec: ExecPipe::new(own_end(exec_read)?) };
     let mut stdio = Stdio { stdin: None, stdout: None, stderr: None, exec: exec_write };
-    if wanted(order.stdio.stdin) {
+    if wants(wanted.stdin) {
         let (read, write) = syscall::pipe()?;
         ends.stdin = Some(own_end(write)?);
         stdio.stdin = Some(read);
     }
-    if wanted(order.stdio.stdout) {
+    if wants(wanted.stdout) {
         let (read, write) = syscall::pipe()?;
         ends.stdout = Some(own_end(read)?);
         stdio.stdout = Some(write);
     }
-    if wanted(order.stdio.stderr) {
+    if wants(wanted.stderr) {
         let (read, write) = syscall::pipe()?;
         ends.stderr = Some(own_end(read)?);
         stdio.stderr = Some(write);
     }
-    let keep = stdio.raw();
-    let helper = help(&keep, move |report| helper::create(order, stdio, report))?;
-    Ok((helper, ends))
+    Ok((ends, stdio))
 }
 
 fn own_end(fd: OwnedFd) -> io::Result<File> {
@@ -125,7 +148,7 @@ fn help(keep: &[RawFd], job: impl FnOnce(OwnedFd)) -> io::Result<Helper> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     let mut keep = keep.to_vec();
     keep.push(theirs.as_raw_fd());
-    syscall::fork_to(move || {
+    let pid = syscall::fork_to(move || {
         syscall::close_all_but(&keep);
         syscall::reset_signals();
         // The agent's own score makes it the last to be killed; a container must not inherit that.
@@ -134,7 +157,7 @@ fn help(keep: &[RawFd], job: impl FnOnce(OwnedFd)) -> io::Result<Helper> {
         0
     })?;
     syscall::set_nonblocking(ours.as_fd())?;
-    Ok(Helper { report: ours })
+    Ok(Helper { pid, report: ours })
 }
 
 /// Sends a helper's report, with the terminal's descriptor if there is one.

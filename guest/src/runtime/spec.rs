@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 
 use super::user::Account;
 use crate::protocol::message::{Code, Failure};
-use crate::shares::Place;
 
 /// Properties that libcontainer, as it is built here, ignores.
 const NOT_CARRIED_OUT: &[&str] = &[
@@ -71,7 +70,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// The path of the first member of `given` that `known` has not.
-fn find_unknown(given: &Value, known: &Value, path: String) -> Option<String> {
+pub fn find_unknown(given: &Value, known: &Value, path: String) -> Option<String> {
     match (given, known) {
         (Value::Object(given), Value::Object(known)) => given.iter().find_map(|(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -94,8 +93,12 @@ fn find_unknown(given: &Value, known: &Value, path: String) -> Option<String> {
 pub struct Additions {
     pub id: String,
     pub rootfs: PathBuf,
+    /// Where each is, and where the container sees it.
     pub files: Vec<(PathBuf, String)>,
-    pub shares: Vec<Place>,
+    /// The same of the anonymous volumes, with whether it may only read them.
+    pub volumes: Vec<(PathBuf, String, bool)>,
+    /// And of the host's folders.
+    pub shares: Vec<(PathBuf, String, bool)>,
     pub account: Option<Account>,
     pub home: Option<String>,
 }
@@ -105,28 +108,15 @@ pub struct Additions {
 pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, String)> {
     let readonly = config.pointer("/root/readonly").cloned().unwrap_or(Value::Bool(false));
     config["root"] = json!({"path": additions.rootfs, "readonly": readonly});
-    if let Some(account) = &additions.account {
-        let umask = config.pointer("/process/user/umask").cloned();
-        let mut user = json!({"uid": account.uid, "gid": account.gid, "additionalGids": account.groups});
-        if let Some(umask) = umask {
-            user["umask"] = umask;
-        }
-        config["process"]["user"] = user;
-        if account.uid != 0 {
-            drop_held_capabilities(config);
-        }
-    }
-    if let Some(home) = &additions.home {
-        append(&mut config["process"]["env"], json!(format!("HOME={home}")));
-    }
-    // Before the generated files, which belong on top of a share that covers their directory.
-    for share in &additions.shares {
-        let mut options = vec!["rbind", "rprivate"];
-        if share.readonly {
-            options.push("ro");
-        }
+    complete_process(config, additions.account.as_ref(), additions.home.as_deref());
+    // Before the files: what the host generates is to be seen, whatever volume it lies in.
+    // A place comes before what lies below it, whichever of the two it is.
+    let mut binds: Vec<_> = additions.volumes.iter().chain(&additions.shares).collect();
+    binds.sort_by_key(|(_, destination, _)| destination.split('/').count());
+    for (source, destination, readonly) in binds {
+        let access = if *readonly { "ro" } else { "rw" };
         let mount = json!({
-            "destination": share.destination, "type": "bind", "source": share.source, "options": options,
+            "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", access],
         });
         append(&mut config["mounts"], mount);
     }
@@ -149,6 +139,24 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
     }
 }
 
+/// Who the process of config.json is: user, capabilities, home.
+pub fn complete_process(config: &mut Value, account: Option<&Account>, home: Option<&str>) {
+    if let Some(account) = account {
+        let umask = config.pointer("/process/user/umask").cloned();
+        let mut user = json!({"uid": account.uid, "gid": account.gid, "additionalGids": account.groups});
+        if let Some(umask) = umask {
+            user["umask"] = umask;
+        }
+        config["process"]["user"] = user;
+        if account.uid != 0 {
+            drop_held_capabilities(config);
+        }
+    }
+    if let Some(home) = home {
+        append(&mut config["process"]["env"], json!(format!("HOME={home}")));
+    }
+}
+
 /// Capabilities that the host gives are root's. The exec takes them from any other user in any case; but the
 /// exec itself must not find a program, or enter a directory, that only root may. Ambient ones were meant.
 fn drop_held_capabilities(config: &mut Value) {
@@ -163,7 +171,7 @@ fn drop_held_capabilities(config: &mut Value) {
     }
 }
 
-fn append(list: &mut Value, item: Value) {
+pub fn append(list: &mut Value, item: Value) {
     match list {
         Value::Array(items) => items.push(item),
         other => *other = Value::Array(vec![item]),

@@ -34,7 +34,7 @@ impl Place {
     }
 
     fn directory(&self, path: &str) -> nix::Result<()> {
-        make_directory(syscall::open_directory(&self.root()).unwrap().as_fd(), path)
+        make_directory(syscall::open_directory(&self.root()).unwrap().as_fd(), path).map(drop)
     }
 
     fn has_only_the_root(&self) -> bool {

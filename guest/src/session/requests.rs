@@ -9,19 +9,23 @@ use serde_json::{Value, json};
 
 use super::container::{Container, State};
 use super::share::Relays;
+use super::stdio::{Console, Stdio};
 use super::{FIRST, HELPER_PART, Job, PARTS, Session};
 use crate::init::machine;
 use crate::mounts::{self, Layout};
-use crate::protocol::message::{self, ById, Code, Configure, Create, Failure, Request, Resize, Signal};
-use crate::runtime::{self, Helper, Report};
+use crate::protocol::message::{
+    self, ById, Code, Configure, Create, Failure, Request, Resize, Signal, StreamIds,
+};
+use crate::runtime::{self, Helper, Report, cgroup};
 use crate::{shares, syscall};
 
 /// An answer now, or later.
-type Answer = Result<Option<Value>, Failure>;
+pub(super) type Answer = Result<Option<Value>, Failure>;
 
 const MAX_CONTAINERS: usize = 64;
 const MAX_FILES: usize = 64;
 const MAX_FILES_BYTES: usize = 1 << 20;
+const MAX_VOLUMES: usize = 64;
 const MAX_SHARES: usize = 32;
 
 /// The part of config.json that the agent itself has to know; all else is the helper's.
@@ -30,9 +34,10 @@ struct Config {
     process: Option<Process>,
 }
 
-#[derive(Deserialize)]
+/// The same of a process.
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct Process {
+pub(super) struct Process {
     terminal: Option<bool>,
     console_size: Option<ConsoleSize>,
 }
@@ -41,6 +46,18 @@ struct Process {
 struct ConsoleSize {
     height: u64,
     width: u64,
+}
+
+impl Process {
+    pub(super) fn console(&self, stdio: StreamIds) -> Result<Console, Failure> {
+        let terminal = self.terminal.unwrap_or(false);
+        if terminal && stdio.stderr.is_some() {
+            return Err(Failure::new(Code::InvalidRequest, "a terminal has no stderr"));
+        }
+        let clamp = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
+        let size = self.console_size.as_ref().map(|size| (clamp(size.width), clamp(size.height)));
+        Ok(Console { terminal, size })
+    }
 }
 
 impl Session {
@@ -59,9 +76,12 @@ impl Session {
     fn dispatch(&mut self, request: u32, method: &str, params: &[u8]) -> Answer {
         let done = |()| Some(json!({}));
         match method {
+            "system.ping" => Ok(Some(json!({"rssBytes": machine::own_memory_bytes()}))),
             "system.configure" => machine::configure(&message::parse::<Configure>(params)?).map(done),
             "container.create" => self.create(request, message::parse(params)?),
             "container.start" => self.start(request, &message::parse::<ById>(params)?.id),
+            "container.exec" => self.exec(request, message::parse(params)?),
+            "container.stats" => self.stats(&message::parse::<ById>(params)?.id).map(Some),
             "container.signal" => self.signal(&message::parse(params)?).map(done),
             "container.resize" => self.resize(&message::parse(params)?).map(done),
             "container.delete" => self.delete(request, &message::parse::<ById>(params)?.id),
@@ -73,7 +93,7 @@ impl Session {
         }
     }
 
-    fn find(&mut self, id: &str) -> Result<(u32, &mut Container), Failure> {
+    pub(super) fn find(&mut self, id: &str) -> Result<(u32, &mut Container), Failure> {
         self.containers
             .iter_mut()
             .find(|(_, container)| container.id == id)
@@ -85,36 +105,28 @@ impl Session {
         self.check(&order)?;
         let config: Config = serde_json::from_str(order.config.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
-        let process = config.process;
-        let terminal = process.as_ref().and_then(|process| process.terminal).unwrap_or(false);
-        if terminal && order.stdio.stderr.is_some() {
-            return Err(Failure::new(Code::InvalidRequest, "a terminal has no stderr"));
-        }
-        let size = process.and_then(|process| process.console_size).map(|size| {
-            let clamp = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
-            (clamp(size.width), clamp(size.height))
-        });
-        let (id, stdio) = (order.id.clone(), order.stdio);
+        let console = config.process.unwrap_or_default().console(order.stdio)?;
+        let (id, ids) = (order.id.clone(), order.stdio);
         let streams: Vec<_> = order.shares.iter().map(|share| (share.requests, share.replies)).collect();
         let layout = Layout::of(&id);
         let shares = Relays::new(&streams, shares::mount_all(&layout, &order.shares)?);
-        let (helper, ends) = runtime::create(order, terminal).map_err(|e| {
+        let (helper, ends) = runtime::create(order, console.terminal).map_err(|e| {
             let _ = mounts::dismantle(&layout);
             Failure::failed(format!("start the runtime helper: {e}"))
         })?;
-        let mut container = Container::new(id, stdio, ends, terminal, size);
-        container.shares = shares;
+        let mut container = Container::new(id, Stdio::new(ids, ends, console), shares);
         container.create_request = Some(request);
         let number = self.take_number();
         self.containers.insert(number, container);
         self.add_helper(helper, Job::Create(number))?;
-        self.watch_container(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.watch_shares(number).map_err(|e| Failure::failed(e.to_string()))?;
         Ok(None)
     }
 
     fn check(&mut self, order: &Create) -> Result<(), Failure> {
         let invalid = |what: &str| Err(Failure::new(Code::InvalidRequest, what));
-        if !message::is_container_id(&order.id) {
+        if !message::is_id(&order.id) {
             return invalid("id: 1 to 128 of A-Z a-z 0-9 _ . -, the first a letter or digit");
         }
         if self.find(&order.id).is_ok() {
@@ -130,16 +142,29 @@ impl Session {
         if order.files.iter().any(|file| !file.path.starts_with('/')) {
             return invalid("files: each path begins with /");
         }
+        if order.volumes.len() > MAX_VOLUMES
+            || order.volumes.iter().any(|volume| !volume.path.starts_with('/'))
+        {
+            return invalid("volumes: at most 64, and each path begins with /");
+        }
         if order.shares.len() > MAX_SHARES || order.shares.iter().any(|share| !share.path.starts_with('/')) {
             return invalid("shares: at most 32, and each path begins with /");
         }
-        let stdio = [order.stdio.stdin, order.stdio.stdout, order.stdio.stderr].into_iter().flatten();
-        let shares = order.shares.iter().flat_map(|share| [share.requests, share.replies]);
-        let mut streams: Vec<u32> = stdio.chain(shares).collect();
+        let shares: Vec<u32> =
+            order.shares.iter().flat_map(|share| [share.requests, share.replies]).collect();
+        self.check_streams(order.stdio, &shares)
+    }
+
+    pub(super) fn check_streams(&self, ids: StreamIds, shares: &[u32]) -> Result<(), Failure> {
+        let stdio = [ids.stdin, ids.stdout, ids.stderr].into_iter().flatten();
+        let mut streams: Vec<u32> = stdio.chain(shares.iter().copied()).collect();
         let wanted = streams.len();
         streams.sort_unstable();
         streams.dedup();
-        let taken = |stream: &u32| self.containers.values().any(|container| container.has_stream(*stream));
+        let taken = |stream: &u32| {
+            self.stdios().any(|stdio| stdio.has_stream(*stream))
+                || self.containers.values().any(|container| container.shares.has_stream(*stream))
+        };
         if streams.len() < wanted || streams.iter().any(taken) {
             return Err(Failure::new(Code::Conflict, "stdio, shares: a stream id is used twice"));
         }
@@ -162,7 +187,10 @@ impl Session {
         if !(1..=64).contains(&wanted.signal) {
             return Err(Failure::new(Code::InvalidRequest, "signal: 1 to 64"));
         }
-        let (_, container) = self.find(&wanted.id)?;
+        let (number, container) = self.find(&wanted.id)?;
+        if let Some(exec) = &wanted.exec {
+            return self.signal_exec(number, exec, wanted.signal);
+        }
         let Some(pid) = container.pid else {
             return Err(Failure::new(Code::NotFound, format!("container {:?} has no process", wanted.id)));
         };
@@ -171,7 +199,19 @@ impl Session {
     }
 
     fn resize(&mut self, wanted: &Resize) -> Result<(), Failure> {
-        self.find(&wanted.id)?.1.resize(wanted.columns, wanted.rows)
+        let (number, container) = self.find(&wanted.id)?;
+        match &wanted.exec {
+            Some(exec) => self.find_exec(number, exec)?.stdio.resize(wanted.columns, wanted.rows),
+            None => container.stdio.resize(wanted.columns, wanted.rows),
+        }
+    }
+
+    fn stats(&mut self, id: &str) -> Result<Value, Failure> {
+        let (_, container) = self.find(id)?;
+        let Some(cgroup) = &container.cgroup else {
+            return Err(Failure::new(Code::Conflict, format!("container {id:?} is being created")));
+        };
+        serde_json::to_value(cgroup::stats(cgroup)).map_err(|e| Failure::failed(e.to_string()))
     }
 
     fn delete(&mut self, request: u32, id: &str) -> Answer {
@@ -185,8 +225,9 @@ impl Session {
         let Some(container) = self.containers.get_mut(&number) else { return };
         container.to_delete = true;
         container.kill_all();
-        container.abandon_outputs(&mut self.link);
+        container.stdio.abandon_outputs(&mut self.link);
         container.shares.begin_end();
+        self.abandon_execs(number);
     }
 
     fn shutdown(&mut self, request: u32) {
@@ -198,13 +239,13 @@ impl Session {
         }
     }
 
-    fn take_number(&mut self) -> u32 {
+    pub(super) fn take_number(&mut self) -> u32 {
         let number = self.next;
         self.next += 1;
         number
     }
 
-    fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
+    pub(super) fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
         let number = self.take_number();
         let event = EpollEvent::new(
             EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
@@ -228,6 +269,7 @@ impl Session {
             match job {
                 Job::Create(container) => self.created(container, report, terminal)?,
                 Job::Remove(container) => self.removed(container, report),
+                Job::Join(exec) => self.joined(exec, report, terminal)?,
             }
         }
         if self.helpers.is_empty() {
@@ -250,7 +292,7 @@ impl Session {
                 self.never_created(number, request, failure);
                 return Ok(());
             }
-            Report::Removed => {
+            Report::Joined { .. } | Report::Removed => {
                 self.never_created(number, request, Failure::failed("the runtime helper did another job"));
                 return Ok(());
             }
@@ -265,7 +307,7 @@ impl Session {
         if container.to_delete {
             container.kill_all();
         }
-        self.watch_container(number)
+        self.watch(number)
     }
 
     /// There is nothing to delete: the helper has cleaned up.
@@ -286,6 +328,7 @@ impl Session {
             .iter()
             .filter(|(_, container)| container.to_delete && !container.removing && container.is_settled())
             .map(|(number, _)| *number)
+            .filter(|number| self.execs.values().all(|exec| exec.container != *number))
             .collect();
         for number in settled {
             let Some(container) = self.containers.get_mut(&number) else { continue };

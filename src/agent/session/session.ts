@@ -171,9 +171,11 @@ export class AgentSession implements AsyncDisposable {
   /**
    * How the process `execId` in the container ended; ask before it is executed. Rejects if the session ends first.
    * `forget` is for an exec that the guest has refused: no exit will come.
+   * @throws AgentError `conflict` when one of that name has not ended
    */
   waitExec(containerId: string, execId: string): { exit: Promise<ExecExitEvent>; forget: () => void } {
     const key = execKey(containerId, execId);
+    if (this.#execExits.has(key)) throw new AgentError("conflict", `exec ${JSON.stringify(execId)} exists`);
     const event = new Promise<ExecExitEvent>((resolve) => this.#execExits.set(key, resolve));
     const lost = this.closed.then((reason) => Promise.reject(reason));
     return { exit: Promise.race([event, lost]), forget: () => this.#execExits.delete(key) };
