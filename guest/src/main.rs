@@ -13,6 +13,7 @@ mod mounts;
 mod protocol;
 mod runtime;
 mod session;
+mod shares;
 mod syscall;
 
 use std::process::ExitCode;

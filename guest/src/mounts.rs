@@ -5,6 +5,7 @@
 //!                    rw       the writable disk (ext4), or a tmpfs
 //!                      <id>/upper work files volumes
 //!                    rootfs   the overlay of both
+//!                    shares/  host folders: see `shares`
 //!                    config.json, state/        what libcontainer reads and writes
 //! ```
 //!
@@ -21,7 +22,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::protocol::message::{Code, Disk, DiskType, Failure, GeneratedFile, Rootfs, Writable};
-use crate::syscall;
+use crate::{shares, syscall};
 
 const CONTAINERS: &str = "/run/flamebox";
 
@@ -174,6 +175,7 @@ pub fn write_files(layout: &Layout, files: &[GeneratedFile]) -> Result<Vec<(Path
 
 /// Undoes `assemble`, whatever of it was done. What cannot be unmounted now is detached.
 pub fn dismantle(layout: &Layout) -> Result<(), Failure> {
+    shares::unmount_all(layout)?;
     for path in [layout.rootfs(), layout.rw(), layout.base()] {
         match umount2(&path, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}

@@ -36,6 +36,8 @@ import { planContainer, planMachine } from "./plan.ts";
 import type { Launched } from "./running.ts";
 import { Container } from "./running.ts";
 import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
+import { openShares } from "./shares.ts";
+import type { OpenedShares } from "./shares.ts";
 import { keepVigil } from "./vigil.ts";
 import type { Workspace } from "./workspace.ts";
 import { createWorkspace } from "./workspace.ts";
@@ -67,11 +69,8 @@ export async function startOn(
 ): Promise<RunningContainer> {
   const paths = options.paths ?? locatePaths();
   const machine = await planMachine(options);
-  if ((options.binds ?? []).length > 0)
-    throw new FlameBoxError("unsupported", "folders of this host cannot be mounted into a container yet", {
-      hint: "use a volume (-v /path), or send what is needed over standard input",
-    });
   await using cleanup = new CleanupStack();
+  const shares = cleanup.use(await openShares(options.binds ?? [], options.onNotice));
   const store = cleanup.use(await openHome(options));
   const id = newContainerId();
   const [prepared, host, workspace] = await together(cleanup, [
@@ -87,7 +86,7 @@ export async function startOn(
     await boot({ surroundings, host, vmdkPath, workspace, machine, startNetwork, options }),
   );
   const config = prepared.plan.configFor(host.kernel.release);
-  const launched = await launch(booted, { id, options, plan: prepared.plan, config });
+  const launched = await launch(booted, { id, options, plan: prepared.plan, config, shares });
   keepVigil(booted, launched.exit, surroundings.heartbeat);
   // The container goes on without its network; somebody should know why.
   void booted.network?.failed.then((error) => options.onNotice?.(error.message));
@@ -224,10 +223,11 @@ interface LaunchRequest {
   readonly plan: ContainerPlan;
   /** config.json */
   readonly config: object;
+  readonly shares: OpenedShares;
 }
 
 async function launch(booted: BootedMachine, request: LaunchRequest): Promise<Launched> {
-  const { id, options, plan, config } = request;
+  const { id, options, plan, config, shares } = request;
   const { session, network } = booted;
   const { signal } = options;
   const call = signal === undefined ? {} : { signal };
@@ -253,6 +253,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
         baseDevice: BASE_SERIAL,
         scratchDevice: SCRATCH_SERIAL,
         files,
+        shares: shares.places,
         user: plan.user,
         groups: options.groupAdd ?? [],
         config,

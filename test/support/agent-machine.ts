@@ -23,7 +23,8 @@ import { AGENT_PORT } from "../../src/machine/machine.ts";
 import { BASE_SERIAL, SCRATCH_SERIAL } from "../../src/machine/qemu/arguments.ts";
 import { qemuDriver } from "../../src/machine/qemu/qemu.ts";
 import type { RuntimeConfig } from "../../src/runtime-spec/config.ts";
-import { DEFAULT_CAPABILITIES, DEFAULT_PATH } from "../../src/runtime-spec/defaults.ts";
+import { DEFAULT_CAPABILITIES } from "../../src/runtime-spec/capabilities.ts";
+import { DEFAULT_PATH } from "../../src/runtime-spec/defaults.ts";
 import { generate } from "../../src/runtime-spec/generate.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 

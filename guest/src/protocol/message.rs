@@ -122,6 +122,28 @@ pub struct Create {
     pub init: bool,
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    #[serde(default)]
+    pub shares: Vec<Share>,
+}
+
+/// A folder or file of the host's.
+#[derive(Deserialize)]
+pub struct Share {
+    pub path: String,
+    pub kind: ShareKind,
+    #[serde(default)]
+    pub readonly: bool,
+    /// Stream of FUSE requests, to the host.
+    pub requests: u32,
+    /// Stream of FUSE replies, from the host.
+    pub replies: u32,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareKind {
+    Directory,
+    File,
 }
 
 #[derive(Deserialize)]

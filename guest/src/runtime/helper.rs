@@ -26,6 +26,7 @@ use super::{
 };
 use crate::mounts::{self, Layout, RUNTIME_ID};
 use crate::protocol::message::{Code, Create, Failure};
+use crate::shares;
 use crate::syscall::{self, child};
 
 pub fn create(order: Create, stdio: Stdio, report: OwnedFd) {
@@ -84,8 +85,9 @@ fn prepare(order: &Create, layout: &Layout, own: &Own, config: &mut Value) -> Re
             Failure::new(Code::InvalidConfig, format!("{path} cannot be put into the image: {}", e.desc()))
         })?;
     }
+    let shares = shares::places(root.as_fd(), layout, &order.shares)?;
     let rootfs = layout.rootfs();
-    let additions = Additions { id: order.id.clone(), rootfs, files, volumes, account, home };
+    let additions = Additions { id: order.id.clone(), rootfs, files, volumes, shares, account, home };
     for (name, value) in spec::complete(config, &additions) {
         set_network_sysctl(&name, &value)?;
     }

@@ -27,7 +27,7 @@ mod resources;
 mod review;
 mod seccomp;
 mod spec;
-mod targets;
+pub mod targets;
 mod user;
 mod volumes;
 

@@ -15,6 +15,8 @@ pub struct Additions {
     pub files: Vec<(PathBuf, String)>,
     /// The same of the anonymous volumes, with whether it may only read them.
     pub volumes: Vec<(PathBuf, String, bool)>,
+    /// And of the host's folders.
+    pub shares: Vec<(PathBuf, String, bool)>,
     pub account: Option<Account>,
     pub home: Option<String>,
 }
@@ -26,7 +28,10 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
     config["root"] = json!({"path": additions.rootfs, "readonly": readonly});
     complete_process(config, additions.account.as_ref(), additions.home.as_deref());
     // Before the files: what the host generates is to be seen, whatever volume it lies in.
-    for (source, destination, readonly) in &additions.volumes {
+    // A place comes before what lies below it, whichever of the two it is.
+    let mut binds: Vec<_> = additions.volumes.iter().chain(&additions.shares).collect();
+    binds.sort_by_key(|(_, destination, _)| destination.split('/').count());
+    for (source, destination, readonly) in binds {
         let access = if *readonly { "ro" } else { "rw" };
         let mount = json!({
             "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", access],

@@ -16,6 +16,7 @@ fn additions() -> Additions {
         rootfs: "/r".into(),
         files: Vec::new(),
         volumes: Vec::new(),
+        shares: Vec::new(),
         account: None,
         home: None,
     }
@@ -28,11 +29,17 @@ fn completes_what_the_host_cannot_know() {
     additions.account = Some(Account { uid: 33, gid: 34, groups: vec![34], home: None });
     additions.home = Some("/var/www".to_owned());
     additions.files = vec![("/f/0".into(), "/etc/hosts".to_owned())];
+    additions.volumes = vec![("/v/0".into(), "/src/deep/cache".to_owned(), false)];
+    additions.shares =
+        vec![("/s/0".into(), "/src".to_owned(), false), ("/s/1".into(), "/etc".to_owned(), true)];
     assert!(complete(&mut config, &additions).is_empty());
     assert_eq!(config["root"], json!({"path": "/r", "readonly": true}));
     assert_eq!(config["process"]["user"], json!({"uid": 33, "gid": 34, "additionalGids": [34], "umask": 18}));
     assert_eq!(config["process"]["env"], json!(["HOME=/var/www"]));
-    assert_eq!(config["mounts"][1]["destination"], "/etc/hosts");
+    let mounts = &config["mounts"];
+    let destinations: Vec<_> = (1..5).map(|index| mounts[index]["destination"].as_str().unwrap()).collect();
+    assert_eq!(destinations, ["/src", "/etc", "/src/deep/cache", "/etc/hosts"]);
+    assert_eq!(mounts[2]["options"], json!(["rbind", "rprivate", "ro"]));
     assert_eq!(config["linux"]["cgroupsPath"], "/flamebox/c1");
 }
 

@@ -36,6 +36,12 @@ pub fn expect_directory(root: BorrowedFd, path: &str) -> nix::Result<()> {
     }
 }
 
+/// Where the directory `path` really is, or would be: a path without links. Anything else there is ENOTDIR.
+pub fn locate_directory(root: BorrowedFd, path: &str) -> nix::Result<String> {
+    expect_directory(root, path)?;
+    resolve(root, path)?.into_os_string().into_string().map_err(|_| Errno::EILSEQ)
+}
+
 /// Where the file `path` really is, or would be if it were made: a path without links, so that whoever makes
 /// it does not stumble over one that leads to nothing. A directory there is EISDIR.
 pub fn locate_file(root: BorrowedFd, path: &str) -> nix::Result<String> {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use serde_json::{Value, json};
 
 use super::link::Link;
+use super::share::Relays;
 use super::stdio::Stdio;
 use crate::protocol::frame::Kind;
 use crate::protocol::message::{self, Failure};
@@ -43,6 +44,7 @@ pub struct Container {
     pub poststart: Option<Poststart>,
     pub cgroup: Option<String>,
     pub stdio: Stdio,
+    pub shares: Relays,
     /// Unanswered requests. None also after the connection that made them is gone.
     pub create_request: Option<u32>,
     pub start_request: Option<u32>,
@@ -54,7 +56,7 @@ pub struct Container {
 }
 
 impl Container {
-    pub fn new(id: String, stdio: Stdio) -> Self {
+    pub fn new(id: String, stdio: Stdio, shares: Relays) -> Self {
         Self {
             id,
             state: State::Creating,
@@ -63,6 +65,7 @@ impl Container {
             poststart: None,
             cgroup: None,
             stdio,
+            shares,
             create_request: None,
             start_request: None,
             delete_requests: Vec::new(),
@@ -156,6 +159,7 @@ impl Container {
         self.poll_exec(link);
         let ended = self.state == State::Stopped && self.pid.is_none();
         self.stdio.pump(link, buffer, ended);
+        self.shares.pump(link);
         // While nobody is connected the event waits for whoever comes.
         if alone
             && self.stdio.is_drained()
@@ -178,6 +182,7 @@ impl Container {
     /// The connection is gone: nobody reads, nobody writes, nobody waits.
     pub fn disconnect(&mut self) {
         self.stdio.disconnect();
+        self.shares.disconnect();
         self.create_request = None;
         self.start_request = None;
         self.delete_requests.clear();

@@ -60,7 +60,7 @@ impl Session {
         if self.execs.len() >= MAX_ALL_EXECS {
             return conflict("the machine takes no more execs".to_owned());
         }
-        self.check_streams(order.stdio)
+        self.check_streams(order.stdio, &[])
     }
 
     pub(super) fn find_exec(&mut self, container: u32, id: &str) -> Result<&mut Exec, Failure> {

@@ -14,6 +14,7 @@ mod exec;
 mod execs;
 mod link;
 mod requests;
+mod share;
 mod stdio;
 mod stream;
 mod transport;
@@ -42,6 +43,8 @@ const SIGNALS: u64 = 1;
 const FIRST: u64 = 16;
 const PARTS: u64 = 16;
 const HELPER_PART: u64 = 15;
+/// All shares of a container: which one it is, reading finds out.
+const SHARES_PART: u64 = 14;
 
 /// Endings of processes that nobody knows yet: a container's process may be reaped before its helper's report
 /// was read. Older ones are of nobody's.
@@ -131,6 +134,15 @@ impl Session {
         Ok(())
     }
 
+    fn watch_shares(&self, number: u32) -> io::Result<()> {
+        let files = self.containers.get(&number).into_iter().flat_map(|container| container.shares.files());
+        for file in files {
+            let event = EpollEvent::new(edges(), FIRST + u64::from(number) * PARTS + SHARES_PART);
+            self.epoll.add(file.as_fd(), event)?;
+        }
+        Ok(())
+    }
+
     fn stdios(&self) -> impl Iterator<Item = &Stdio> {
         let containers = self.containers.values().map(|container| &container.stdio);
         containers.chain(self.execs.values().map(|exec| &exec.stdio))
@@ -139,7 +151,8 @@ impl Session {
     /// With `unfinished` work, only looks at what has happened meanwhile.
     fn wait(&mut self, unfinished: bool) -> io::Result<()> {
         let outputs = self.stdios().filter_map(Stdio::deadline);
-        let timeout = match outputs.chain(self.link.deadline()).min() {
+        let shares = self.containers.values().filter_map(|container| container.shares.deadline());
+        let timeout = match outputs.chain(shares).chain(self.link.deadline()).min() {
             _ if unfinished => EpollTimeout::ZERO,
             Some(deadline) => {
                 let rest = deadline.saturating_duration_since(Instant::now()).as_millis() as u16;
@@ -165,6 +178,10 @@ impl Session {
 
     fn mark(&mut self, token: u64, events: EpollFlags) {
         let (number, part) = ((token / PARTS) as u32, token % PARTS);
+        if part == SHARES_PART {
+            self.containers.get_mut(&number).into_iter().for_each(|container| container.shares.wake());
+            return;
+        }
         let container = self.containers.get_mut(&number).map(|container| &mut container.stdio);
         let Some(stdio) = container.or_else(|| self.execs.get_mut(&number).map(|exec| &mut exec.stdio))
         else {
@@ -206,6 +223,7 @@ impl Session {
             self.delete_settled()?;
             progress |= self.link.flush()?;
             progress |= self.stdios().any(|stdio| stdio.is_unfinished(&self.link));
+            progress |= self.containers.values().any(|container| container.shares.is_unfinished(&self.link));
             if !progress {
                 return Ok(false);
             }
@@ -245,6 +263,11 @@ impl Session {
                 Ok(())
             }
             Kind::Data | Kind::Credit | Kind::Eof | Kind::Reset => {
+                for container in self.containers.values_mut() {
+                    if container.shares.handle(frame.kind, frame.id, &frame.payload, &mut self.link)? {
+                        return Ok(());
+                    }
+                }
                 let containers = self.containers.values_mut().map(|container| &mut container.stdio);
                 for stdio in containers.chain(self.execs.values_mut().map(|exec| &mut exec.stdio)) {
                     if stdio.handle(frame.kind, frame.id, &frame.payload)? {

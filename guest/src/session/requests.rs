@@ -8,15 +8,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::container::{Container, Poststart, State};
+use super::share::Relays;
 use super::stdio::{Console, Stdio};
 use super::{FIRST, HELPER_PART, Job, PARTS, Session};
 use crate::console;
 use crate::init::machine;
+use crate::mounts::{self, Layout};
 use crate::protocol::message::{
     self, ById, Code, Configure, Create, Failure, Request, Resize, Signal, StreamIds,
 };
 use crate::runtime::{self, Helper, Report, cgroup};
-use crate::syscall;
+use crate::{shares, syscall};
 
 /// An answer now, or later.
 pub(super) type Answer = Result<Option<Value>, Failure>;
@@ -25,6 +27,7 @@ const MAX_CONTAINERS: usize = 64;
 const MAX_FILES: usize = 64;
 const MAX_FILES_BYTES: usize = 1 << 20;
 const MAX_VOLUMES: usize = 64;
+const MAX_SHARES: usize = 32;
 
 /// The part of config.json that the agent itself has to know; all else is the helper's.
 #[derive(Deserialize)]
@@ -105,14 +108,20 @@ impl Session {
             .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
         let console = config.process.unwrap_or_default().console(order.stdio)?;
         let (id, ids) = (order.id.clone(), order.stdio);
-        let (helper, ends) = runtime::create(order, console.terminal)
-            .map_err(|e| Failure::failed(format!("start the runtime helper: {e}")))?;
-        let mut container = Container::new(id, Stdio::new(ids, ends, console));
+        let streams: Vec<_> = order.shares.iter().map(|share| (share.requests, share.replies)).collect();
+        let layout = Layout::of(&id);
+        let shares = Relays::new(&streams, shares::mount_all(&layout, &order.shares)?);
+        let (helper, ends) = runtime::create(order, console.terminal).map_err(|e| {
+            let _ = mounts::dismantle(&layout);
+            Failure::failed(format!("start the runtime helper: {e}"))
+        })?;
+        let mut container = Container::new(id, Stdio::new(ids, ends, console), shares);
         container.create_request = Some(request);
         let number = self.take_number();
         self.containers.insert(number, container);
         self.add_helper(helper, Job::Create(number))?;
         self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.watch_shares(number).map_err(|e| Failure::failed(e.to_string()))?;
         Ok(None)
     }
 
@@ -139,17 +148,26 @@ impl Session {
         {
             return invalid("volumes: at most 64, and each path begins with /");
         }
-        self.check_streams(order.stdio)
+        if order.shares.len() > MAX_SHARES || order.shares.iter().any(|share| !share.path.starts_with('/')) {
+            return invalid("shares: at most 32, and each path begins with /");
+        }
+        let shares: Vec<u32> =
+            order.shares.iter().flat_map(|share| [share.requests, share.replies]).collect();
+        self.check_streams(order.stdio, &shares)
     }
 
-    pub(super) fn check_streams(&self, ids: StreamIds) -> Result<(), Failure> {
-        let mut streams: Vec<u32> = [ids.stdin, ids.stdout, ids.stderr].into_iter().flatten().collect();
+    pub(super) fn check_streams(&self, ids: StreamIds, shares: &[u32]) -> Result<(), Failure> {
+        let stdio = [ids.stdin, ids.stdout, ids.stderr].into_iter().flatten();
+        let mut streams: Vec<u32> = stdio.chain(shares.iter().copied()).collect();
         let wanted = streams.len();
         streams.sort_unstable();
         streams.dedup();
-        let taken = |stream: &u32| self.stdios().any(|stdio| stdio.has_stream(*stream));
+        let taken = |stream: &u32| {
+            self.stdios().any(|stdio| stdio.has_stream(*stream))
+                || self.containers.values().any(|container| container.shares.has_stream(*stream))
+        };
         if streams.len() < wanted || streams.iter().any(taken) {
-            return Err(Failure::new(Code::Conflict, "stdio: a stream id is used twice"));
+            return Err(Failure::new(Code::Conflict, "stdio, shares: a stream id is used twice"));
         }
         Ok(())
     }
@@ -209,6 +227,7 @@ impl Session {
         container.to_delete = true;
         container.kill_all();
         container.stdio.abandon_outputs(&mut self.link);
+        container.shares.begin_end();
         self.abandon_execs(number);
     }
 
