@@ -45,6 +45,8 @@ export interface ContainerChange {
   readonly terminal?: boolean;
   readonly init?: boolean;
   readonly volumes?: readonly AnonymousVolume[];
+  /** Leaves its output to the test. */
+  readonly unread?: boolean;
   /** Changes the config.json that the options of `flamebox run` would have made. */
   readonly config?: (config: RuntimeConfig) => object;
 }
@@ -66,18 +68,30 @@ export class Container {
   readonly stdout: Promise<Buffer>;
   readonly stderr: Promise<Buffer>;
   readonly #session: AgentSession;
+  #seen = "";
+  #wake = (): void => {};
 
-  constructor(session: AgentSession, id: string, created: CreatedContainer) {
+  constructor(session: AgentSession, id: string, created: CreatedContainer, unread: boolean) {
     this.#session = session;
     this.id = id;
     this.created = created;
     this.exit = session.exitOf(id);
     this.exit.catch(() => {});
-    this.stdout = collect(created.stdout);
-    this.stderr = collect(created.stderr);
+    if (!unread)
+      created.stdout.on("data", (chunk: Buffer) => {
+        this.#seen += chunk.toString("latin1");
+        this.#wake();
+      });
+    this.stdout = unread ? Promise.resolve(Buffer.alloc(0)) : collect(created.stdout);
+    this.stderr = unread ? Promise.resolve(Buffer.alloc(0)) : collect(created.stderr);
     // A machine may end with containers in it that nobody asks any more.
     this.stdout.catch(() => {});
     this.stderr.catch(() => {});
+  }
+
+  /** Waits until its output has had `text` in it. */
+  async shows(text: string): Promise<void> {
+    while (!this.#seen.includes(text)) await new Promise<void>((resolve) => (this.#wake = resolve));
   }
 
   async start(): Promise<this> {
@@ -165,7 +179,7 @@ export class AgentMachine implements AsyncDisposable {
       init: change.init,
       volumes: change.volumes,
     });
-    return new Container(this.session, id, created);
+    return new Container(this.session, id, created, change.unread === true);
   }
 
   async start(change: ContainerChange = {}): Promise<Container> {
