@@ -32,7 +32,7 @@ async function buildWhenOlder(): Promise<void> {
   const dist = join(repository, "dist");
   const built = statSync(join(dist, "cli", "main.js"), { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (built < newest(join(repository, "src")))
-    await run("npx", ["tsc", "-p", "tsconfig.build.json"], { cwd: repository });
+    await run("npm", ["run", "--silent", "build"], { cwd: repository });
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
