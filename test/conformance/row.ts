@@ -76,6 +76,13 @@ export interface Elsewhere {
   readonly words: string;
 }
 
+/** What Docker has and FlameBox has not. */
+export interface Missing {
+  readonly line: Line;
+  readonly name: string;
+  readonly why: string;
+}
+
 /**
  * `options PATH`: type and options of the mount there, without those that every kernel sets as it likes.
  * `first FILE…`: the first that is there: a control group's file of version 2, else of version 1.
