@@ -90,8 +90,9 @@ export const defaults: Group = {
     },
     {
       line: "dev",
-      name: "nothing else but core, where the kernel has it, and no console without a terminal",
-      script: "ls /dev | grep -v '^core$' | tr '\\n' ' '",
+      // runc links core to /proc/kcore, libcontainer kcore; both are masked.
+      name: "nothing else, but for a link to the masked /proc/kcore; no console without a terminal",
+      script: "ls /dev | grep -vxE 'k?core' | tr '\\n' ' '",
       shows: "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero",
     },
     {

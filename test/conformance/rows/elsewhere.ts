@@ -52,15 +52,27 @@ export const elsewhere: readonly Elsewhere[] = [
   },
   {
     line: "ends",
-    name: "the image's stop signal, and a clean end",
+    name: "the image's stop signal, `--stop-signal`, `--stop-timeout` and then KILL",
+    file: "test/vm/conformance-ends.test.ts",
+    words: "sends the image's StopSignal",
+  },
+  {
+    line: "ends",
+    name: "servers end cleanly by their images' stop signals",
     file: "test/vm/real-images.test.ts",
     words: "container.stop(",
   },
   {
     line: "health",
-    name: "a check by CMD-SHELL, run in the container",
-    file: "test/vm/real-images.test.ts",
-    words: "healthcheck:",
+    name: "an image's CMD-SHELL: starting, unhealthy after retries, healthy",
+    file: "test/vm/conformance-ends.test.ts",
+    words: "unhealthy after its retries",
+  },
+  {
+    line: "health",
+    name: "CMD, timeout, start period, NONE",
+    file: "test/vm/conformance-ends.test.ts",
+    words: "failures of the start period do not count",
   },
   {
     line: "streams",
