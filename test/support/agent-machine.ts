@@ -28,6 +28,8 @@ import { DEFAULT_PATH } from "../../src/runtime-spec/defaults.ts";
 import { generate } from "../../src/runtime-spec/generate.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 
+/** Of the 512 MiB that the machine has. */
+const SHARE = { memoryLimitBytes: 400 * 2 ** 20, cpu: undefined };
 const BOOT_DEADLINE_MS = 120_000;
 
 export interface Output {
@@ -165,7 +167,10 @@ export class AgentMachine implements AsyncDisposable {
     const command = change.args ?? ["sh", "-c", change.script ?? "true"];
     const terminal = change.terminal === true;
     const tty = terminal ? { columns: 80, rows: 24 } : undefined;
-    const config = generate({}, { containerId: id, hostname: "box", command, tty });
+    const config = generate(
+      {},
+      { containerId: id, hostname: "box", command, tty, share: SHARE, kernelRelease: "6.12.0" },
+    );
     const created = await createContainer(this.session, {
       id,
       baseDevice: BASE_SERIAL,

@@ -1,5 +1,6 @@
 /** config.json for tests that give it to the guest raw, and what came of it as one text. */
-import { DEFAULT_CAPABILITIES, DEFAULT_MOUNTS } from "../../src/runtime-spec/defaults.ts";
+import { DEFAULT_CAPABILITIES } from "../../src/runtime-spec/capabilities.ts";
+import { DEFAULT_MOUNTS } from "../../src/runtime-spec/defaults.ts";
 import type { Outcome } from "./raw-machine.ts";
 
 export type Json = Readonly<Record<string, unknown>>;

@@ -220,7 +220,14 @@ export async function listTemplates(paths: Paths): Promise<TemplateInfo[]> {
     if (record === undefined) continue;
     const { description, shape, createdAt } = record;
     const diskBytes = await diskBytesOf(dir);
-    infos.push({ key, description, ...shape, createdAt, lastUsedAt: new Date(usedMs).toISOString(), diskBytes });
+    infos.push({
+      key,
+      description,
+      ...shape,
+      createdAt,
+      lastUsedAt: new Date(usedMs).toISOString(),
+      diskBytes,
+    });
   }
   return infos;
 }
