@@ -46,7 +46,7 @@ describe("wrong command lines", () => {
       "--link, which is not there",
       ["run", "--link", "n", "x"],
       125,
-      "flamebox: unknown option '--link'\n  hint: see 'flamebox run --help'\n",
+      "flamebox: --link is not supported: containers do not see each other by name\n  hint: publish ports with -p, and name hosts with --add-host\n",
     ],
     [
       "run without an image",
