@@ -21,8 +21,9 @@ beforeAll(async () => {
   if (pulled.code !== 0) throw new Error(pulled.stderr);
 });
 afterAll(async () => {
-  expect(await home.leftovers()).toEqual([]);
+  const left = await home.leftovers();
   await home[Symbol.asyncDispose]();
+  if (left.length > 0) throw new Error(`left over: ${left.join(", ")}`);
 });
 beforeEach(() => {
   place = mkdtempSync(join(tmpdir(), "flamebox-share-"));
@@ -43,7 +44,7 @@ function argumentsOf(binds: readonly string[], script: string, more: readonly st
 async function shell(
   binds: readonly string[],
   script: string,
-  { input = "" as string | Buffer, more = [] as readonly string[] } = {},
+  { input = "", more = [] }: { readonly input?: string | Buffer; readonly more?: readonly string[] } = {},
 ): Promise<Ended> {
   return await home.run(argumentsOf(binds, script, more), { input });
 }
@@ -111,9 +112,9 @@ describe("a host folder", () => {
       fifo: expect.stringContaining("not permitted") as string,
       device: expect.stringContaining("not permitted") as string,
       "not there": expect.stringContaining("No such file") as string,
+      long: expect.stringContaining("File name too long") as string,
       df: "works",
     });
-    expect(ended.stderr).toMatch(/File name too long/);
     expect(readFileSync(at("log"), "utf8")).toBe("first\nsecond\nthird\n");
     expect(fs.readdirSync(dir).sort()).toEqual([
       "cut",
