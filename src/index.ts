@@ -24,6 +24,11 @@ export type {
   BindMount,
   ContainerExit,
   ContainerOptions,
+  Device,
+  DeviceCgroupRule,
+  Health,
+  HealthcheckOptions,
+  HealthResult,
   MachineOptions,
   OperationOptions,
   PortMapping,
@@ -32,6 +37,9 @@ export type {
   RunningContainer,
   RunOptions,
   RunResult,
+  TmpfsMount,
+  Ulimit,
+  Volume,
 } from "./container/options.ts";
 export type { ImageInfo, RemovedImage } from "./images/images.ts";
 export { FlameBoxError } from "./util/error.ts";

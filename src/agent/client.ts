@@ -200,9 +200,11 @@ export async function execInContainer(
   const { id, exec, process, user, groups = [] } = request;
   requireGeneration(session, 2, "a further process in a container");
   // Asked before the exec: a short process may have ended by the time the request is answered.
-  const { exit, forget } = session.waitExec(id, exec);
+  const outputs: Readable[] = [];
+  const { exit, forget } = session.waitExec(id, exec, outputs);
   exit.catch(() => {});
   const stdio = openStdio(session, request);
+  outputs.push(...outputsOf(stdio.streams));
   const params = {
     id,
     exec,
@@ -262,6 +264,11 @@ function ofExec(session: AgentSession, exec: string | undefined): { exec?: strin
   if (exec === undefined) return {};
   requireGeneration(session, 2, "a further process in a container");
   return { exec };
+}
+
+/** Those whose end comes before the process's. */
+export function outputsOf({ stdout, stderr }: ContainerStreams): Readable[] {
+  return stderr === undefined ? [stdout] : [stdout, stderr];
 }
 
 function openShare(session: AgentSession, share: SharedPlace, tag: string): object {

@@ -11,6 +11,10 @@ export type {
   Check,
   ContainerExit,
   ContainerOptions,
+  Device,
+  DeviceCgroupRule,
+  Health,
+  HealthcheckOptions,
   HostReport,
   ImageInfo,
   OnProgress,
@@ -21,4 +25,7 @@ export type {
   PullOptions,
   RemovedImage,
   RunningContainer,
+  TmpfsMount,
+  Ulimit,
+  Volume,
 } from "../index.ts";

@@ -2,8 +2,13 @@
  * What a caller may ask of a container. Names follow Docker's where it has one; units are in the names.
  */
 import type { Readable, Writable } from "node:stream";
+import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
+
+export type { Device, DeviceCgroupRule } from "../runtime-spec/devices.ts";
+export type { TmpfsMount } from "../runtime-spec/mounts.ts";
+export type { Ulimit } from "../runtime-spec/rlimits.ts";
 
 /** Given to every operation. */
 export interface OperationOptions {
@@ -43,10 +48,15 @@ export interface PortMapping {
 }
 
 export interface MachineOptions {
-  /** Default 1. */
+  /** CPUs of the container, 0.01 to the host's; the machine has as many vCPUs, rounded up. Default 1. */
   readonly cpus?: number | undefined;
-  /** Memory of the machine, default 512. */
+  /**
+   * Memory of the container, at least 6. Its machine has more, for its kernel (sizing.ts); by default the machine
+   * has 512 MiB, and the container what that leaves.
+   */
   readonly memoryMib?: number | undefined;
+  /** CPUs of the host that the machine runs on: `0-3,5`. The container sees its vCPUs, and not these. */
+  readonly cpusetCpus?: string | undefined;
   /** Size of the writable layer's disk (sparse), default 10 GiB. */
   readonly storageBytes?: number | undefined;
   /** A kernel of your own (bzImage) instead of the installed one. Its modules are looked for beside it. */
@@ -55,16 +65,60 @@ export interface MachineOptions {
   readonly requireKvm?: boolean | undefined;
 }
 
-/** A folder or file of the host's in the container. */
+/** A folder or file of the host in the container. */
 export interface BindMount {
-  /** Absolute path on the host. It has to exist. */
+  /** Absolute path on the host. */
   readonly source: string;
-  /** Absolute path in the container; made when it is missing. */
+  /** Absolute path in the container. */
   readonly target: string;
   readonly readonly: boolean;
+  /** Make a missing folder rather than fail, as `docker run -v` does. */
+  readonly createSource?: boolean | undefined;
 }
 
-export interface ContainerOptions extends PullOptions, MachineOptions {
+/** A directory on the container's own disk, which goes with it. */
+export interface Volume {
+  /** Absolute path in the container. */
+  readonly target: string;
+  readonly readOnly?: boolean | undefined;
+  /** Whether it begins with what the image has there; default true. */
+  readonly copy?: boolean | undefined;
+}
+
+/** Over the image's, member by member. */
+export interface HealthcheckOptions {
+  /** `["CMD", program, …]` or `["CMD-SHELL", command]`; default: the image's. */
+  readonly test?: readonly string[] | undefined;
+  /** From the end of one check to the next; default 30 s. 0 is the default here and below. */
+  readonly intervalMs?: number | undefined;
+  /** A check that takes longer is ended, and has failed; default 30 s. */
+  readonly timeoutMs?: number | undefined;
+  /** So many failures in a row are unhealthy; default 3. */
+  readonly retries?: number | undefined;
+  /** In the beginning, failures do not count for so long; default 0. */
+  readonly startPeriodMs?: number | undefined;
+  /** The interval in that time, if it is shorter; default 5 s. */
+  readonly startIntervalMs?: number | undefined;
+}
+
+export interface HealthResult {
+  readonly startedAt: Date;
+  readonly endedAt: Date;
+  /** 0 is healthy; -1 when the check could not be run, or took too long. */
+  readonly exitCode: number;
+  /** At most 4096 bytes of standard output and error, or why it could not be run. */
+  readonly output: string;
+}
+
+export interface Health {
+  readonly status: "starting" | "healthy" | "unhealthy";
+  /** Failures in a row that count. */
+  readonly failingStreak: number;
+  /** The last five, oldest first. */
+  readonly log: readonly HealthResult[];
+}
+
+export interface ContainerOptions extends PullOptions, MachineOptions, EnclosureOptions {
   /** When to ask the registry; default `missing`. */
   readonly pull?: "always" | "missing" | "never" | undefined;
   /** Arguments; replaces the image's Cmd. */
@@ -82,10 +136,34 @@ export interface ContainerOptions extends PullOptions, MachineOptions {
   readonly addHosts?: readonly { readonly host: string; readonly address: string }[] | undefined;
   /** Name servers for /etc/resolv.conf; default: the host's that are reachable from a machine. */
   readonly dns?: readonly string[] | undefined;
+  /** Domains that short names are looked up in; default: the host's. `["."]` is none. */
+  readonly dnsSearch?: readonly string[] | undefined;
+  /** `ndots:2`, `rotate`: resolv.conf(5); default: the host's. */
+  readonly dnsOptions?: readonly string[] | undefined;
   readonly network?: "user" | "none" | undefined;
   readonly publish?: readonly PortMapping[] | undefined;
-  /** Folders and files of the host's; at most 32. */
+  /** Every port that the image or `expose` names gets a free port of the host. */
+  readonly publishAll?: boolean | undefined;
+  /** `80`, `53/udp`, `8000-8010`: ports besides those that the image names. */
+  readonly expose?: readonly string[] | undefined;
+  /** Of the machine's network interface: `02:00:00:12:34:56`; default: one made up. */
+  readonly macAddress?: string | undefined;
   readonly binds?: readonly BindMount[] | undefined;
+  readonly volumes?: readonly Volume[] | undefined;
+  /** Process 1 is an init that reaps orphans and hands signals on; the command is its child. */
+  readonly init?: boolean | undefined;
+  /** What asks the process to end: `SIGTERM`, `15`, `SIGRTMIN+3`; default: the image's, or SIGTERM. */
+  readonly stopSignal?: string | undefined;
+  /** How long `stop` waits before it kills; default 10 s; -1 is without end. */
+  readonly stopTimeoutMs?: number | undefined;
+  /** False is none, whatever the image says. */
+  readonly healthcheck?: HealthcheckOptions | false | undefined;
+  /** Told each time the health's status changes. */
+  readonly onHealth?: ((health: Health) => void) | undefined;
+  /** Over the image's labels. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** Letters, digits, `_`, `.`, `-`. Only a label today: nothing is looked up by it. */
+  readonly name?: string | undefined;
   /** A terminal: its first size. stdout and stderr are one then. */
   readonly tty?: { readonly columns: number; readonly rows: number } | undefined;
   /** Keep stdin open and give it to the process; otherwise it reads /dev/null. */
@@ -100,6 +178,7 @@ export interface ContainerExit {
   readonly code: number;
   /** Number of the signal that ended it. */
   readonly signal?: number | undefined;
+  /** The kernel ended a process of the container because it had used up its memory; if its first, `code` is 137. */
   readonly oomKilled: boolean;
 }
 
@@ -114,6 +193,13 @@ export interface RunningContainer extends AsyncDisposable {
   readonly bootRetries: number;
   /** Published ports, with the host's real port where 0 was asked. */
   readonly ports: readonly Required<PortMapping>[];
+  readonly name: string | undefined;
+  /** The image's and the option's. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** The container's limit, bytes: a little less than its machine has. */
+  readonly memoryLimitBytes: number;
+  /** Undefined without a health check. */
+  readonly health: Health | undefined;
   /** Ends when the process takes no more; writes wait for the process (back pressure). Null unless interactive. */
   readonly stdin: Writable | null;
   readonly stdout: Readable;
@@ -123,6 +209,15 @@ export interface RunningContainer extends AsyncDisposable {
   wait(options?: { readonly signal?: AbortSignal | undefined }): Promise<ContainerExit>;
   /** Sends a signal (1 … 64) to the process. */
   kill(signal: number): Promise<void>;
+  /**
+   * Asks the process to end with the stop signal, kills it when it has not within the time, and ends the machine
+   * when that has no effect either. `signal` is as `stopSignal`, `timeoutMs` as `stopTimeoutMs`.
+   * @returns how it ended; 137 when it was the machine that had to be ended
+   */
+  stop(options?: {
+    readonly signal?: string | number | undefined;
+    readonly timeoutMs?: number | undefined;
+  }): Promise<ContainerExit>;
   resize(size: { readonly columns: number; readonly rows: number }): Promise<void>;
 }
 

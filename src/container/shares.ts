@@ -44,15 +44,6 @@ export async function openShares(
   return { places, [Symbol.asyncDispose]: async () => await owned[Symbol.asyncDispose]() };
 }
 
-/** Generated files whose place a bind takes are left out: what the user says comes first. */
-export function withoutCovered<File extends { readonly path: string }>(
-  files: readonly File[],
-  places: readonly SharedPlace[],
-): File[] {
-  const covered = new Set(places.map(({ path }) => path));
-  return files.filter(({ path }) => !covered.has(path));
-}
-
 function check(bind: BindMount): BindMount {
   const refuse = (what: string, hint?: string): never => {
     throw new FlameBoxError("invalid-option", what, { hint });

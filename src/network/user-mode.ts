@@ -35,6 +35,8 @@ const MAX_STDERR_BYTES = 8_192;
 
 export interface UserNetworkOptions {
   readonly ports?: readonly PortForward[] | undefined;
+  /** Six bytes in hexadecimal, lower case, with colons; default: one made up. */
+  readonly mac?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -69,7 +71,8 @@ export async function startUserNetwork(options: UserNetworkOptions = {}): Promis
       ),
     );
   });
-  return new UserNetwork({ child, subnet, ports, owned: cleanup.move() });
+  const mac = options.mac ?? randomMac();
+  return new UserNetwork({ child, subnet, mac, ports, owned: cleanup.move() });
 }
 
 /**
@@ -132,6 +135,7 @@ function randomMac(): string {
 interface UserNetworkParts {
   readonly child: ChildProcess;
   readonly subnet: GuestSubnet;
+  readonly mac: string;
   readonly ports: readonly PortForward[];
   /** What ends with the network. */
   readonly owned: AsyncDisposable;
@@ -147,12 +151,12 @@ class UserNetwork implements Network {
   readonly #owned: AsyncDisposable;
   #disposed = false;
 
-  constructor({ child, subnet, ports, owned }: UserNetworkParts) {
+  constructor({ child, subnet, mac, ports, owned }: UserNetworkParts) {
     this.#child = child;
     this.#owned = owned;
     this.ports = ports;
     this.guest = {
-      mac: randomMac(),
+      mac,
       mtu: MTU,
       addresses: [`${subnet.address}/${subnet.prefixLength}`],
       gateways: [subnet.gateway],

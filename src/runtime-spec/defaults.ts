@@ -1,27 +1,10 @@
 /**
  * What Docker gives every container unless it is told otherwise. Compared line by line with the check-list in
- * docs/; the values are Docker's (moby `oci/defaults.go` and `oci/caps/defaults.go` hold the same facts).
+ * docs/; the values are Docker's (moby `oci/defaults.go` holds the same facts).
  */
 import type { Mount } from "./config.ts";
 
 export const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-export const DEFAULT_CAPABILITIES = [
-  "CAP_AUDIT_WRITE",
-  "CAP_CHOWN",
-  "CAP_DAC_OVERRIDE",
-  "CAP_FOWNER",
-  "CAP_FSETID",
-  "CAP_KILL",
-  "CAP_MKNOD",
-  "CAP_NET_BIND_SERVICE",
-  "CAP_NET_RAW",
-  "CAP_SETFCAP",
-  "CAP_SETGID",
-  "CAP_SETPCAP",
-  "CAP_SETUID",
-  "CAP_SYS_CHROOT",
-] as const;
 
 /** The machine is the container's own, so there is no network namespace: its network is the machine's. */
 export const DEFAULT_NAMESPACES = ["pid", "mount", "ipc", "uts", "cgroup"] as const;
@@ -80,6 +63,3 @@ export const DEFAULT_READONLY_PATHS = [
   "/proc/sys",
   "/proc/sysrq-trigger",
 ] as const;
-
-/** Docker's daemon passes on what it was given, which is this nearly everywhere. */
-export const DEFAULT_RLIMITS = [{ type: "RLIMIT_NOFILE", hard: 1_048_576, soft: 1_048_576 }] as const;

@@ -169,6 +169,7 @@ describe("an exec", () => {
     await using session = await opened(agent);
     const begun = begin(session);
     const { id } = await agent.request();
+    for (const output of [2, 3]) agent.send(FrameType.eof, output);
     agent.send(FrameType.event, 0, { event: "container.exec.exit", ...exec, exitCode: 3, oomKilled: true });
     agent.send(FrameType.response, id, { result: { pid: 9 } });
     expect(await (await begun).wait()).toMatchObject({ exec: "e1", exitCode: 3, oomKilled: true });
@@ -195,6 +196,7 @@ describe("an exec", () => {
     await expect(begin(session)).rejects.toMatchObject({ code: "conflict" });
     const { id } = await agent.request();
     agent.send(FrameType.response, id, { result: { pid: 9 } });
+    for (const output of [2, 3]) agent.send(FrameType.eof, output);
     agent.send(FrameType.event, 0, { event: "container.exec.exit", ...exec, signal: 9 });
     expect(await (await begun).wait()).toMatchObject({ signal: 9, oomKilled: false });
   });

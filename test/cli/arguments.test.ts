@@ -11,6 +11,7 @@ import { UsageError } from "../../src/cli/failure.ts";
 import type { ContainerOptions } from "../../src/cli/library.ts";
 import { locatePaths } from "../../src/util/paths.ts";
 
+const NO_FILES = { env: [], labels: [] };
 const environment = { SET: "from outside", EMPTY: "" };
 
 /** The message of the UsageError that `job` throws. */
@@ -151,19 +152,21 @@ describe("sizes and counts", () => {
   it.each([
     ["1", 1],
     ["2.0", 2],
+    ["0.5", 0.5],
+    [".25", 0.25],
     ["255", 255],
   ])("cpus %s", (text, cpus) => {
     expect(parseCpus(text)).toBe(cpus);
   });
 
   it.each([
-    ["0.5", "--cpus '0.5' is a fraction"],
-    ["0", "--cpus '0' is not a number from 1 to 255"],
-    ["256", "--cpus '256' is not a number from 1 to 255"],
-    ["two", "--cpus 'two' is not a number from 1 to 255"],
-    ["-1", "--cpus '-1' is not a number from 1 to 255"],
-    ["1e1", "--cpus '1e1' is not a number from 1 to 255"],
-    ["", "--cpus '' is not a number from 1 to 255"],
+    ["0", "--cpus '0' is not a number of CPUs"],
+    ["0.0", "--cpus '0.0' is not a number of CPUs"],
+    [".", "--cpus '.' is not a number of CPUs"],
+    ["two", "--cpus 'two' is not a number of CPUs"],
+    ["-1", "--cpus '-1' is not a number of CPUs"],
+    ["1e1", "--cpus '1e1' is not a number of CPUs"],
+    ["", "--cpus '' is not a number of CPUs"],
   ])("refuses cpus '%s'", (text, message) => {
     expect(complaint(() => parseCpus(text))).toBe(message);
   });
@@ -298,7 +301,7 @@ describe("run's flags to the library's options", () => {
     ],
   ];
   it.each(rows)("%s", (_, flags, command, options) => {
-    expect(containerOptions(flags, command, [], environment)).toEqual(options);
+    expect(containerOptions(flags, command, NO_FILES, environment)).toEqual(options);
   });
 
   it("lets --env win over env files, and keeps a variable named __proto__", () => {
@@ -306,7 +309,8 @@ describe("run's flags to the library's options", () => {
       ["A", "file"],
       ["B", "file"],
     ] as const;
-    const { env } = containerOptions({ env: ["A=flag", "__proto__=x"] }, [], fileEntries, environment);
+    const files = { env: fileEntries, labels: [] };
+    const { env } = containerOptions({ env: ["A=flag", "__proto__=x"] }, [], files, environment);
     expect(Object.entries(env ?? {})).toEqual([
       ["A", "flag"],
       ["B", "file"],
@@ -324,7 +328,7 @@ describe("run's flags to the library's options", () => {
     ["a storage size of nothing", { storageSize: "0" }, "--storage-size '0' is not a size"],
     ["ports without a network", { network: "none", publish: ["1:1"] }, "--publish needs a network"],
   ])("refuses %s", (_, flags, message) => {
-    expect(complaint(() => containerOptions(flags, [], [], environment))).toBe(message);
+    expect(complaint(() => containerOptions(flags, [], NO_FILES, environment))).toBe(message);
   });
 });
 

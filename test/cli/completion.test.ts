@@ -57,7 +57,7 @@ describe("bash offers", () => {
   it.each<[string, string, string[]]>([
     ["commands", "flamebox r", ["run", "rmi", "rootfs"]],
     ["options of the program", "flamebox --js", ["--json"]],
-    ["options of a command", "flamebox run --pu", ["--publish", "--pull"]],
+    ["options of a command", "flamebox run --pu", ["--publish", "--publish-all", "--pull"]],
     ["no hidden command", "flamebox __", []],
     ["choices", "flamebox run --pull ", ["always", "missing", "never"]],
     ["choices of an argument", "flamebox completion ", ["bash", "zsh", "fish"]],

@@ -2,7 +2,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseEnvFile } from "../../src/cli/args/environment.ts";
+import { parseDuration } from "../../src/cli/args/duration.ts";
+import { parseMount, parseTmpfs, parseVolume } from "../../src/cli/args/mounts.ts";
 import { parseAddHost, parsePublish } from "../../src/cli/args/network.ts";
+import { parseUlimit } from "../../src/cli/args/resources.ts";
+import { parseDevice, parseDeviceCgroupRule, parseSecurityOpts } from "../../src/cli/args/security.ts";
 import { parseCpus, parseMemoryMib, parseSize } from "../../src/cli/args/size.ts";
 import { UsageError } from "../../src/cli/failure.ts";
 import { drawItems } from "../../src/cli/output/progress-bars.ts";
@@ -66,8 +70,73 @@ describe("any text", () => {
       fc.property(wordsOf("1", "0", "9", ".", "k", "m", "G", "i", "b", " ", "-", "e"), (text) => {
         for (const parse of [(word: string) => parseSize(word, "--x"), parseMemoryMib, parseCpus]) {
           const value = taken(() => parse(text)) ?? 1;
-          expect(Number.isSafeInteger(value) && value > 0).toBe(true);
+          expect(Number.isFinite(value) && value > 0).toBe(true);
         }
+      }),
+      settings,
+    );
+  });
+
+  it("as a mount", () => {
+    const words = wordsOf(
+      ...[
+        "/",
+        "a",
+        ".",
+        "..",
+        ":",
+        ",",
+        "=",
+        '"',
+        "ro",
+        "rw",
+        "z",
+        "nocopy",
+        "rshared",
+        "type",
+        "bind",
+        "volume",
+      ],
+      ...[
+        "tmpfs",
+        "source",
+        "src",
+        "target",
+        "dst",
+        "readonly",
+        "true",
+        "tmpfs-size",
+        "tmpfs-mode",
+        "7",
+        "1m",
+      ],
+    );
+    fc.assert(
+      fc.property(words, (text) => {
+        for (const parse of [parseVolume, parseMount, parseTmpfs]) {
+          const parsed = taken(() => parse(text));
+          if (parsed === undefined) continue;
+          expect(parsed.mount.target).toMatch(/^\//);
+          if (parsed.kind === "bind") expect(parsed.mount.source).toMatch(/^\//);
+        }
+      }),
+      settings,
+    );
+  });
+
+  it("as a limit, a device, a security option, a duration", () => {
+    const words = wordsOf(
+      ...["nofile", "=", ":", "-1", "1", "9", "c", "b", "a", " ", "*", "r", "w", "m", "/dev/fuse", "seccomp"],
+      ...["no-new-privileges", "unconfined", "true", "s", "ms", "h", "."],
+    );
+    fc.assert(
+      fc.property(words, (text) => {
+        const ulimit = taken(() => parseUlimit(text));
+        expect(Number.isSafeInteger(ulimit?.soft ?? 0) && Number.isSafeInteger(ulimit?.hard ?? 0)).toBe(true);
+        expect(taken(() => parseDevice(text))?.path ?? "/").toMatch(/^\//);
+        expect(taken(() => parseDeviceCgroupRule(text))?.access ?? "r").toMatch(/^[rwm]{1,3}$/);
+        taken(() => parseSecurityOpts([text]));
+        expect(Number.isFinite(taken(() => parseDuration(text, "--x")) ?? 0)).toBe(true);
       }),
       settings,
     );

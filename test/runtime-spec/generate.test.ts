@@ -2,7 +2,12 @@ import { describe, expect, it } from "vitest";
 import { generate } from "../../src/runtime-spec/generate.ts";
 import type { ProcessRequest } from "../../src/runtime-spec/generate.ts";
 
-const request: ProcessRequest = { containerId: "ab12", hostname: "box" };
+const request: ProcessRequest = {
+  containerId: "ab12",
+  hostname: "box",
+  share: { memoryLimitBytes: 400 << 20 },
+  kernelRelease: "6.12.1",
+};
 
 describe("arguments", () => {
   it.each([

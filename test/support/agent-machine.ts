@@ -23,10 +23,13 @@ import { AGENT_PORT } from "../../src/machine/machine.ts";
 import { BASE_SERIAL, SCRATCH_SERIAL } from "../../src/machine/qemu/arguments.ts";
 import { qemuDriver } from "../../src/machine/qemu/qemu.ts";
 import type { RuntimeConfig } from "../../src/runtime-spec/config.ts";
-import { DEFAULT_CAPABILITIES, DEFAULT_PATH } from "../../src/runtime-spec/defaults.ts";
+import { DEFAULT_CAPABILITIES } from "../../src/runtime-spec/capabilities.ts";
+import { DEFAULT_PATH } from "../../src/runtime-spec/defaults.ts";
 import { generate } from "../../src/runtime-spec/generate.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 
+/** Of the 512 MiB that the machine has. */
+const SHARE = { memoryLimitBytes: 400 * 2 ** 20, cpu: undefined };
 const BOOT_DEADLINE_MS = 120_000;
 
 export interface Output {
@@ -44,6 +47,8 @@ export interface ContainerChange {
   readonly terminal?: boolean;
   readonly init?: boolean;
   readonly volumes?: readonly AnonymousVolume[];
+  /** Leaves its output to the test. */
+  readonly unread?: boolean;
   /** Changes the config.json that the options of `flamebox run` would have made. */
   readonly config?: (config: RuntimeConfig) => object;
 }
@@ -65,18 +70,30 @@ export class Container {
   readonly stdout: Promise<Buffer>;
   readonly stderr: Promise<Buffer>;
   readonly #session: AgentSession;
+  #seen = "";
+  #wake = (): void => {};
 
-  constructor(session: AgentSession, id: string, created: CreatedContainer) {
+  constructor(session: AgentSession, id: string, created: CreatedContainer, unread: boolean) {
     this.#session = session;
     this.id = id;
     this.created = created;
     this.exit = session.exitOf(id);
     this.exit.catch(() => {});
-    this.stdout = collect(created.stdout);
-    this.stderr = collect(created.stderr);
+    if (!unread)
+      created.stdout.on("data", (chunk: Buffer) => {
+        this.#seen += chunk.toString("latin1");
+        this.#wake();
+      });
+    this.stdout = unread ? Promise.resolve(Buffer.alloc(0)) : collect(created.stdout);
+    this.stderr = unread ? Promise.resolve(Buffer.alloc(0)) : collect(created.stderr);
     // A machine may end with containers in it that nobody asks any more.
     this.stdout.catch(() => {});
     this.stderr.catch(() => {});
+  }
+
+  /** Waits until its output has had `text` in it. */
+  async shows(text: string): Promise<void> {
+    while (!this.#seen.includes(text)) await new Promise<void>((resolve) => (this.#wake = resolve));
   }
 
   async start(): Promise<this> {
@@ -150,7 +167,10 @@ export class AgentMachine implements AsyncDisposable {
     const command = change.args ?? ["sh", "-c", change.script ?? "true"];
     const terminal = change.terminal === true;
     const tty = terminal ? { columns: 80, rows: 24 } : undefined;
-    const config = generate({}, { containerId: id, hostname: "box", command, tty });
+    const config = generate(
+      {},
+      { containerId: id, hostname: "box", command, tty, share: SHARE, kernelRelease: "6.12.0" },
+    );
     const created = await createContainer(this.session, {
       id,
       baseDevice: BASE_SERIAL,
@@ -164,7 +184,7 @@ export class AgentMachine implements AsyncDisposable {
       init: change.init,
       volumes: change.volumes,
     });
-    return new Container(this.session, id, created);
+    return new Container(this.session, id, created, change.unread === true);
   }
 
   async start(change: ContainerChange = {}): Promise<Container> {

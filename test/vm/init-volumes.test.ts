@@ -1,6 +1,5 @@
 /** `init` and `volumes` of `container.create`, on a real machine. */
 import { readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import type { AnonymousVolume } from "../../src/agent/client.ts";
 import { createContainer, signalContainer } from "../../src/agent/client.ts";
@@ -52,7 +51,7 @@ describe("an init", () => {
   test("passes signals on", async () => {
     const script = "trap 'echo got; exit 3' TERM; echo ready; while :; do sleep 0.1; done";
     const container = await machine.start({ script, init: true });
-    await new Promise((resolve) => container.created.stdout.once("data", resolve));
+    await container.shows("ready");
     await signalContainer(machine.session, container.id, TERM);
     expect(await container.exit).toMatchObject({ exitCode: 3 });
     await machine.remove(container);
@@ -85,12 +84,10 @@ describe("an init", () => {
   test("leaves the terminal to its child", async () => {
     const script = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done";
     const container = await machine.start({ script, init: true, terminal: true, stdin: true });
-    let text = "";
-    container.created.stdout.setEncoding("latin1").on("data", (chunk: string) => (text += chunk));
-    while (!text.includes("ready")) await sleep(20);
+    await container.shows("ready");
     container.created.stdin?.write("\x03");
     expect(await container.exit).toMatchObject({ exitCode: 5 });
-    expect(text).toContain("caught");
+    expect((await container.stdout).toString()).toContain("caught");
     await machine.remove(container);
   });
 

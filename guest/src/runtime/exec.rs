@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use super::join::{self, Entry};
 use super::user::{self, Databases};
-use super::{Report, Stdio, cgroup, executor, helper, send_report, spec};
+use super::{Report, Stdio, cgroup, executor, helper, own, review, seccomp, send_report, spec};
 use crate::mounts::Layout;
 use crate::protocol::message::{self, Code, Failure};
 use crate::syscall::{self, process};
@@ -76,9 +76,10 @@ fn try_exec(order: &message::Exec, stdio: Stdio, target: &Target, report: &Owned
     // From here on nobody in the container may look into this process.
     process::set_dumpable(false).map_err(failed("dumpable"))?;
     let container = read_config(&order.id)?;
+    let filter = filter_of(&container)?;
     let process = {
         let root = container_root(target).map_err(|error| gone(&order.id, error))?;
-        plan(order, &container, root.as_fd())?
+        plan(order, &container, root.as_fd(), filter.is_some())?
     };
     let groups = open_cgroups(target)?;
     let kinds = namespaces_to_join(target.pid).map_err(|error| gone(&order.id, error))?;
@@ -110,14 +111,13 @@ fn try_exec(order: &message::Exec, stdio: Stdio, target: &Target, report: &Owned
     };
     let (go, start) = syscall::pipe().map_err(failed("pipe"))?;
     let entry = Entry {
-        seccomp: container.pointer("/linux/seccomp").cloned(),
         personality: container.pointer("/linux/personality/domain").and_then(Value::as_str)
             == Some("LINUX32"),
         process,
         groups,
         ends,
         go,
-        executor: executor::Exec::new(stdio.exec, false),
+        executor: executor::Exec::new(stdio.exec, executor::Last { filter, ..Default::default() }, false),
     };
     // The process waits until it was reported: one that nobody knows of must not run.
     let pid = syscall::fork_to(|| join::enter(&entry)).map_err(failed("fork in the container"))?;
@@ -152,6 +152,16 @@ fn container_root(target: &Target) -> std::io::Result<OwnedFd> {
     root
 }
 
+/// What binds the container binds whoever joins it. What it warned of was told when the container was created.
+fn filter_of(container: &Value) -> Result<Option<seccomp::Filter>, Failure> {
+    let Some(profile) = container.pointer("/linux/seccomp").filter(|profile| !profile.is_null()) else {
+        return Ok(None);
+    };
+    let profile = serde_json::from_value(profile.clone())
+        .map_err(|e| Failure::failed(format!("the container's linux.seccomp: {e}")))?;
+    seccomp::compile(&profile, &mut Vec::new()).map(Some)
+}
+
 fn namespaces_to_join(pid: i32) -> std::io::Result<libc::c_int> {
     let mut kinds = 0;
     for (name, kind) in NAMESPACES {
@@ -184,13 +194,21 @@ fn invalid(message: impl Into<String>) -> Failure {
 }
 
 /// The process that was asked for, with what it leaves open taken from the container's own.
-fn plan(order: &message::Exec, container: &Value, root: BorrowedFd) -> Result<Process, Failure> {
+fn plan(
+    order: &message::Exec,
+    container: &Value,
+    root: BorrowedFd,
+    filtered: bool,
+) -> Result<Process, Failure> {
     let mut wanted = json!({"process": parse(order.process.get())?});
     inherit(&mut wanted["process"], &container["process"]);
     let databases = Databases::load(root)?;
     let account = order.user.as_ref().map(|user| user::resolve(user, &databases)).transpose()?;
     let home = helper::missing_home(&wanted, account.as_ref(), &databases);
     spec::complete_process(&mut wanted, account.as_ref(), home.as_deref());
+    if filtered {
+        own::keep_what_the_filter_needs(&mut wanted);
+    }
     serde_json::from_value(wanted["process"].take()).map_err(|e| invalid(format!("process: {e}")))
 }
 
@@ -212,7 +230,7 @@ fn parse(text: &str) -> Result<Value, Failure> {
     let known: Process =
         serde_json::from_value(process.clone()).map_err(|e| invalid(format!("process: {e}")))?;
     let known = serde_json::to_value(&known).map_err(|e| invalid(e.to_string()))?;
-    match spec::find_unknown(&process, &known, "process".to_owned()) {
+    match review::find_unknown(&process, &known, "process".to_owned()) {
         Some(path) => Err(invalid(format!("{path}: unknown property"))),
         None => Ok(process),
     }

@@ -14,7 +14,6 @@ use libcontainer::syscall::syscall::SyscallType;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, chdir, dup2, getcwd, setgroups, setsid};
-use serde_json::Value;
 
 use super::executor::Exec;
 use crate::protocol::message::{Code, Failure};
@@ -32,8 +31,6 @@ pub struct Entry {
     /// Readable when the agent knows of this process; at its end when the agent never will.
     pub go: OwnedFd,
     pub executor: Exec,
-    /// The container's filter, if it has one.
-    pub seccomp: Option<Value>,
     /// Whether this is to be taken for a 32-bit machine.
     pub personality: bool,
 }
@@ -99,8 +96,7 @@ fn settle(entry: &Entry) -> Result<(), Failure> {
     if entry.personality {
         process::set_personality(PER_LINUX32).map_err(|e| failed("linux.personality", &e))?;
     }
-    let confined = process.no_new_privileges().unwrap_or(false);
-    if confined {
+    if process.no_new_privileges().unwrap_or(false) {
         process::set_no_new_privileges().map_err(|e| failed("process.noNewPrivileges", &e))?;
     }
     // As root first: a directory that the container's operator names may be closed to its user.
@@ -116,10 +112,6 @@ fn settle(entry: &Entry) -> Result<(), Failure> {
         .map_err(|e| failed("process.user", &e))?;
     let syscall = SyscallType::default().create_syscall();
     capabilities::reset_effective(&*syscall).map_err(|e| failed("capabilities", &e))?;
-    // Installing a filter wants CAP_SYS_ADMIN, or the promise that nothing is gained by an exec.
-    if !confined {
-        filter(entry)?;
-    }
     if let Some(sets) = process.capabilities() {
         capabilities::drop_privileges(sets, &*syscall).map_err(|e| failed("process.capabilities", &e))?;
     }
@@ -130,20 +122,10 @@ fn settle(entry: &Entry) -> Result<(), Failure> {
         Ok(path) if path.is_absolute() => {}
         _ => return Err(no_directory(process.cwd(), Errno::ENOENT)),
     }
-    if confined {
-        filter(entry)?;
-    }
     Ok(())
 }
 
 fn no_directory(path: &Path, error: Errno) -> Failure {
     let message = format!("the working directory {:?}: {}", path.display().to_string(), error.desc());
     Failure::new(Code::InvalidConfig, message)
-}
-
-fn filter(entry: &Entry) -> Result<(), Failure> {
-    match &entry.seccomp {
-        None | Some(Value::Null) => Ok(()),
-        Some(_) => Err(Failure::failed("linux.seccomp of the container cannot be carried out for an exec")),
-    }
 }

@@ -13,12 +13,20 @@
 
 mod causes;
 pub mod cgroup;
+mod devices;
 mod exec;
 mod executor;
 mod helper;
+mod hooks;
+mod idmap;
 mod init;
 mod join;
+mod own;
+mod propagation;
 mod relay;
+mod resources;
+mod review;
+mod seccomp;
 mod spec;
 pub mod targets;
 mod user;
@@ -41,17 +49,49 @@ use crate::syscall;
 
 pub use exec::Target;
 pub use executor::{ExecPipe, ExecReport};
+pub use hooks::trigger;
 
-/// Longest report of a helper, in bytes: a failure's text, escaped at worst, and its frame.
-const MAX_REPORT_BYTES: usize = 32_768;
+/// Longest report of a helper, in bytes: a failure's text or all warnings, escaped at worst, and their frame.
+const MAX_REPORT_BYTES: usize = 131_072;
+
+/// Most warnings of a container, and the longest, in bytes.
+const MAX_WARNINGS: usize = 32;
+const MAX_WARNING_BYTES: usize = 500;
 
 /// What a helper says before it ends.
 #[derive(Serialize, Deserialize)]
 pub enum Report {
-    Created { pid: i32, cgroup: String },
-    Joined { pid: i32 },
-    Removed,
+    Created {
+        pid: i32,
+        cgroup: String,
+        warnings: Vec<String>,
+        poststart: bool,
+    },
+    Joined {
+        pid: i32,
+    },
+    /// Hooks have run; those that failed.
+    Hooked(Vec<String>),
+    /// Removed; hooks that failed meanwhile.
+    Removed(Vec<String>),
     Failed(Failure),
+}
+
+/// As many warnings as the protocol allows, as long as it allows.
+fn bound_warnings(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MAX_WARNINGS - 1);
+    if warnings.len() > MAX_WARNINGS {
+        warnings.truncate(MAX_WARNINGS - 1);
+        warnings.push(format!("and {more} more warnings"));
+    }
+    for warning in &mut warnings {
+        let mut end = warning.len().min(MAX_WARNING_BYTES);
+        while !warning.is_char_boundary(end) {
+            end -= 1;
+        }
+        warning.truncate(end);
+    }
+    warnings
 }
 
 /// A helper at work.
@@ -143,6 +183,12 @@ fn connect(wanted: StreamIds, terminal: bool, relayed: bool) -> io::Result<(Ends
 fn own_end(fd: OwnedFd) -> io::Result<File> {
     syscall::set_nonblocking(fd.as_fd())?;
     Ok(File::from(fd))
+}
+
+/// Starts the helper that runs the hooks of a container whose process runs.
+pub fn poststart(id: &str, pid: i32) -> io::Result<Helper> {
+    let id = id.to_owned();
+    help(&[], move |report| helper::poststart(&id, pid, report))
 }
 
 /// Starts the helper that unmounts what a container has left and removes its cgroup.

@@ -26,10 +26,22 @@ pub enum State {
     Stopped,
 }
 
+/// Hooks that the answer to the start waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poststart {
+    Wanted,
+    /// The process has been executed.
+    Due,
+    Running,
+}
+
 pub struct Container {
     pub id: String,
     pub state: State,
     pub pid: Option<i32>,
+    /// Of the first process, also when it has ended. For hooks only.
+    pub last_pid: i32,
+    pub poststart: Option<Poststart>,
     pub cgroup: Option<String>,
     pub stdio: Stdio,
     pub shares: Relays,
@@ -49,6 +61,8 @@ impl Container {
             id,
             state: State::Creating,
             pid: None,
+            last_pid: 0,
+            poststart: None,
             cgroup: None,
             stdio,
             shares,
@@ -64,6 +78,7 @@ impl Container {
     /// Created: the process exists; with a terminal its streams begin here.
     pub fn created(&mut self, pid: i32, cgroup: String, terminal: Option<OwnedFd>) -> io::Result<()> {
         self.pid = Some(pid);
+        self.last_pid = pid;
         self.cgroup = Some(cgroup);
         self.state = State::Created;
         self.stdio.connect(terminal)
@@ -92,7 +107,9 @@ impl Container {
         if self.state == State::Running {
             self.exit = Some(message::exit_event(&self.id, None, ending, self.oom_kills() > 0));
         }
-        self.fail_start(Failure::failed("the container's process has ended"), link);
+        if !self.has_hooks_to_run() {
+            self.fail_start(Failure::failed("the container's process has ended"), link);
+        }
         self.state = State::Stopped;
         self.stdio.ended(link);
     }
@@ -106,14 +123,27 @@ impl Container {
             ExecReport::Pending => {}
             ExecReport::Executed => {
                 self.state = State::Running;
-                if let Some(request) = self.start_request.take() {
-                    link.respond(request, Ok(json!({})));
+                match self.poststart {
+                    Some(_) => self.poststart = Some(Poststart::Due),
+                    None => self.hooked(link),
                 }
             }
             ExecReport::Failed(failure) => {
                 self.state = State::Stopped;
                 self.fail_start(failure, link);
             }
+        }
+    }
+
+    fn has_hooks_to_run(&self) -> bool {
+        matches!(self.poststart, Some(Poststart::Due | Poststart::Running))
+    }
+
+    /// The start is done, hooks included.
+    pub fn hooked(&mut self, link: &mut Link) {
+        self.poststart = None;
+        if let Some(request) = self.start_request.take() {
+            link.respond(request, Ok(json!({})));
         }
     }
 
@@ -133,6 +163,7 @@ impl Container {
         // While nobody is connected the event waits for whoever comes.
         if alone
             && self.stdio.is_drained()
+            && !self.has_hooks_to_run()
             && link.is_open()
             && let Some(event) = self.exit.take()
         {
@@ -142,7 +173,10 @@ impl Container {
 
     /// Whether all that the host has to know before a delete's answer was said.
     pub fn is_settled(&self) -> bool {
-        self.state == State::Stopped && self.pid.is_none() && self.stdio.is_drained()
+        self.state == State::Stopped
+            && self.pid.is_none()
+            && self.stdio.is_drained()
+            && !self.has_hooks_to_run()
     }
 
     /// The connection is gone: nobody reads, nobody writes, nobody waits.

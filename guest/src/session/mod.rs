@@ -57,6 +57,7 @@ const FRAMES_A_ROUND: usize = 256;
 /// What a helper does, and for which container or exec.
 enum Job {
     Create(u32),
+    Poststart(u32),
     Remove(u32),
     Join(u32),
 }
@@ -218,6 +219,7 @@ impl Session {
             }
             self.poll_helpers()?;
             self.pump();
+            self.run_poststart()?;
             self.delete_settled()?;
             progress |= self.link.flush()?;
             progress |= self.stdios().any(|stdio| stdio.is_unfinished(&self.link));

@@ -7,10 +7,11 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::container::{Container, State};
+use super::container::{Container, Poststart, State};
 use super::share::Relays;
 use super::stdio::{Console, Stdio};
 use super::{FIRST, HELPER_PART, Job, PARTS, Session};
+use crate::console;
 use crate::init::machine;
 use crate::mounts::{self, Layout};
 use crate::protocol::message::{
@@ -268,6 +269,7 @@ impl Session {
             let Some((_, job)) = self.helpers.remove(&number) else { continue };
             match job {
                 Job::Create(container) => self.created(container, report, terminal)?,
+                Job::Poststart(container) => self.hooked(container, report),
                 Job::Remove(container) => self.removed(container, report),
                 Job::Join(exec) => self.joined(exec, report, terminal)?,
             }
@@ -286,20 +288,27 @@ impl Session {
     ) -> io::Result<()> {
         let Some(container) = self.containers.get_mut(&number) else { return Ok(()) };
         let request = container.create_request.take();
-        let (pid, cgroup) = match report {
-            Report::Created { pid, cgroup } => (pid, cgroup),
+        let (pid, cgroup, warnings) = match report {
+            Report::Created { pid, cgroup, warnings, poststart } => {
+                container.poststart = poststart.then_some(Poststart::Wanted);
+                (pid, cgroup, warnings)
+            }
             Report::Failed(failure) => {
                 self.never_created(number, request, failure);
                 return Ok(());
             }
-            Report::Joined { .. } | Report::Removed => {
+            Report::Joined { .. } | Report::Removed(_) | Report::Hooked(_) => {
                 self.never_created(number, request, Failure::failed("the runtime helper did another job"));
                 return Ok(());
             }
         };
         container.created(pid, cgroup, terminal)?;
         if let Some(request) = request {
-            self.link.respond(request, Ok(json!({"pid": pid})));
+            let mut answer = json!({"pid": pid});
+            if !warnings.is_empty() {
+                answer["warnings"] = json!(warnings);
+            }
+            self.link.respond(request, Ok(answer));
         }
         if let Some(ending) = self.unclaimed.remove(&pid) {
             container.ended(ending, &mut self.link);
@@ -339,7 +348,34 @@ impl Session {
         Ok(())
     }
 
+    /// Begins the hooks of containers whose processes have just been executed.
+    pub(super) fn run_poststart(&mut self) -> io::Result<()> {
+        let begun: Vec<(u32, String, i32)> = self
+            .containers
+            .iter_mut()
+            .filter(|(_, container)| container.poststart == Some(Poststart::Due))
+            .map(|(number, container)| {
+                container.poststart = Some(Poststart::Running);
+                (*number, container.id.clone(), container.last_pid)
+            })
+            .collect();
+        for (number, id, pid) in begun {
+            let helper = runtime::poststart(&id, pid)?;
+            self.add_helper(helper, Job::Poststart(number)).map_err(|e| io::Error::other(e.message))?;
+        }
+        Ok(())
+    }
+
+    /// What fails is said, and changes nothing for the container.
+    fn hooked(&mut self, number: u32, report: Report) {
+        say_failures(&report);
+        if let Some(container) = self.containers.get_mut(&number) {
+            container.hooked(&mut self.link);
+        }
+    }
+
     fn removed(&mut self, number: u32, report: Report) {
+        say_failures(&report);
         let Some(container) = self.containers.remove(&number) else { return };
         for request in container.delete_requests {
             let result = match &report {
@@ -348,5 +384,15 @@ impl Session {
             };
             self.link.respond(request, result);
         }
+    }
+}
+
+fn say_failures(report: &Report) {
+    match report {
+        Report::Hooked(failures) | Report::Removed(failures) => {
+            failures.iter().for_each(|failure| console::say(failure));
+        }
+        Report::Failed(failure) => console::say(&failure.message),
+        Report::Created { .. } | Report::Joined { .. } => {}
     }
 }

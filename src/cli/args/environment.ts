@@ -3,11 +3,9 @@
  * caller's environment and is left out where there is none.
  * https://docs.docker.com/reference/cli/docker/container/run/#env
  */
-import { open } from "node:fs/promises";
 import type { Environment } from "../context.ts";
 import { UsageError } from "../failure.ts";
-
-const MAX_FILE_BYTES = 1024 * 1024;
+import { readTextFile } from "./text-file.ts";
 
 export type EnvEntry = readonly [name: string, value: string];
 
@@ -47,27 +45,5 @@ export function parseEnvFile(text: string, fileName: string, environment: Enviro
 }
 
 export async function loadEnvFile(path: string, environment: Environment): Promise<EnvEntry[]> {
-  const handle = await open(path, "r").catch((error: Error) => {
-    throw new UsageError(`env file '${path}' cannot be read: ${error.message}`);
-  });
-  try {
-    // A FIFO or a device has no size to trust, so what is read is counted.
-    const chunks: Buffer[] = [];
-    let sizeBytes = 0;
-    for await (const chunk of handle.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
-      sizeBytes += chunk.length;
-      if (sizeBytes > MAX_FILE_BYTES)
-        throw new UsageError(`env file '${path}' has more than ${MAX_FILE_BYTES} bytes`);
-      chunks.push(chunk);
-    }
-    let text: string;
-    try {
-      text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
-    } catch {
-      throw new UsageError(`env file '${path}' is not UTF-8`);
-    }
-    return parseEnvFile(text, path, environment);
-  } finally {
-    await handle.close();
-  }
+  return parseEnvFile(await readTextFile(path, "env file"), path, environment);
 }

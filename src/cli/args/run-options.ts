@@ -4,35 +4,103 @@ import type { Environment } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import type { ContainerOptions } from "../library.ts";
 import { pullOptionsFrom } from "./access.ts";
-import { type EnvEntry, parseEnv } from "./environment.ts";
+import { type EnvEntry, loadEnvFile, parseEnv } from "./environment.ts";
+import { type HealthFlags, parseHealth } from "./health.ts";
+import { type LabelEntry, loadLabelFile, parseAnnotation, parseLabel, recordOf } from "./labels.ts";
+import { type MountFlags, parseMounts } from "./mounts.ts";
 import { parseAddHost, parseDns, parseHostname, parsePublish } from "./network.ts";
-import { parseVolume } from "./volume.ts";
-import { parseCpus, parseMemoryMib, parseSize } from "./size.ts";
+import { parseSysctl, parseUlimit } from "./resources.ts";
+import {
+  checkNamespaces,
+  type NamespaceFlags,
+  parseDevice,
+  parseDeviceCgroupRule,
+  parseSecurityOpts,
+} from "./security.ts";
+import { parseCount, parseCpus, parseMemoryMib, parseSize, parseSizeOrUnlimited } from "./size.ts";
+import { readTextFile } from "./text-file.ts";
 
 /** As commander delivers them: strings still, lists in the order given. */
-export interface RunFlags {
+export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
   readonly interactive?: boolean;
   readonly tty?: boolean;
+  readonly detachKeys?: string;
   readonly env?: readonly string[];
   readonly envFile?: readonly string[];
   readonly workdir?: string;
   readonly user?: string;
   readonly groupAdd?: readonly string[];
   readonly entrypoint?: string;
+  readonly init?: boolean;
+  readonly stopSignal?: string;
+  readonly stopTimeout?: string;
+  readonly name?: string;
+  readonly label?: readonly string[];
+  readonly labelFile?: readonly string[];
+  readonly annotation?: readonly string[];
   readonly hostname?: string;
+  readonly domainname?: string;
   readonly addHost?: readonly string[];
   readonly dns?: readonly string[];
+  readonly dnsSearch?: readonly string[];
+  readonly dnsOption?: readonly string[];
   readonly publish?: readonly string[];
+  readonly publishAll?: boolean;
+  readonly expose?: readonly string[];
+  readonly macAddress?: string;
+  readonly dnsOpt?: readonly string[];
   readonly network?: "user" | "none";
-  readonly volume?: readonly string[];
+  readonly net?: "user" | "none";
+  readonly privileged?: boolean;
+  readonly capAdd?: readonly string[];
+  readonly capDrop?: readonly string[];
+  readonly securityOpt?: readonly string[];
+  readonly device?: readonly string[];
+  readonly deviceCgroupRule?: readonly string[];
+  readonly sysctl?: readonly string[];
+  readonly ulimit?: readonly string[];
+  readonly readOnly?: boolean;
+  readonly shmSize?: string;
   readonly pull?: "always" | "missing" | "never";
   readonly platform?: string;
   readonly cpus?: string;
+  readonly cpuShares?: string;
+  readonly cpuPeriod?: string;
+  readonly cpuQuota?: string;
+  readonly cpusetCpus?: string;
   readonly memory?: string;
+  readonly memorySwap?: string;
+  readonly memoryReservation?: string;
+  readonly oomScoreAdj?: string;
+  readonly pidsLimit?: string;
+  readonly blkioWeight?: string;
   readonly storageSize?: string;
   readonly kernel?: string;
   readonly requireKvm?: boolean;
   readonly insecure?: boolean;
+}
+
+/** What the files that flags name have in them. */
+export interface RunFiles {
+  readonly env: readonly EnvEntry[];
+  readonly labels: readonly LabelEntry[];
+  /** JSON text. */
+  readonly seccompProfile?: string | undefined;
+}
+
+/** @throws UsageError for a file that cannot be read */
+export async function loadRunFiles(flags: RunFlags, environment: Environment): Promise<RunFiles> {
+  const env: EnvEntry[] = [];
+  for (const path of flags.envFile ?? []) env.push(...(await loadEnvFile(path, environment)));
+  const labels: LabelEntry[] = [];
+  for (const path of flags.labelFile ?? []) labels.push(...(await loadLabelFile(path)));
+  const { seccomp } = parseSecurityOpts(flags.securityOpt);
+  const isFile = seccomp !== undefined && seccomp !== "unconfined";
+  return {
+    env,
+    labels,
+    seccompProfile: isFile ? await readTextFile(seccomp.file, "seccomp profile") : undefined,
+  };
 }
 
 function parseWorkdir(text: string): string {
@@ -70,18 +138,37 @@ function given<K extends string, T>(key: K, value: T | undefined): { readonly [P
   return (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: T };
 }
 
-function optional<T>(text: string | undefined, parse: (text: string) => T): T | undefined {
-  return text === undefined ? undefined : parse(text);
+function optional<G, T>(value: G | undefined, parse: (value: G) => T): T | undefined {
+  return value === undefined ? undefined : parse(value);
+}
+
+function size(text: string | undefined, flag: string): number | undefined {
+  return optional(text, (given) => parseSize(given, flag));
+}
+
+/** Counts of which -1 or a negative one has a meaning. */
+function count(text: string | undefined, flag: string, least = -1): number | undefined {
+  return optional(text, (given) => parseCount(given, flag, least));
 }
 
 function machineOptions(flags: RunFlags) {
   return {
     ...given("cpus", optional(flags.cpus, parseCpus)),
+    ...given("cpuShares", count(flags.cpuShares, "--cpu-shares", 0)),
+    ...given("cpuPeriodUs", count(flags.cpuPeriod, "--cpu-period", 0)),
+    ...given("cpuQuotaUs", count(flags.cpuQuota, "--cpu-quota")),
+    ...given("cpusetCpus", flags.cpusetCpus),
     ...given("memoryMib", optional(flags.memory, parseMemoryMib)),
     ...given(
-      "storageBytes",
-      optional(flags.storageSize, (text) => parseSize(text, "--storage-size")),
+      "memorySwapBytes",
+      optional(flags.memorySwap, (text) => parseSizeOrUnlimited(text, "--memory-swap")),
     ),
+    ...given("memoryReservationBytes", size(flags.memoryReservation, "--memory-reservation")),
+    ...given("oomScoreAdj", count(flags.oomScoreAdj, "--oom-score-adj", -1_000)),
+    ...given("pidsLimit", count(flags.pidsLimit, "--pids-limit")),
+    ...given("blkioWeight", count(flags.blkioWeight, "--blkio-weight", 0)),
+    ...given("storageBytes", size(flags.storageSize, "--storage-size")),
+    ...given("shmSizeBytes", size(flags.shmSize, "--shm-size")),
     ...given(
       "kernel",
       optional(flags.kernel, (path) => resolve(path)),
@@ -90,18 +177,83 @@ function machineOptions(flags: RunFlags) {
   };
 }
 
-export function containerOptions(
-  flags: RunFlags,
-  command: readonly string[],
-  fileEntries: readonly EnvEntry[],
-  environment: Environment,
-): ContainerOptions {
-  if (flags.network === "none" && (flags.publish?.length ?? 0) > 0) {
+function securityOptions(flags: RunFlags, files: RunFiles) {
+  checkNamespaces(flags);
+  const { noNewPrivileges, seccomp, systemPaths } = parseSecurityOpts(flags.securityOpt);
+  const profile = files.seccompProfile === undefined ? undefined : { profile: files.seccompProfile };
+  return {
+    ...given("privileged", flags.privileged),
+    ...given("capAdd", flags.capAdd),
+    ...given("capDrop", flags.capDrop),
+    ...given("noNewPrivileges", noNewPrivileges),
+    ...given("seccomp", seccomp === "unconfined" ? seccomp : profile),
+    ...given("systemPaths", systemPaths),
+    ...given("devices", flags.device?.map(parseDevice)),
+    ...given("deviceCgroupRules", flags.deviceCgroupRule?.map(parseDeviceCgroupRule)),
+    ...given(
+      "sysctls",
+      optional(flags.sysctl, (list) => recordOf(list.map(parseSysctl))),
+    ),
+    ...given("ulimits", flags.ulimit?.map(parseUlimit)),
+    ...given("readOnly", flags.readOnly),
+  };
+}
+
+function networkOptions(flags: RunFlags) {
+  const network = flags.network ?? flags.net;
+  if (network === "none" && ((flags.publish?.length ?? 0) > 0 || flags.publishAll === true)) {
     throw new UsageError("--publish needs a network", "leave out --network none");
   }
   return {
+    ...given("hostname", optional(flags.hostname, parseHostname)),
+    ...given("domainname", flags.domainname),
+    ...given("addHosts", flags.addHost?.map(parseAddHost)),
+    ...given("dns", flags.dns?.map(parseDns)),
+    ...given("dnsSearch", flags.dnsSearch),
+    ...given("dnsOptions", flags.dnsOption ?? flags.dnsOpt),
+    ...given("network", network),
+    ...given("publish", flags.publish?.flatMap(parsePublish)),
+    ...given("publishAll", flags.publishAll),
+    ...given("expose", flags.expose),
+    ...given("macAddress", flags.macAddress),
+  };
+}
+
+/** Seconds, as Docker has it; -1 waits for ever. */
+function parseStopTimeout(text: string): number {
+  const seconds = parseCount(text, "--stop-timeout", -1);
+  return seconds === -1 ? -1 : seconds * 1_000;
+}
+
+function lifeOptions(flags: RunFlags, files: RunFiles) {
+  const labels = [...files.labels, ...(flags.label ?? []).map((label) => parseLabel(label))];
+  return {
+    ...given("name", flags.name),
+    ...given("labels", labels.length === 0 ? undefined : recordOf(labels)),
+    ...given(
+      "annotations",
+      optional(flags.annotation, (list) => recordOf(list.map(parseAnnotation))),
+    ),
+    ...given("init", flags.init),
+    ...given("stopSignal", flags.stopSignal),
+    ...given("stopTimeoutMs", optional(flags.stopTimeout, parseStopTimeout)),
+    ...given("healthcheck", parseHealth(flags)),
+  };
+}
+
+export function containerOptions(
+  flags: RunFlags,
+  command: readonly string[],
+  files: RunFiles,
+  environment: Environment,
+): ContainerOptions {
+  return {
     ...pullOptionsFrom(flags, environment),
     ...machineOptions(flags),
+    ...securityOptions(flags, files),
+    ...networkOptions(flags),
+    ...lifeOptions(flags, files),
+    ...parseMounts(flags),
     ...given("pull", flags.pull),
     ...(command.length === 0 ? {} : { command }),
     // As in Docker, --entrypoint '' takes the image's away.
@@ -109,16 +261,10 @@ export function containerOptions(
       "entrypoint",
       optional(flags.entrypoint, (text) => (text === "" ? [] : [text])),
     ),
-    ...environmentOf(flags, fileEntries, environment),
+    ...environmentOf(flags, files.env, environment),
     ...given("workdir", optional(flags.workdir, parseWorkdir)),
     ...given("user", optional(flags.user, parseUser)),
     ...given("groupAdd", flags.groupAdd?.map(parseGroup)),
-    ...given("hostname", optional(flags.hostname, parseHostname)),
-    ...given("addHosts", flags.addHost?.map(parseAddHost)),
-    ...given("dns", flags.dns?.map(parseDns)),
-    ...given("network", flags.network),
-    ...given("publish", flags.publish?.flatMap(parsePublish)),
-    ...given("binds", flags.volume?.map(parseVolume)),
     ...given("interactive", flags.interactive),
   };
 }

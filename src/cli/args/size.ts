@@ -12,6 +12,11 @@ const FACTORS: Readonly<Record<string, number>> = {
 
 const MIB = 2 ** 20;
 
+/** Bytes, or -1 for no limit. */
+export function parseSizeOrUnlimited(text: string, flag: string): number {
+  return text === "-1" ? -1 : parseSize(text, flag);
+}
+
 /** Bytes. `flag` is only for the message. */
 export function parseSize(text: string, flag: string): number {
   const match = /^(\d{1,15}(?:\.\d{1,9})?) ?([bkmgt]?)(?:i?b)?$/i.exec(text);
@@ -27,19 +32,21 @@ export function parseSize(text: string, flag: string): number {
   return sizeBytes;
 }
 
-/** Memory of a machine; a machine has whole mebibytes, so it gets at least what was asked. */
+/** Memory of a container, in whole mebibytes: at least what was asked. */
 export function parseMemoryMib(text: string): number {
   return Math.ceil(parseSize(text, "--memory") / MIB);
 }
 
-const MAX_CPUS = 255;
-
+/** How many there are to have is the library's to say. */
 export function parseCpus(text: string): number {
-  const count = /^\d{1,6}(\.\d{1,9})?$/.test(text) ? Number(text) : Number.NaN;
-  if (count > 0 && !Number.isInteger(count)) {
-    throw new UsageError(`--cpus '${text}' is a fraction`, "a machine has whole vCPUs: write 1, 2, …");
-  }
-  if (!(count >= 1 && count <= MAX_CPUS))
-    throw new UsageError(`--cpus '${text}' is not a number from 1 to ${MAX_CPUS}`);
+  const count = /^\d{0,6}(\.\d{1,9})?$/.test(text) && text !== "" ? Number(text) : Number.NaN;
+  if (!(count > 0)) throw new UsageError(`--cpus '${text}' is not a number of CPUs`, "write 1, 2, or 0.5");
+  return count;
+}
+
+/** A whole number; `least` may be negative: -1 is Docker's word for no limit. */
+export function parseCount(text: string, flag: string, least = 0): number {
+  const count = /^-?\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(count >= least)) throw new UsageError(`${flag} '${text}' is not a whole number of at least ${least}`);
   return count;
 }

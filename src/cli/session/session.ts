@@ -9,11 +9,12 @@
  */
 import type { CliContext } from "../context.ts";
 import { EXIT, Interrupted, isBrokenPipe, UsageError } from "../failure.ts";
-import type { ContainerOptions, Library, RunningContainer } from "../library.ts";
+import type { ContainerOptions, Health, Library, RunningContainer } from "../library.ts";
 import type { Reporter } from "../output/reporter.ts";
-import { holdSignals, interruptible } from "../signals.ts";
+import { holdSignals, interruptible, SIGNAL_NUMBERS } from "../signals.ts";
+import { DEFAULT_DETACH_KEYS, KeySequence, parseDetachKeys } from "./detach-keys.ts";
 import { forwardSignals } from "./signals.ts";
-import { copyOutput, feedInput } from "./streams.ts";
+import { copyOutput, feedInput, type LocalKeys } from "./streams.ts";
 import { enterRawMode, terminalKind, terminalSize } from "./terminal.ts";
 
 export interface SessionPlan {
@@ -21,7 +22,14 @@ export interface SessionPlan {
   readonly options: ContainerOptions;
   readonly interactive: boolean;
   readonly tty: boolean;
+  /** Of a terminal that is given to the container; default ctrl-p,ctrl-q. */
+  readonly detachKeys?: Uint8Array;
 }
+
+/** How soon the detach keys have to be pressed again to be meant. */
+const DETACH_AGAIN_MS = 5_000;
+/** As long as Docker gives a container to stop. */
+const HANG_UP_GRACE_MS = 10_000;
 
 /** Refuses `-it` without a terminal before anything is pulled. */
 export function checkTerminal(context: CliContext, plan: Pick<SessionPlan, "interactive" | "tty">): void {
@@ -37,7 +45,7 @@ function describeStart(container: RunningContainer, reporter: Reporter, asked: C
   const { id, machine, kernelRelease, bootRetries } = container;
   reporter.debug(`container ${id} runs in ${machine}, kernel ${kernelRelease}`);
   if (bootRetries > 0) reporter.debug(`the boot was repeated: ${bootRetries}`);
-  if (!(asked.publish ?? []).some((mapping) => mapping.hostPort === 0)) return;
+  if (asked.publishAll !== true && !(asked.publish ?? []).some((mapping) => mapping.hostPort === 0)) return;
   for (const { hostAddress, hostPort, containerPort, protocol } of container.ports) {
     const address = hostAddress?.includes(":") === true ? `[${hostAddress}]` : (hostAddress ?? "127.0.0.1");
     reporter.inform(`published ${address}:${hostPort} -> ${containerPort}/${protocol}`);
@@ -62,6 +70,63 @@ function followSize(context: CliContext, container: RunningContainer, reporter: 
   return () => context.signals.off("SIGWINCH", listener);
 }
 
+/** What the last check said is of interest when it failed. */
+function healthLine({ status, failingStreak, log }: Health): string {
+  const last = log.at(-1);
+  if (status !== "unhealthy" || last === undefined) return `health: ${status}`;
+  const said = last.output.trim();
+  return `health: ${status} after ${failingStreak} failed checks, exit code ${last.exitCode}${said && `: ${said}`}`;
+}
+
+const KILLED = 137;
+
+/** The process itself, or one that it had started: a shell may well go on without it. */
+function outOfMemory({ memoryLimitBytes }: RunningContainer, code: number): string {
+  const what = code === KILLED ? "killed" : "a process of the container was killed";
+  return `${what}: out of memory (limit ${Math.floor(memoryLimitBytes / 2 ** 20)} MiB); raise --memory`;
+}
+
+/**
+ * There is nobody yet who would keep a container whose command has gone. So the detach keys do not end it by
+ * surprise: they say so, and pressed again they are the way out of a container that takes every other key.
+ */
+function detaching(
+  context: CliContext,
+  plan: SessionPlan,
+  onInsist: (error: Interrupted) => void,
+): LocalKeys {
+  let pressedMs = Number.NEGATIVE_INFINITY;
+  const onPressed = () => {
+    const now = context.clock.now();
+    if (now - pressedMs < DETACH_AGAIN_MS)
+      onInsist(new Interrupted("the detach keys", SIGNAL_NUMBERS.SIGTERM));
+    pressedMs = now;
+    // The terminal is raw: a line feed alone would not begin a line.
+    context.stderr.write(
+      "\r\nflamebox: a container cannot be left running yet; the same keys again within 5 s end it\r\n",
+    );
+  };
+  return { sequence: new KeySequence(plan.detachKeys ?? parseDetachKeys(DEFAULT_DETACH_KEYS)), onPressed };
+}
+
+/**
+ * A raw terminal has no end of input: it has gone, and nobody could reach the container any more. It is told
+ * (SIGHUP is forwarded, its own terminal ends); one that takes no notice is ended.
+ */
+function hangingUp(context: CliContext, onInsist: (error: Interrupted) => void): () => void {
+  const { stdin, clock } = context;
+  let stop = () => {};
+  const onGone = () => {
+    stop = clock.every(HANG_UP_GRACE_MS, () => onInsist(new Interrupted("SIGHUP", SIGNAL_NUMBERS.SIGHUP)));
+  };
+  const release = () => {
+    stop();
+    for (const event of ["end", "error"]) stdin.off(event, onGone);
+  };
+  for (const event of ["end", "error"]) stdin.once(event, onGone);
+  return release;
+}
+
 /** Resolves with the exit code once the process has ended and its output has been handed on. */
 async function attend(
   context: CliContext,
@@ -70,17 +135,22 @@ async function attend(
   reporter: Reporter,
 ): Promise<number> {
   const releases: (() => void)[] = [];
+  let insist: (error: Interrupted) => void = () => {};
   const insisted = new Promise<never>((_, reject) => {
+    insist = reject;
     const onInsist = (signalNumber: number) => reject(new Interrupted("SIGINT", signalNumber));
     releases.push(forwardSignals(context, container, { reporter, onInsist }));
   });
+  // Keys may come before anybody listens to the race.
+  insisted.catch(() => {});
   try {
     if (plan.tty) releases.push(followSize(context, container, reporter));
     if (container.stdin !== null && plan.interactive) {
       // Without -i the keys would go nowhere, and Ctrl-C with them; so the terminal stays as it is.
-      if (plan.tty) releases.push(enterRawMode(context));
+      if (plan.tty) releases.push(enterRawMode(context), hangingUp(context, insist));
       const onError = (error: Error) => reporter.onNotice(`standard input cannot be read: ${error.message}`);
-      releases.push(feedInput(context.stdin, container.stdin, onError));
+      const local = plan.tty ? detaching(context, plan, insist) : undefined;
+      releases.push(feedInput(context.stdin, container.stdin, onError, local));
     }
     const ended = Promise.all([
       container.wait(),
@@ -88,8 +158,7 @@ async function attend(
       copyOutput(container.stderr, context.stderr, "standard error"),
     ]);
     const [exit] = await Promise.race([ended, insisted]);
-    if (exit.oomKilled)
-      reporter.onNotice("the process ran out of memory; give the machine more with --memory");
+    if (exit.oomKilled) reporter.onNotice(outOfMemory(container, exit.code));
     return exit.code;
   } finally {
     for (const release of releases.toReversed()) release();
@@ -126,6 +195,7 @@ async function startAndAttend(
       signal,
       onProgress: reporter.onProgress,
       onNotice: reporter.onNotice,
+      onHealth: (health) => reporter.inform(healthLine(health)),
     }),
   );
   try {

@@ -1,0 +1,122 @@
+/** A container's network from its options and its image: which ports are published, and what resolv.conf says. */
+import type { Network, PortForward } from "../network/network.ts";
+import { formatResolvConf, hostResolvers } from "../network/resolvers.ts";
+import { startUserNetwork } from "../network/user-mode.ts";
+import type { ExecutionConfig } from "../oci/config.ts";
+import { FlameBoxError } from "../util/error.ts";
+import { quote } from "../util/printable.ts";
+import type { ContainerOptions } from "./options.ts";
+
+const DEFAULT_HOST_ADDRESS = "127.0.0.1";
+/** passt takes each as an argument, and the host has not many more free ones. */
+const MAX_PORTS = 1_000;
+
+interface Exposed {
+  readonly containerPort: number;
+  readonly protocol: "tcp" | "udp";
+}
+
+/** `80`, `53/udp`, `8000-8010/tcp`; undefined when it is none of these. */
+function parseExposed(text: string): Exposed[] | undefined {
+  const match = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp))?$/i.exec(text);
+  if (match === null) return undefined;
+  const first = Number(match[1]);
+  const last = Number(match[2] ?? first);
+  const protocol = match[3]?.toLowerCase() === "udp" ? "udp" : "tcp";
+  if (first < 1 || last > 65_535 || first > last) return undefined;
+  return Array.from({ length: last - first + 1 }, (_, index) => ({ containerPort: first + index, protocol }));
+}
+
+/** @throws FlameBoxError `invalid-option` */
+export function publishedPorts(options: ContainerOptions, image: ExecutionConfig | undefined): PortForward[] {
+  const { publish = [], publishAll = false, expose = [] } = options;
+  const given = publish.map((port) => ({ ...port, hostAddress: port.hostAddress ?? DEFAULT_HOST_ADDRESS }));
+  const exposed = expose.flatMap((text) => {
+    const ports = parseExposed(text);
+    if (ports === undefined)
+      throw invalid(
+        `${quote(text)} is no port to expose`,
+        "write PORT or FIRST-LAST, with /tcp or /udp behind it",
+      );
+    return ports;
+  });
+  // What else an image names (sctp, words) has no port to publish.
+  const own = Object.keys(image?.ExposedPorts ?? {}).flatMap((text) => parseExposed(text) ?? []);
+  const taken = new Set(given.map(({ containerPort, protocol }) => `${containerPort}/${protocol}`));
+  const all: PortForward[] = [...given];
+  for (const port of publishAll ? [...exposed, ...own] : []) {
+    const key = `${port.containerPort}/${port.protocol}`;
+    if (taken.has(key)) continue;
+    taken.add(key);
+    all.push({ ...port, hostAddress: DEFAULT_HOST_ADDRESS, hostPort: 0 });
+  }
+  if (all.length > MAX_PORTS)
+    throw invalid(`${all.length} ports are to be published, at most ${MAX_PORTS} can be`);
+  return all;
+}
+
+const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
+
+/** @throws FlameBoxError `invalid-option` */
+function macOf({ macAddress }: ContainerOptions): string | undefined {
+  if (macAddress === undefined) return undefined;
+  const mac = macAddress.toLowerCase().replaceAll("-", ":");
+  // The lowest bit of the first byte is a group's: no interface can have such an address. Nor none at all.
+  const isUnicast = (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0;
+  if (!MAC.test(mac) || !isUnicast || mac === "00:00:00:00:00:00")
+    throw invalid(
+      `${quote(macAddress)} is not the address of a network interface`,
+      "write as in 02:00:00:12:34:56",
+    );
+  return mac;
+}
+
+/** @throws FlameBoxError `invalid-option` */
+export function checkConnection(options: ContainerOptions): void {
+  const { network = "user", publish = [], publishAll = false } = options;
+  const mac = macOf(options);
+  publishedPorts(options, undefined);
+  if (network !== "none") return;
+  if (publish.length > 0 || publishAll)
+    throw invalid("a container without a network cannot publish ports", "leave out --network none or -p");
+  if (mac !== undefined) throw invalid("a container without a network has no MAC address");
+}
+
+export function networkOf(
+  options: ContainerOptions,
+  image: ExecutionConfig,
+): (() => Promise<Network>) | undefined {
+  checkConnection(options);
+  if (options.network === "none") return undefined;
+  const ports = publishedPorts(options, image);
+  const { signal } = options;
+  return async () => await startUserNetwork({ ports, mac: macOf(options), signal });
+}
+
+const RESOLV_WORD = /^[0-9A-Za-z_.][0-9A-Za-z.:_-]{0,253}$/;
+
+/** Whatever is given takes the place of the host's, member by member. @throws FlameBoxError `invalid-option` */
+export async function resolvConfOf(options: ContainerOptions, hasNetwork: boolean): Promise<string> {
+  const { dns = [], dnsSearch = [], dnsOptions = [] } = options;
+  checkResolver(options);
+  const host =
+    hasNetwork && dns.length === 0 ? await hostResolvers() : { servers: [], search: [], options: [] };
+  return formatResolvConf({
+    servers: dns.length > 0 ? dns : host.servers,
+    search: dnsSearch.length > 0 ? dnsSearch.filter((domain) => domain !== ".") : host.search,
+    options: dnsOptions.length > 0 ? dnsOptions : host.options,
+  });
+}
+
+/** A line feed would be another line of the file. @throws FlameBoxError `invalid-option` */
+export function checkResolver({ dnsSearch = [], dnsOptions = [] }: ContainerOptions): void {
+  for (const [what, words] of [
+    ["search domain", dnsSearch],
+    ["resolver option", dnsOptions],
+  ] as const)
+    for (const word of words) if (!RESOLV_WORD.test(word)) throw invalid(`${quote(word)} is no ${what}`);
+}
+
+function invalid(message: string, hint?: string): FlameBoxError {
+  return new FlameBoxError("invalid-option", message, { hint });
+}
