@@ -248,13 +248,24 @@ describe("mounts", () => {
   });
 
   test.each([
-    ["a path that is not there", "missing:/src", /missing does not exist on this host[\s\S]*mkdir -p/],
-    ["the root directory", "share:/", /root directory/],
-    ["a directory over a file", "share:/etc/passwd", /\/etc\/passwd of the image cannot be mounted on/],
-    ["two in one place", "share:/src -v PLACE/share:/src/", /two mounts have the same place \/src/],
-  ])("are refused with a reason: %s", async (_name, bind, message) => {
-    const binds = bind.split(" -v ").map((each) => each.replace(/^(PLACE\/)?/, `${place}/`));
-    const ended = await shell(binds, "true");
+    [
+      "a path that is not there",
+      ["--mount", "type=bind,source=PLACE/missing,target=/src"],
+      /missing.*cannot be used/,
+    ],
+    ["the root directory", ["-v", "PLACE/share:/"], /the container's root/],
+    [
+      "a directory over a file",
+      ["-v", "PLACE/share:/etc/passwd"],
+      /\/etc\/passwd of the image cannot be mounted on/,
+    ],
+    [
+      "two in one place",
+      ["-v", "PLACE/share:/src", "-v", "PLACE/share:/src/"],
+      /two things are to be mounted at "\/src"/,
+    ],
+  ])("are refused with a reason: %s", async (_name, flags, message) => {
+    const ended = await shell([], "true", { more: flags.map((flag) => flag.replace("PLACE", place)) });
     expect(ended.code).toBe(125);
     expect(ended.stderr).toMatch(message);
     expect(fs.readdirSync(place)).toEqual(["share"]);
