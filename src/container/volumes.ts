@@ -12,9 +12,9 @@ import { FlameBoxError, messageOf, systemCode } from "../util/error.ts";
 import { quote } from "../util/printable.ts";
 import type { BindMount, ContainerOptions } from "./options.ts";
 
-/** The protocol's. */
+/** The protocol's: protocol/PROTOCOL.md, `container.create`. */
 const MAX_VOLUMES = 64;
-const MAX_BINDS = 64;
+const MAX_BINDS = 32;
 
 export interface MountPlan {
   readonly volumes: readonly AnonymousVolume[];

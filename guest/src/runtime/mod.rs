@@ -14,6 +14,7 @@
 mod causes;
 mod executor;
 mod helper;
+mod limits;
 mod spec;
 mod targets;
 mod user;

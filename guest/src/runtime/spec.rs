@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use libcontainer::oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
 
+use super::limits;
 use super::user::Account;
 use crate::protocol::message::{Code, Failure};
 
@@ -117,6 +118,7 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
     if let Some(home) = &additions.home {
         append(&mut config["process"]["env"], json!(format!("HOME={home}")));
     }
+    limits::widen(&mut config["process"]);
     for (source, destination) in &additions.files {
         let mount = json!({
             "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate"],
