@@ -4,9 +4,10 @@
  */
 import { parseArgs } from "node:util";
 import { image } from "./image.ts";
+import { streams } from "./streams.ts";
 import type { Benchmark, Measurement } from "./measurement.ts";
 
-const benchmarks: readonly Benchmark[] = [image];
+const benchmarks: readonly Benchmark[] = [image, streams];
 
 function row({ name, value, unit, goal, ok, samples }: Measurement): string {
   const verdict = ok ? "ok" : "MISSED";

@@ -27,6 +27,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   machine: ["formats", "util"],
   network: ["util"],
   agent: ["util"],
+  share: ["formats", "util"],
   container: [
     "agent",
     "auth",
@@ -38,6 +39,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "reference",
     "rootfs",
     "runtime-spec",
+    "share",
     "source",
     "store",
     "util",

@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { TestProject } from "vitest/node";
 import { locatePaths } from "../src/util/paths.ts";
-import { layout, repository } from "./support/images/layouts.ts";
+import { layout, repository, serviceTags } from "./support/images/layouts.ts";
 import { startRegistry } from "./support/registry.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** `127.0.0.1:PORT`, with flamebox/busybox:1, flamebox/debian:12 and, for root, flamebox/edge:1. */
+    /** `127.0.0.1:PORT`, with flamebox/busybox:1, flamebox/debian:12 and, for root, flamebox/edge:1 and flamebox/services:TAG. */
     registry: string;
     /** `kernels/` of a home where `flamebox setup` has run; tests link it into theirs. */
     kernelDir: string;
@@ -32,7 +32,7 @@ async function buildWhenOlder(): Promise<void> {
   const dist = join(repository, "dist");
   const built = statSync(join(dist, "cli", "main.js"), { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (built < newest(join(repository, "src")))
-    await run("npx", ["tsc", "-p", "tsconfig.build.json"], { cwd: repository });
+    await run("npm", ["run", "--silent", "build"], { cwd: repository });
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -44,6 +44,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
     for (const name of names) {
       const { dir, tag } = await layout(name);
       await registry.push(dir, tag, `flamebox/${name}:${tag}`);
+    }
+    if (process.getuid?.() === 0) {
+      const { dir } = await layout("services");
+      for (const tag of serviceTags) await registry.push(dir, tag, `flamebox/services:${tag}`);
     }
   } catch (error) {
     await registry[Symbol.asyncDispose]();

@@ -13,11 +13,15 @@ mod mounts;
 mod protocol;
 mod runtime;
 mod session;
+mod shares;
 mod syscall;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = runtime::trigger() {
+        return ExitCode::from(code);
+    }
     // A container can execute its init's own program, which is this one, as /proc/self/exe; and there it is process
     // 1 as well. A machine that has just begun has no /proc.
     if std::process::id() != 1 || std::path::Path::new("/proc/self").exists() {

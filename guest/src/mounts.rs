@@ -3,8 +3,9 @@
 //! ```text
 //! /run/flamebox/<id>/base     the image: read-only, found by its disk's serial number
 //!                    rw       the writable disk (ext4), or a tmpfs
-//!                      <id>/upper work files
+//!                      <id>/upper work files volumes
 //!                    rootfs   the overlay of both
+//!                    shares/  host folders: see `shares`
 //!                    config.json, state/        what libcontainer reads and writes
 //! ```
 //!
@@ -21,7 +22,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::protocol::message::{Code, Disk, DiskType, Failure, GeneratedFile, Rootfs, Writable};
-use crate::syscall;
+use crate::{shares, syscall};
 
 const CONTAINERS: &str = "/run/flamebox";
 
@@ -60,6 +61,11 @@ impl Layout {
 
     pub fn notify_socket(&self) -> PathBuf {
         self.state().join(RUNTIME_ID).join("notify.sock")
+    }
+
+    /// The anonymous volume of this number, on the writable disk and outside of the overlay.
+    pub fn volume(&self, number: usize) -> PathBuf {
+        self.own("volumes").join(number.to_string())
     }
 
     fn base(&self) -> PathBuf {
@@ -169,6 +175,7 @@ pub fn write_files(layout: &Layout, files: &[GeneratedFile]) -> Result<Vec<(Path
 
 /// Undoes `assemble`, whatever of it was done. What cannot be unmounted now is detached.
 pub fn dismantle(layout: &Layout) -> Result<(), Failure> {
+    shares::unmount_all(layout)?;
     for path in [layout.rootfs(), layout.rw(), layout.base()] {
         match umount2(&path, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}

@@ -1,5 +1,9 @@
 //! The kernel calls that no dependency wraps. Everything unsafe of the agent is here, or says why not.
 
+pub mod child;
+pub mod confine;
+pub mod process;
+
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;

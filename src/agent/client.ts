@@ -56,6 +56,18 @@ export interface ContainerRequest {
   readonly init?: boolean | undefined;
   /** At most 64. Generation 2. */
   readonly volumes?: readonly AnonymousVolume[] | undefined;
+  /** Mounted in this order; at most 32. Generation 2. */
+  readonly shares?: readonly SharedPlace[] | undefined;
+}
+
+/** A folder or file of the host's, as a FUSE file system whose server is on this side. */
+export interface SharedPlace {
+  /** Absolute, in the container. Made when it is missing. */
+  readonly path: string;
+  readonly kind: "directory" | "file";
+  readonly readonly: boolean;
+  /** Called before the container is created: the mount itself already asks. The streams are the server's to end. */
+  readonly serve: (requests: Readable, replies: Writable) => void;
 }
 
 export interface ContainerStreams {
@@ -135,9 +147,10 @@ export async function createContainer(
   request: ContainerRequest,
   options: CallOptions = {},
 ): Promise<CreatedContainer> {
-  const { init = false, volumes = [] } = request;
+  const { init = false, volumes = [], shares = [] } = request;
   if (init || volumes.length > 0) requireGeneration(session, 2, "an init process, or an anonymous volume");
   const stdio = openStdio(session, request);
+  const served = shares.map((share, index) => openShare(session, share, `s${index}`));
   const params = {
     id: request.id,
     rootfs: {
@@ -154,6 +167,7 @@ export async function createContainer(
     stdio: stdio.ids,
     ...(init && { init }),
     ...(volumes.length > 0 && { volumes }),
+    ...(served.length > 0 && { shares: served }),
   };
   const result = await session.request("container.create", params, {
     ...options,
@@ -184,10 +198,12 @@ export async function execInContainer(
 ): Promise<Execution> {
   const { id, exec, process, user, groups = [] } = request;
   requireGeneration(session, 2, "a further process in a container");
-  const stdio = openStdio(session, request);
   // Asked before the exec: a short process may have ended by the time the request is answered.
-  const { exit, forget } = session.waitExec(id, exec);
+  const outputs: Readable[] = [];
+  const { exit, forget } = session.waitExec(id, exec, outputs);
   exit.catch(() => {});
+  const stdio = openStdio(session, request);
+  outputs.push(...outputsOf(stdio.streams));
   const params = {
     id,
     exec,
@@ -247,6 +263,19 @@ function ofExec(session: AgentSession, exec: string | undefined): { exec?: strin
   if (exec === undefined) return {};
   requireGeneration(session, 2, "a further process in a container");
   return { exec };
+}
+
+/** Those whose end comes before the process's. */
+export function outputsOf({ stdout, stderr }: ContainerStreams): Readable[] {
+  return stderr === undefined ? [stdout] : [stdout, stderr];
+}
+
+function openShare(session: AgentSession, share: SharedPlace, tag: string): object {
+  const requests = session.openIncoming();
+  const replies = session.openOutgoing();
+  share.serve(requests.stream, replies.stream);
+  const { path, kind, readonly } = share;
+  return { tag, path, kind, readonly, requests: requests.id, replies: replies.id };
 }
 
 function openStdio(

@@ -1,7 +1,15 @@
 /** One command line, from its words to its exit code. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { CommanderError } from "commander";
 import type { CliContext } from "./context.ts";
-import { AlreadyReported, describeFailure, EXIT, isBrokenPipe, renderFailure } from "./failure.ts";
+import {
+  AlreadyReported,
+  describeFailure,
+  EXIT,
+  Interrupted,
+  isBrokenPipe,
+  renderFailure,
+} from "./failure.ts";
 import { createProgram, type Program } from "./program.ts";
 import { writeAll } from "./session/streams.ts";
 import { settingsOf } from "./settings.ts";
@@ -24,6 +32,9 @@ function fail(context: CliContext, program: Program, error: unknown): number {
   context.stderr.write(renderFailure(failure, error, styleOf(program)));
   return failure.exitCode;
 }
+
+/** How long the output of somebody who wants to go may hold him up: its reader may be the reason. */
+const HASTY_FLUSH_MS = 200;
 
 /** Waits until what was written is with the system; a reader that has gone is told from a full disk elsewhere. */
 async function flush(context: CliContext): Promise<boolean> {
@@ -48,13 +59,16 @@ export function crash(error: unknown, words: readonly string[], context: CliCont
 export async function execute(words: readonly string[], context: CliContext): Promise<number> {
   const program = createProgram(context);
   let exitCode: number;
+  let hasty = false;
   try {
     if (words.length === 0) program.root.outputHelp();
     else await program.root.parseAsync([...words], { from: "user" });
     exitCode = context.outcome.exitCode;
   } catch (error) {
     exitCode = isAnswer(error) ? 0 : fail(context, program, error);
+    hasty = error instanceof Interrupted;
   }
-  const broken = await flush(context);
+  const flushed = flush(context);
+  const broken = await (hasty ? Promise.race([flushed, sleep(HASTY_FLUSH_MS, false)]) : flushed);
   return broken && exitCode === 0 ? EXIT.brokenPipe : exitCode;
 }

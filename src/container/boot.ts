@@ -26,6 +26,8 @@ export interface BootOptions {
   readonly signal?: AbortSignal | undefined;
   /** How long the guest may take to answer; default by `emulated`. */
   readonly deadlineMs?: number | undefined;
+  /** Every later deadline of the agent's is multiplied by this; default 1. */
+  readonly patience?: number | undefined;
   readonly onRetry: (attempt: number, why: string) => void;
   readonly onStarted?: ((machine: Machine) => Promise<void>) | undefined;
 }
@@ -38,7 +40,7 @@ export interface BootedMachine extends AsyncDisposable {
   readonly retries: number;
 }
 
-/** @throws MachineError `guest-silent`, `vmm-failed`; the message ends with what VMM and console said */
+/** @throws MachineError `guest-silent`, `protocol-error`, `vmm-failed`; the message ends with what VMM and console said */
 export async function bootMachine(options: BootOptions): Promise<BootedMachine> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -63,13 +65,13 @@ async function bootOnce(options: BootOptions, retries: number): Promise<BootedMa
   const machine = cleanup.use(await driver.start({ ...config, network: attachment }, { signal }));
   await options.onStarted?.(machine);
   const stream = await machine.dial(AGENT_PORT);
-  const { deadlineMs = emulated ? DEADLINE_MS.emulated : DEADLINE_MS.fast } = options;
+  const { deadlineMs = emulated ? DEADLINE_MS.emulated : DEADLINE_MS.fast, patience } = options;
   const vmmEnded = machine.exited.then((exit) => Promise.reject(vmmFailure(machine, exit)));
   const networkFailed = network?.failed.then((error) => Promise.reject(error));
   // The losers of the race may still reject later, when nobody listens any more.
   vmmEnded.catch(() => {});
   networkFailed?.catch(() => {});
-  const opened = AgentSession.open(stream, { deadlineMs, signal }).catch(async (error: unknown) => {
+  const opened = AgentSession.open(stream, { deadlineMs, signal, patience }).catch(async (error: unknown) => {
     signal?.throwIfAborted();
     throw await failureOf(machine, error);
   });
@@ -82,13 +84,20 @@ async function bootOnce(options: BootOptions, retries: number): Promise<BootedMa
   cleanup.use(session);
   session.explainLoss(async (loss) => await explainLoss(machine, loss));
   const owned = cleanup.move();
+  let disposed = false;
+  // A guest that broke the protocol, or hangs, is not left to run until somebody looks; its owner still waits for
+  // the end, and is told if that fails.
+  void session.closed.then(async () => disposed || (await machine.kill())).catch(() => {});
   return {
     machine,
     session,
     hello,
     network,
     retries,
-    [Symbol.asyncDispose]: async () => await owned[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      disposed = true;
+      await owned[Symbol.asyncDispose]();
+    },
   };
 }
 
@@ -100,7 +109,8 @@ async function failureOf(machine: Machine, error: unknown): Promise<unknown> {
       ? await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })])
       : undefined;
   if (exit !== undefined) return vmmFailure(machine, exit);
-  return withLastWords("guest-silent", messageOf(error), machine, error.code !== "protocol-error");
+  const broken = error.code === "protocol-error";
+  return withLastWords(broken ? error.code : "guest-silent", messageOf(error), machine, !broken);
 }
 
 /** Why a machine that had started is no more: how its VMM ended, if it did, and what was said last. Never rejects. */

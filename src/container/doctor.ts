@@ -2,7 +2,7 @@
 import { statfs } from "node:fs/promises";
 import { findKernel, prepareBoot } from "../machine/kernel/kernel.ts";
 import type { BootFiles } from "../machine/machine.ts";
-import { QEMU_HINT, QEMU_PROGRAM } from "../machine/qemu/qemu.ts";
+import { QEMU_HINT, QEMU_PROGRAM } from "../machine/qemu/vmm.ts";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { runCommand } from "../util/command.ts";
 import { messageOf } from "../util/error.ts";

@@ -8,7 +8,8 @@
  * What has been begun when something fails is undone in reverse order before the error is passed on.
  */
 import { randomBytes } from "node:crypto";
-import { configure, createContainer, startContainer } from "../agent/client.ts";
+import { configure, createContainer, outputsOf, startContainer } from "../agent/client.ts";
+import type { HeartbeatTiming } from "../agent/session/heartbeat.ts";
 import type { Image } from "../images/images.ts";
 import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
@@ -35,8 +36,21 @@ import { planContainer, planMachine } from "./plan.ts";
 import type { Launched } from "./running.ts";
 import { Container } from "./running.ts";
 import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
+import { openShares } from "./shares.ts";
+import type { OpenedShares } from "./shares.ts";
+import { keepVigil } from "./vigil.ts";
 import type { Workspace } from "./workspace.ts";
 import { createWorkspace } from "./workspace.ts";
+
+/** What a container is started with and cannot be asked for: the host's VMM, and how long guests are waited for. */
+export interface Surroundings {
+  readonly prepareHost: typeof prepareHost;
+  /** How long the guest may take to answer first; default by the VMM's speed. */
+  readonly bootDeadlineMs?: number | undefined;
+  /** Every later deadline of the agent's is multiplied by this; default 1. */
+  readonly patience?: number | undefined;
+  readonly heartbeat?: HeartbeatTiming | undefined;
+}
 
 /**
  * Starts a container of `image` and returns when its process has been executed.
@@ -44,27 +58,36 @@ import { createWorkspace } from "./workspace.ts";
  *   `command-not-executable` mean that the image does not have the command.
  */
 export async function start(image: string, options: ContainerOptions = {}): Promise<RunningContainer> {
+  return await startOn({ prepareHost }, image, options);
+}
+
+/** As `start`, on surroundings of the caller's choice: a machine that is played by a test. */
+export async function startOn(
+  surroundings: Surroundings,
+  image: string,
+  options: ContainerOptions,
+): Promise<RunningContainer> {
   const paths = options.paths ?? locatePaths();
   const machine = await planMachine(options);
-  if ((options.binds ?? []).length > 0)
-    throw new FlameBoxError("unsupported", "folders of this host cannot be mounted into a container yet", {
-      hint: "use a volume (-v /path), or send what is needed over standard input",
-    });
   await using cleanup = new CleanupStack();
+  const shares = cleanup.use(await openShares(options.binds ?? [], options.onNotice));
   const store = cleanup.use(await openHome(options));
   const id = newContainerId();
   const [prepared, host, workspace] = await together(cleanup, [
     prepareImage(store, { name: image, id, machine, options }),
-    prepareHost(paths, options),
+    surroundings.prepareHost(paths, options),
     prepareWorkspace(paths, id, options),
   ]);
   cleanup.use(prepared.rootfs);
   options.signal?.throwIfAborted();
   const { vmdkPath } = prepared.rootfs;
   const { startNetwork } = prepared;
-  const booted = cleanup.use(await boot({ host, vmdkPath, workspace, machine, startNetwork, options }));
+  const booted = cleanup.use(
+    await boot({ surroundings, host, vmdkPath, workspace, machine, startNetwork, options }),
+  );
   const config = prepared.plan.configFor(host.kernel.release);
-  const launched = await launch(booted, { id, options, plan: prepared.plan, config });
+  const launched = await launch(booted, { id, options, plan: prepared.plan, config, shares });
+  keepVigil(booted, launched.exit, surroundings.heartbeat);
   // The container goes on without its network; somebody should know why.
   void booted.network?.failed.then((error) => options.onNotice?.(error.message));
   const { mounts: _mounts, configFor: _configFor, hostname: _hostname, user, ...plan } = prepared.plan;
@@ -147,6 +170,7 @@ async function together(
 }
 
 interface BootRequest {
+  readonly surroundings: Surroundings;
   readonly host: Host;
   readonly vmdkPath: string;
   readonly workspace: Workspace;
@@ -156,7 +180,7 @@ interface BootRequest {
 }
 
 async function boot(request: BootRequest): Promise<BootedMachine> {
-  const { host, vmdkPath, workspace, machine, startNetwork, options } = request;
+  const { surroundings, host, vmdkPath, workspace, machine, startNetwork, options } = request;
   const { signal, onProgress = silent } = options;
   const report = (state: "running" | "done" | "failed", note?: string): void =>
     onProgress({ id: "boot", label: "starting the machine", state, ...(note !== undefined && { note }) });
@@ -177,6 +201,8 @@ async function boot(request: BootRequest): Promise<BootedMachine> {
       },
       startNetwork,
       signal,
+      deadlineMs: surroundings.bootDeadlineMs,
+      patience: surroundings.patience,
       onRetry: (attempt, why) => {
         report("running", `attempt ${attempt}: ${why}`);
         options.onNotice?.(`starting the machine again (attempt ${attempt}): ${why}`);
@@ -197,24 +223,21 @@ interface LaunchRequest {
   readonly plan: ContainerPlan;
   /** config.json */
   readonly config: object;
+  readonly shares: OpenedShares;
 }
 
 async function launch(booted: BootedMachine, request: LaunchRequest): Promise<Launched> {
-  const { id, options, plan, config } = request;
+  const { id, options, plan, config, shares } = request;
   const { session, network } = booted;
   const { signal } = options;
   const call = signal === undefined ? {} : { signal };
-  await configure(
-    session,
-    {
-      timeMs: Date.now(),
-      entropy: randomBytes(64),
-      hostname: plan.hostname,
-      machineId: id.slice(0, 32),
-      network: network?.guest,
-    },
-    call,
-  );
+  const machine = {
+    timeMs: Date.now(),
+    entropy: randomBytes(64),
+    hostname: plan.hostname,
+    machineId: id.slice(0, 32),
+    network: network?.guest,
+  };
   const files = generatedFiles({
     hostname: plan.hostname,
     address: network?.guest.addresses[0]?.split("/")[0],
@@ -222,6 +245,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
     resolvConf: await resolvConfOf(options, network !== undefined),
   }).filter(({ path }) => !plan.mounts.targets.includes(path));
   try {
+    await configure(session, machine, call);
     const { warnings, ...streams } = await createContainer(
       session,
       {
@@ -229,6 +253,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
         baseDevice: BASE_SERIAL,
         scratchDevice: SCRATCH_SERIAL,
         files,
+        shares: shares.places,
         user: plan.user,
         groups: options.groupAdd ?? [],
         config,
@@ -241,7 +266,7 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
     );
     for (const warning of warnings) options.onNotice?.(warning);
     // Asked before the start: a short process may have ended by the time the start is answered.
-    const exit = session.exitOf(id);
+    const exit = session.exitOf(id, outputsOf(streams));
     exit.catch(() => {});
     await startContainer(session, id, call);
     return { ...streams, exit };

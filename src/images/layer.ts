@@ -20,7 +20,11 @@ export type ConvertLayer = (
   compressed: AsyncIterable<Uint8Array>,
   compression: Compression,
   target: LayerPaths,
-  options: { readonly signal?: AbortSignal | undefined; readonly expectedDiffId?: Digest | undefined },
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    readonly expectedDiffId?: Digest | undefined;
+    readonly ownsInput?: boolean | undefined;
+  },
 ) => Promise<unknown>;
 
 export interface FetchOptions {
@@ -94,7 +98,7 @@ async function download(
   try {
     await ingest(store, async (stage) => {
       const target = { blobPath: stage(final.blobPath), indexPath: stage(final.indexPath) };
-      await convert(compressed, compression, target, { signal, expectedDiffId: diffId });
+      await convert(compressed, compression, target, { signal, expectedDiffId: diffId, ownsInput: true });
     });
   } catch (error) {
     tell("failed");

@@ -11,6 +11,7 @@ import { MAX_CONFIG_BYTES, parseConfig } from "../oci/config.ts";
 import type { ImageConfig } from "../oci/config.ts";
 import { layersOf } from "../oci/layer.ts";
 import type { Layer } from "../oci/layer.ts";
+import type { Digest } from "../reference/digest.ts";
 import { requirePlatform } from "../oci/choose.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest } from "../oci/manifest.ts";
@@ -33,7 +34,7 @@ import { canonical } from "./images.ts";
 import type { Image } from "./images.ts";
 import { fetchLayer } from "./layer.ts";
 import type { ConvertLayer } from "./layer.ts";
-import { ensureRootfs } from "./rootfs.ts";
+import { EarlyMerge, ensureRootfs } from "./rootfs.ts";
 
 /** As many as the converter takes at once: then its threads never wait for a download to begin. */
 const DEFAULT_CONCURRENCY = 4;
@@ -70,18 +71,24 @@ async function collectBlob(
   return Buffer.concat(chunks);
 }
 
+/** A manifest or config. */
+interface Document {
+  readonly digest: Digest;
+  readonly bytes: Uint8Array;
+}
+
 async function fetchConfig(
   store: Store,
   resolved: ResolvedImage,
   { config }: Manifest,
   signal?: AbortSignal,
-): Promise<ImageConfig> {
+): Promise<Document> {
   const there = await readBlob(store, config.digest);
-  if (there) return parseConfig(there);
-  const bytes = await collectBlob(resolved, config, signal);
-  const parsed = parseConfig(bytes);
-  await writeBlob(store, config.digest, bytes);
-  return parsed;
+  return { digest: config.digest, bytes: there ?? (await collectBlob(resolved, config, signal)) };
+}
+
+async function keep(store: Store, { digest, bytes }: Document): Promise<void> {
+  if (!(await readBlob(store, digest))) await writeBlob(store, digest, bytes);
 }
 
 /** An index has already been searched for the platform; a lone manifest says it only in its config. */
@@ -131,18 +138,21 @@ function inOrderOfFetching(layers: readonly Layer[]): Layer[] {
   return distinct.sort((a, b) => b.descriptor.size - a.descriptor.size);
 }
 
-/** Makes all layers be here. */
-async function fetchLayers(
+/** Makes all layers be here, and meanwhile the documents too. */
+async function fetchAll(
   store: Store,
   resolved: ResolvedImage,
   layers: readonly Layer[],
-  options: PullOptions & { readonly convert: ConvertLayer },
+  documents: readonly Document[],
+  options: PullOptions & { readonly convert: ConvertLayer; readonly early: EarlyMerge },
 ): Promise<void> {
-  const { signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY, convert } = options;
-  const jobs = inOrderOfFetching(layers).map((layer) => (either: AbortSignal) => {
-    return fetchLayer(store, resolved, layer, { signal: either, onProgress, convert });
+  const { signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY, convert, early } = options;
+  const jobs = inOrderOfFetching(layers).map((layer) => async (either: AbortSignal) => {
+    await fetchLayer(store, resolved, layer, { signal: either, onProgress, convert });
+    early.arrived(layer.diffId);
   });
-  await allOrNone(jobs, signal, concurrency);
+  const keeping = documents.map((document) => () => keep(store, document));
+  await allOrNone([...jobs, ...keeping], signal, concurrency);
 }
 
 /**
@@ -169,10 +179,9 @@ export async function pullImage(
   await using lease = await takeLease(store, [manifestDigest, manifest.config.digest].map(stored.blob), {
     signal,
   });
-  if (!(await readBlob(store, manifestDigest))) {
-    await writeBlob(store, manifestDigest, resolved.manifestBytes);
-  }
-  const config = await fetchConfig(store, resolved, manifest, signal);
+  const configDocument = await fetchConfig(store, resolved, manifest, signal);
+  const config = parseConfig(configDocument.bytes);
+  const documents = [{ digest: manifestDigest, bytes: resolved.manifestBytes }, configDocument];
   const layers = layersOf(manifest, config);
   const contents = { manifestDigest, configDigest: manifest.config.digest, diffIds: config.rootfs.diff_ids };
   const record = {
@@ -184,10 +193,12 @@ export async function pullImage(
   };
   await lease.add(namesOf(contents));
 
-  await fetchLayers(store, resolved, layers, { ...options, convert: options.convert ?? pool.convertLayer });
-  // Their memory is free again before the next step takes its own.
-  await pool[Symbol.asyncDispose]();
+  const early = new EarlyMerge(store, record);
+  const convert = options.convert ?? pool.convertLayer;
+  await fetchAll(store, resolved, layers, documents, { ...options, convert, early });
+  // Their memory becomes free while the next step takes its own; the end of this function waits for them.
+  void pool[Symbol.asyncDispose]();
   // Before the record: layers that make no tree are no image.
-  await ensureRootfs(store, record, { signal, onProgress });
+  await ensureRootfs(store, record, { signal, onProgress, early });
   return await writeRecord(store, { ...record, pulledAt: new Date().toISOString() });
 }

@@ -10,8 +10,7 @@ import type { Digest } from "../reference/digest.ts";
 import { flatten, rootfsDisk, vmdkDescriptor } from "../rootfs/attach.ts";
 import type { RootfsDisk } from "../rootfs/attach.ts";
 import { BLOCK_SIZE } from "../rootfs/layer-index.ts";
-import { buildMetadata } from "../rootfs/metadata.ts";
-import type { Layer } from "../rootfs/metadata.ts";
+import { Merger, buildMetadata } from "../rootfs/metadata.ts";
 import { explainDiskError } from "../store/error.ts";
 import { layerPaths, rootfsKey, rootfsPaths } from "../store/layout.ts";
 import type { Store } from "../store/layout.ts";
@@ -30,6 +29,8 @@ import { readLayer } from "./layer.ts";
 export interface RootfsOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
+  /** Layers of this image that have been merged already. */
+  readonly early?: EarlyMerge | undefined;
 }
 
 /** A rootfs ready for a machine. Dispose it when the machine has ended: its files may go then. */
@@ -51,23 +52,73 @@ function incomplete(image: Layered, diffId: Digest): ImageError {
   });
 }
 
-async function readLayers(store: Store, image: Layered, signal?: AbortSignal): Promise<Layer[]> {
-  const layers: Layer[] = [];
-  for (const diffId of image.diffIds) {
+/** Merges the layers that have not been merged yet. */
+async function mergeRest(
+  store: Store,
+  image: Layered,
+  merger: Merger,
+  signal?: AbortSignal,
+): Promise<Merger> {
+  for (const diffId of image.diffIds.slice(merger.layers.length)) {
     signal?.throwIfAborted();
     const index = await readLayer(store, diffId);
     if (!index) throw incomplete(image, diffId);
-    layers.push({ diffId, index });
+    merger.add({ diffId, index });
   }
-  return layers;
+  return merger;
 }
 
-async function makeRootfs(store: Store, image: Layered, signal?: AbortSignal): Promise<RootfsSummary> {
+/**
+ * Merges an image's layers while others are still fetched: a layer is merged when it and all below it are here.
+ * What goes wrong here is left for `ensureRootfs` to find again, and to tell.
+ */
+export class EarlyMerge {
+  readonly #store: Store;
+  readonly #image: Layered;
+  readonly #here = new Set<Digest>();
+  #merger = new Merger();
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(store: Store, image: Layered) {
+    this.#store = store;
+    this.#image = image;
+  }
+
+  arrived(diffId: Digest): void {
+    this.#here.add(diffId);
+    this.#work = this.#work.then(() => this.#advance()).catch(() => this.#giveUp());
+  }
+
+  /** What has been merged so far, for one use. */
+  async result(): Promise<Merger> {
+    await this.#work;
+    return this.#merger;
+  }
+
+  async #advance(): Promise<void> {
+    const { reference, diffIds } = this.#image;
+    const missing = diffIds.findIndex((diffId) => !this.#here.has(diffId));
+    const ready = missing < 0 ? diffIds : diffIds.slice(0, missing);
+    await mergeRest(this.#store, { reference, diffIds: ready }, this.#merger);
+  }
+
+  #giveUp(): void {
+    this.#here.clear();
+    this.#merger = new Merger();
+  }
+}
+
+async function makeRootfs(
+  store: Store,
+  image: Layered,
+  { early, signal }: RootfsOptions,
+): Promise<RootfsSummary> {
   const key = rootfsKey(image.diffIds);
   const final = rootfsPaths(store.layout, key);
-  const layers = await readLayers(store, image, signal);
+  const merger = await mergeRest(store, image, (await early?.result()) ?? new Merger(), signal);
+  const { layers } = merger;
   return await publishRootfs(store, key, async (path) => {
-    const metadata = await buildMetadata(layers, { path, signal });
+    const metadata = await buildMetadata(merger, { path, signal });
     const blobs = layers.map(({ diffId, index }) => ({
       diffId,
       path: layerPaths(store.layout, diffId).blobPath,
@@ -90,8 +141,9 @@ async function makeRootfs(store: Store, image: Layered, signal?: AbortSignal): P
 export async function ensureRootfs(
   store: Store,
   image: Layered,
-  { signal, onProgress = silent }: RootfsOptions = {},
+  options: RootfsOptions = {},
 ): Promise<RootfsSummary> {
+  const { onProgress = silent } = options;
   const tell = (state: "running" | "done" | "cached" | "failed") =>
     onProgress({ id: "rootfs", label: "root file system", state });
   const found = await inspectRootfs(store, rootfsKey(image.diffIds));
@@ -102,7 +154,7 @@ export async function ensureRootfs(
   }
   tell("running");
   try {
-    const summary = await makeRootfs(store, image, signal);
+    const summary = await makeRootfs(store, image, options);
     tell("done");
     return summary;
   } catch (error) {

@@ -78,6 +78,53 @@ export interface StartOptions {
 export interface MachineDriver {
   readonly name: string;
   start(config: MachineConfig, options?: StartOptions): Promise<Machine>;
+  /** Where the driver can save a machine that has booted, and start others from it. */
+  readonly templates?: TemplateDriver | undefined;
+}
+
+/** What of a machine is fixed when its template is made. Disks, network and stream come at the restore. */
+export interface MachineShape {
+  readonly cpus: number;
+  readonly memoryMib: number;
+  /** Whether it has a network interface. */
+  readonly network: boolean;
+}
+
+/** A saved machine: its memory, mapped copy-on-write by all that are restored from it, and the devices' state. */
+export interface TemplateFiles {
+  readonly ramPath: string;
+  readonly statePath: string;
+}
+
+export interface SaveRequest {
+  readonly boot: BootFiles;
+  readonly shape: MachineShape;
+  /** Both are made here. */
+  readonly files: TemplateFiles;
+  /** Resolves when the guest behind the stream is ready; what it returns is disposed once the machine is saved. */
+  readonly ready: (stream: Duplex, machine: Machine) => Promise<AsyncDisposable>;
+}
+
+export interface RestoreRequest {
+  readonly shape: MachineShape;
+  readonly files: TemplateFiles;
+}
+
+/** A machine that was restored before its disks and its network were known. */
+export interface RestoredMachine extends Machine {
+  /** Puts files behind the disks, which were empty until now. Once, before the guest opens them. */
+  attachDisks(disks: MachineConfig["disks"]): Promise<void>;
+  /** Gives the machine's Ethernet frames to a network; what the guest sent before is read first. Once. */
+  attachNetwork(network: NetworkAttachment): void;
+}
+
+export interface TemplateDriver {
+  /** Everything but boot files and shape that a template depends on, as one line: program, version, CPU. */
+  identity(): Promise<string>;
+  /** Boots a machine, waits until it is ready and saves it. @throws MachineError */
+  save(request: SaveRequest, options?: StartOptions): Promise<void>;
+  /** @throws MachineError; a state that does not fit ends the VMM, which `exited` and `diagnostics` tell */
+  restore(request: RestoreRequest, options?: StartOptions): Promise<RestoredMachine>;
 }
 
 /** The agent's vsock port; drivers without ports have one stream and take only this one. */

@@ -134,13 +134,13 @@ class Job {
   async run(
     compressed: AsyncIterable<Uint8Array>,
     compression: Compression,
-    { signal, expectedDiffId, limits }: ConvertOptions,
+    { signal, expectedDiffId, limits, ownsInput }: ConvertOptions,
   ): Promise<ConvertedLayer> {
     const outcome = this.outcome();
     const abort = (): void => this.post({ type: "abort" });
     signal?.addEventListener("abort", abort, { once: true });
     this.post({ type: "start", compression, target: this.target, expectedDiffId, limits });
-    void this.feed(compressed).catch((error: unknown) => {
+    void this.feed(compressed, ownsInput).catch((error: unknown) => {
       this.sourceFailure = { error };
       abort();
     });
@@ -195,8 +195,8 @@ class Job {
     await Promise.all([rm(blobPath, { force: true }), rm(indexPath, { force: true })]);
   }
 
-  private async feed(compressed: AsyncIterable<Uint8Array>): Promise<void> {
-    for await (const chunk of ownBatches(compressed)) {
+  private async feed(compressed: AsyncIterable<Uint8Array>, ownsInput = false): Promise<void> {
+    for await (const chunk of ownBatches(compressed, { ownsInput })) {
       while (this.credit === 0 && !this.isOver)
         await new Promise<void>((resolve) => (this.wakeFeeder = resolve));
       if (this.isOver) return;

@@ -30,25 +30,49 @@ const MAX_LAYERS = 4096;
 
 const SLASH = 0x2f;
 
+/** A tree that layers are applied to, one after the other, as they become known. */
+export class Merger {
+  readonly #tree = new Tree();
+  readonly #parents: ParentCache = new Map();
+  #entries = 0;
+
+  /**
+   * Applies the next layer; the lowest comes first. After an error the tree is of no use.
+   * @throws RootfsError `invalid-layer`, `rootfs-too-large`
+   */
+  add(layer: Layer): void {
+    const { index } = layer;
+    this.#entries += index.entryCount;
+    const count = this.#tree.layers.length + 1;
+    if (this.#entries > MAX_ENTRIES || count > MAX_LAYERS) {
+      throw new RootfsError(
+        "rootfs-too-large",
+        `${this.#entries} entries in ${count} layers; at most ${MAX_ENTRIES} in ${MAX_LAYERS} are supported`,
+      );
+    }
+    const number = this.#tree.addLayer(layer);
+    removeHidden(this.#tree, this.#parents, number, index);
+    new Applier(this.#tree, this.#parents, number, index).apply();
+  }
+
+  get layers(): readonly Layer[] {
+    return this.#tree.layers;
+  }
+
+  /** The tree of the layers so far, not validated yet. */
+  tree(): MergedTree {
+    return toColumns(this.#tree);
+  }
+}
+
 /**
  * The tree of an image, lowest layer first, not validated yet.
  * @throws RootfsError `invalid-layer`, `rootfs-too-large`
  */
 export function merge(layers: readonly Layer[]): MergedTree {
-  const entries = layers.reduce((sum, { index }) => sum + index.entryCount, 0);
-  if (entries > MAX_ENTRIES || layers.length > MAX_LAYERS) {
-    throw new RootfsError(
-      "rootfs-too-large",
-      `${entries} entries in ${layers.length} layers; at most ${MAX_ENTRIES} in ${MAX_LAYERS} are supported`,
-    );
-  }
-  const tree = new Tree(layers);
-  const parents: ParentCache = new Map();
-  for (const [layer, { index }] of layers.entries()) {
-    removeHidden(tree, parents, layer, index);
-    new Applier(tree, parents, layer, index).apply();
-  }
-  return toColumns(tree);
+  const merger = new Merger();
+  for (const layer of layers) merger.add(layer);
+  return merger.tree();
 }
 
 /**

@@ -7,10 +7,11 @@ import { open, rm } from "node:fs/promises";
 import { buildErofs } from "../formats/erofs/writer.ts";
 import type { ErofsImage } from "../formats/erofs/writer.ts";
 import { BLOCK_SIZE } from "./layer-index.ts";
-import { merge } from "./merge.ts";
+import { Merger } from "./merge.ts";
 import type { Layer } from "./tree.ts";
 import { validate } from "./validate.ts";
 
+export { Merger } from "./merge.ts";
 export type { Layer } from "./tree.ts";
 
 export interface Metadata {
@@ -37,27 +38,34 @@ function uuidOf(layers: readonly Layer[]): Uint8Array {
   return uuid;
 }
 
-/**
- * Lays out the root file system of `layers`, lowest first.
- * @throws RootfsError `invalid-layer`, `invalid-tree`, `rootfs-too-large`; ErofsError `erofs-too-large`
- */
-export function planMetadata(layers: readonly Layer[]): ErofsImage {
-  const tree = validate(merge(layers));
-  return buildErofs(tree, { uuid: uuidOf(layers), volumeName: Buffer.from("flamebox") });
+/** All layers of an image, lowest first, merged. @throws RootfsError `invalid-layer`, `rootfs-too-large` */
+export function mergeLayers(layers: readonly Layer[]): Merger {
+  const merger = new Merger();
+  for (const layer of layers) merger.add(layer);
+  return merger;
 }
 
 /**
- * Writes the metadata to `path`, which must not exist, and syncs it. Whoever calls it publishes the file.
- * Nothing is left behind when it fails.
+ * Lays out the root file system of the merged layers.
+ * @throws RootfsError `invalid-tree`, `rootfs-too-large`; ErofsError `erofs-too-large`
+ */
+export function planMetadata(merger: Merger): ErofsImage {
+  const tree = validate(merger.tree());
+  return buildErofs(tree, { uuid: uuidOf(merger.layers), volumeName: Buffer.from("flamebox") });
+}
+
+/**
+ * Writes the metadata to `path`, which must not exist. Whoever calls it publishes the file, with a checksum:
+ * it is not synced. Nothing is left behind when it fails.
  * @throws as planMetadata, and system errors
  */
 export async function buildMetadata(
-  layers: readonly Layer[],
+  merger: Merger,
   options: { readonly path: string; readonly signal?: AbortSignal | undefined },
 ): Promise<Metadata> {
   const { path, signal } = options;
   signal?.throwIfAborted();
-  const image = planMetadata(layers);
+  const image = planMetadata(merger);
   const file = await open(path, "wx", 0o600);
   try {
     try {
@@ -65,7 +73,6 @@ export async function buildMetadata(
         signal?.throwIfAborted();
         await file.writeFile(chunk);
       }
-      await file.sync();
     } finally {
       await file.close();
     }

@@ -25,19 +25,22 @@ export const MAX_PATH_BYTES = 4095;
 export const MAX_NAME_BYTES = 255;
 
 export class Tree {
-  readonly layers: readonly Layer[];
-  readonly heaps: readonly Buffer[];
+  readonly layers: Layer[] = [];
+  readonly heaps: Buffer[] = [];
   /** One element a node. */
   readonly layerOf: number[] = [];
   readonly rowOf: number[] = [];
   readonly children: (Map<string, number> | undefined)[] = [];
 
-  constructor(layers: readonly Layer[]) {
-    this.layers = layers;
-    this.heaps = layers.map(({ index: { heap } }) =>
-      Buffer.from(heap.buffer, heap.byteOffset, heap.byteLength),
-    );
+  constructor() {
     this.add(IMPLICIT, 0, true);
+  }
+
+  /** Its rows can be nodes from now on. Returns its number. */
+  addLayer(layer: Layer): number {
+    const { heap } = layer.index;
+    this.heaps.push(Buffer.from(heap.buffer, heap.byteOffset, heap.byteLength));
+    return this.layers.push(layer) - 1;
   }
 
   add(layer: number, row: number, isDirectory: boolean): number {

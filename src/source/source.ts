@@ -30,6 +30,7 @@ export interface ResolvedImage {
   /**
    * The bytes of a blob of this image (config or layer), from its start. Size and digest are verified while
    * streaming; a mismatch throws before the last chunk is handed out. Broken connections are resumed inside.
+   * The chunks belong to the caller, who may free their memory.
    */
   openBlob(descriptor: Descriptor, options?: BlobOptions): AsyncIterable<Uint8Array>;
 }

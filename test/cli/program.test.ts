@@ -43,10 +43,10 @@ describe("wrong command lines", () => {
       "flamebox: unknown option '--evn'\n  hint: did you mean --env? see 'flamebox run --help'\n",
     ],
     [
-      "--name, which is not there yet",
-      ["run", "--name", "n", "x"],
+      "--link, which is not there",
+      ["run", "--link", "n", "x"],
       125,
-      "flamebox: unknown option '--name'\n  hint: see 'flamebox run --help'\n",
+      "flamebox: --link is not supported: containers do not see each other by name\n  hint: publish ports with -p, and name hosts with --add-host\n",
     ],
     [
       "run without an image",

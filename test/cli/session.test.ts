@@ -192,6 +192,60 @@ describe("a session", () => {
     }
   });
 
+  it("takes the detach keys for a question, and their repetition for an answer", async () => {
+    const stdin = new PassThrough();
+    const it = scene({ terminal: true, stdin });
+    const running = it.run({ tty: true, interactive: true });
+    await turn();
+    const keyboard = it.context.stdin as unknown as PassThrough;
+    keyboard.write("a\u0010\u0011b");
+    await turn();
+    expect(stdin.read()?.toString()).toBe("ab");
+    expect(it.context.stderr.text).toContain("again within 5 s");
+    it.context.clock.advance(5_001);
+    keyboard.write("\u0010");
+    await turn();
+    keyboard.write("\u0011");
+    await turn();
+    it.context.clock.advance(4_999);
+    keyboard.write("\u0010\u0011");
+    await expect(running).rejects.toMatchObject({ code: "interrupted", signalNumber: 15 });
+    expect(it.rawModes).toEqual([true, false]);
+    expectTidy(it);
+  });
+
+  it("has other detach keys, or none", async () => {
+    for (const [detachKeys, passed] of [
+      [Uint8Array.of(1), "\u0010\u0011"],
+      [new Uint8Array(), "\u0001\u0010\u0011"],
+    ] as const) {
+      const stdin = new PassThrough();
+      const it = scene({ terminal: true, stdin });
+      const running = it.run({ tty: true, interactive: true, detachKeys });
+      await turn();
+      (it.context.stdin as unknown as PassThrough).write("\u0001\u0010\u0011");
+      await turn();
+      expect(stdin.read()?.toString()).toBe(passed);
+      it.end({});
+      await running;
+    }
+  });
+
+  it("ends a container that takes no notice of its terminal's going away, after ten seconds", async () => {
+    const it = scene({ terminal: true, stdin: new PassThrough() });
+    const running = it.run({ tty: true, interactive: true });
+    await turn();
+    (it.context.stdin as unknown as PassThrough).destroy(new Error("read EIO"));
+    await turn();
+    it.context.clock.advance(9_999);
+    await turn();
+    expect(it.calls).not.toContain("dispose");
+    it.context.clock.advance(1);
+    await expect(running).rejects.toMatchObject({ code: "interrupted", signalNumber: 1 });
+    expect(it.context.clock.timers).toBe(0);
+    expectTidy(it);
+  });
+
   it("gives the terminal back when the process is ended from without", async () => {
     const it = scene({ terminal: true, stdin: new PassThrough() });
     const running = it.run({ tty: true, interactive: true });

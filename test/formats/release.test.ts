@@ -33,12 +33,24 @@ describe("ownBatches", () => {
       yield* chunks;
     }
     const parts: Uint8Array[] = [];
-    for await (const batch of ownBatches(source(), 64 * KIB)) {
+    for await (const batch of ownBatches(source(), { batchBytes: 64 * KIB })) {
       expect(batch.buffer.byteLength).toBe(batch.byteLength);
       parts.push(Uint8Array.from(batch));
       batch.fill(0);
     }
     expect(Buffer.concat(parts).equals(expected)).toBe(true);
     expect(Buffer.concat(chunks).equals(expected)).toBe(true);
+  });
+
+  it("frees large chunks when they are its own", async () => {
+    const chunks = [64 * KIB, 1000, 128 * KIB].map((length, n) => new Uint8Array(length).fill(n + 1));
+    const expected = Buffer.concat(chunks);
+    async function* source(): AsyncGenerator<Uint8Array> {
+      yield* chunks;
+    }
+    const parts: Uint8Array[] = [];
+    for await (const batch of ownBatches(source(), { ownsInput: true })) parts.push(batch);
+    expect(Buffer.concat(parts).equals(expected)).toBe(true);
+    expect(chunks.map(({ byteLength }) => byteLength)).toEqual([0, 1000, 0]);
   });
 });

@@ -74,7 +74,7 @@ export function memorySource(tars: readonly Buffer[], options: MemorySourceOptio
             await beforeChunk?.(descriptor.digest, offset);
             signal?.throwIfAborted();
             onProgress?.({ id: progressId, label: progressLabel, state: "running", current: offset });
-            yield bytes.subarray(offset, offset + CHUNK_BYTES);
+            yield new Uint8Array(bytes.subarray(offset, offset + CHUNK_BYTES));
           }
         },
       };

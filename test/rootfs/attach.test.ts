@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import type { Erofs, ErofsInode } from "../../src/formats/erofs/reader.ts";
 import { isDirectory } from "../../src/formats/erofs/reader.ts";
 import { flatten, rootfsDisk, vmdkDescriptor } from "../../src/rootfs/attach.ts";
-import { buildMetadata } from "../../src/rootfs/metadata.ts";
+import { buildMetadata, mergeLayers } from "../../src/rootfs/metadata.ts";
 import { openRootfs, readRootfsFile } from "../../src/rootfs/read.ts";
 import { buildLayers, file, symlink } from "../support/layer-index.ts";
 import type { Entry } from "../support/layer-index.ts";
@@ -68,7 +68,7 @@ test("the kernel mounts it, and sees what the reader sees", async (context) => {
   using scratch = scratchDir();
   const flat = join(scratch.path, "flat.erofs");
   const empty = join(scratch.path, "empty.erofs");
-  await buildMetadata([], { path: empty });
+  await buildMetadata(mergeLayers([]), { path: empty });
   const probe = spawnSync("unshare", mountArgs('mount -t erofs -o loop,ro "$1" "$2"', empty, scratch.path));
   context.skip(
     probe.status !== 0,

@@ -144,8 +144,8 @@ describe("the token dance", () => {
     const wanted = () => Array.from({ length: 10 }, (_, i) => `Bearer t${i + 1}`);
     await using registry = await startServer(guarded(challenge, wanted));
     await pull(registry);
-    // The manifest was challenged; config and layer came with tokens of their own.
-    expect(authorizationsOf(registry)).toEqual([undefined, "Bearer t1", "Bearer t2", "Bearer t3"]);
+    // Asked whether it speaks HTTP; the manifest was challenged; config and layer came with tokens of their own.
+    expect(authorizationsOf(registry)).toEqual([undefined, undefined, "Bearer t1", "Bearer t2", "Bearer t3"]);
   });
 
   test("a token that is refused for ever is asked for twice, not for ever", async () => {

@@ -54,3 +54,26 @@ function javaScript(source: string): string {
   });
   return outputText;
 }
+
+/** Compiles these files and folders of the repository for a process of its own, each to where it stands. */
+export function compileRepository(parts: readonly string[]): Compiled {
+  const dir = mkdtempSync(join(tmpdir(), "flamebox-compiled-"));
+  const root = dirname(SOURCE);
+  writeFileSync(join(dir, "package.json"), '{"type":"module"}');
+  symlinkSync(MODULES, join(dir, "node_modules"));
+  for (const part of parts) {
+    const files = part.endsWith(".ts")
+      ? [part]
+      : readdirSync(join(root, part), { recursive: true, encoding: "utf8" }).map((name) => join(part, name));
+    for (const name of files) {
+      if (!name.endsWith(".ts")) continue;
+      const out = join(dir, name.replace(/\.ts$/, ".js"));
+      mkdirSync(dirname(out), { recursive: true });
+      writeFileSync(out, javaScript(readFileSync(join(root, name), "utf8")));
+    }
+  }
+  return {
+    url: (source) => pathToFileURL(join(dir, source.replace(/\.ts$/, ".js"))),
+    [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }),
+  };
+}

@@ -1,12 +1,12 @@
 /** Whole images in memory: the metadata and the blobs of some layers, end to end. */
 import { openErofs } from "../../src/formats/erofs/reader.ts";
 import type { Erofs } from "../../src/formats/erofs/reader.ts";
-import { planMetadata } from "../../src/rootfs/metadata.ts";
+import { mergeLayers, planMetadata } from "../../src/rootfs/metadata.ts";
 import type { BuiltLayer } from "./layer-index.ts";
 
 export function imageOf(layers: readonly BuiltLayer[]): Buffer {
   // A chunk is valid until the next one only.
-  const chunks = Array.from(planMetadata(layers).chunks(), (chunk) => Buffer.from(chunk));
+  const chunks = Array.from(planMetadata(mergeLayers(layers)).chunks(), (chunk) => Buffer.from(chunk));
   return Buffer.concat([...chunks, ...layers.map(({ blob }) => blob)]);
 }
 

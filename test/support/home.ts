@@ -2,8 +2,6 @@
  * A FLAMEBOX_HOME of a test's own, with the kernel already in it, and the built command line run against it.
  * Everything that FlameBox starts inherits the variable, so that what is left over can be found by it.
  */
-import { spawn } from "node:child_process";
-import type { ChildProcessWithoutNullStreams } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,20 +10,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { locatePaths } from "../../src/util/paths.ts";
 import type { Paths } from "../../src/util/paths.ts";
 import { repository } from "./images/layouts.ts";
+import { spawnWatched } from "./running.ts";
+import type { Ended, Running } from "./running.ts";
 
-export interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-export interface Running {
-  readonly child: ChildProcessWithoutNullStreams;
-  /** Resolves when stdout has shown `text`; rejects when the process ends before. */
-  shows(text: string): Promise<void>;
-  readonly ended: Promise<Ended>;
-}
+export type { Ended, Running };
 
 const MAIN = join(repository, "dist", "cli", "main.js");
 
@@ -46,24 +34,7 @@ export class Home implements AsyncDisposable {
       DOCKER_CONFIG: join(this.dir, "no-docker"),
       ...environment,
     };
-    const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: "pipe" });
-    let stdout = "";
-    let stderr = "";
-    child.stdin.on("error", () => {});
-    child.stdout.setEncoding("latin1").on("data", (text: string) => (stdout += text));
-    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-    const ended = new Promise<Ended>((resolve, reject) => {
-      child.once("error", reject);
-      child.once("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
-    });
-    const shows = async (text: string): Promise<void> => {
-      while (!stdout.includes(text)) {
-        if (child.exitCode !== null || child.signalCode !== null)
-          throw new Error(`flamebox ended before it showed "${text}": ${stderr}`);
-        await sleep(20);
-      }
-    };
-    return { child, shows, ended };
+    return spawnWatched(process.execPath, [MAIN, ...args], env);
   }
 
   /** Runs `flamebox ARGS…` to its end, with `input` as its stdin. stdout is latin1, byte for byte. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rootfsDisk } from "../../src/rootfs/attach.ts";
 import type { RootfsDisk } from "../../src/rootfs/attach.ts";
-import { buildMetadata } from "../../src/rootfs/metadata.ts";
+import { buildMetadata, mergeLayers } from "../../src/rootfs/metadata.ts";
 import type { BuiltLayer } from "./layer-index.ts";
 
 export interface ScratchDir extends Disposable {
@@ -19,7 +19,7 @@ export function scratchDir(): ScratchDir {
 /** Metadata and blobs in `dir`, as one disk. */
 export async function writeDisk(dir: string, layers: readonly BuiltLayer[]): Promise<RootfsDisk> {
   const path = join(dir, "metadata.erofs");
-  const { metadataBlocks } = await buildMetadata(layers, { path });
+  const { metadataBlocks } = await buildMetadata(mergeLayers(layers), { path });
   const blobs = layers.map(({ blob, index: { blobBlocks } }, number) => {
     const blobPath = join(dir, `blob${number}`);
     if (blobBlocks > 0) writeFileSync(blobPath, blob);

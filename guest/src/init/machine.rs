@@ -10,6 +10,7 @@ use crate::protocol::message::{Code, Configure, Failure};
 use crate::syscall;
 
 const MIN_ENTROPY_BYTES: usize = 32;
+const PAGE_BYTES: u64 = 4_096;
 
 /// Checks everything, then does everything: a refused request has changed nothing.
 pub fn configure(wanted: &Configure) -> Result<(), Failure> {
@@ -52,4 +53,12 @@ pub fn configure(wanted: &Configure) -> Result<(), Failure> {
             .map_err(|e| Failure::failed(format!("machineId: {e}")))?;
     }
     network.map_or(Ok(()), |plan| plan.apply())
+}
+
+/// What the agent itself has in memory, in bytes; 0 when the kernel does not say.
+pub fn own_memory_bytes() -> u64 {
+    // proc_pid_statm(5): size resident …, in pages.
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * PAGE_BYTES
 }

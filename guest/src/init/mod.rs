@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a disk, so that a machine saved after this can be restored with other disks.
 
+mod limits;
 pub mod machine;
 pub mod network;
 
@@ -15,6 +16,7 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
 use crate::console;
+use crate::syscall::process;
 
 /// Module files to load, one absolute path a line, in order. Written by whoever made the initramfs.
 const MODULE_LIST: &str = "/etc/flamebox/modules";
@@ -25,6 +27,8 @@ pub fn boot() -> io::Result<()> {
     mount_kernel_file_systems()?;
     // The machine is lost without its agent; a container's processes go first (their score is 0).
     fs::write("/proc/self/oom_score_adj", "-1000")?;
+    process::set_niceness(-20)?;
+    limits::reserve();
     network::raise_loopback()
 }
 
@@ -78,14 +82,6 @@ fn mount_kernel_file_systems() -> io::Result<()> {
     fs::create_dir_all("/dev/pts")?;
     mount(Some("devpts"), "/dev/pts", Some("devpts"), devices, Some("mode=0620,ptmxmode=0666"))?;
     mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), plain, Some("nsdelegate"))?;
-    enable_controllers();
+    limits::enable_controllers("/sys/fs/cgroup");
     Ok(())
-}
-
-/// One controller at a time: writing them together would fail as a whole for the sake of one.
-fn enable_controllers() {
-    let Ok(controllers) = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") else { return };
-    for controller in controllers.split_whitespace() {
-        let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", format!("+{controller}"));
-    }
 }

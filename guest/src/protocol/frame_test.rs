@@ -148,3 +148,86 @@ fn fuzz_whatever_comes_in_any_pieces() {
         }
     }
 }
+
+/// What the decoder keeps is what it was given and has not handed out, and never more than the largest frame and one
+/// piece: a header that promises more is refused before a byte of its payload is kept.
+#[test]
+fn fuzz_random_bytes_are_bounded() {
+    let mut random = Random(0x00f1_a3eb_0c5e_ed03);
+    for _ in 0..2_000 {
+        let mut decoder = Decoder::default();
+        for _ in 0..random.below(30) {
+            // Now and then a header that passes, so that the decoder waits for a payload.
+            let mut piece: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
+            if random.below(2) == 0 {
+                let kind = 1 + random.below(8) as u8;
+                let length = (random.next() as u32) >> random.below(32);
+                let id = u32::from(!matches!(kind, 1 | 4));
+                piece.splice(0..0, [&length.to_le_bytes()[..], &[kind, 0, 0, 0], &id.to_le_bytes()].concat());
+            }
+            decoder.push(&piece);
+            let mut over = false;
+            loop {
+                match decoder.next_frame() {
+                    Ok(Some(frame)) => assert!(frame.payload.len() <= frame.kind.bounds().1 as usize),
+                    Ok(None) => break,
+                    Err(_) => {
+                        over = true;
+                        break;
+                    }
+                }
+            }
+            assert!(decoder.buffer.len() - decoder.start <= HEADER_BYTES + (4 << 20) + 512);
+            if over {
+                break;
+            }
+        }
+    }
+}
+
+/// Cut in two at every point, and byte by byte, good frames come out as they went in.
+#[test]
+fn frames_survive_every_cut() {
+    let mut bytes = Vec::new();
+    for (kind, id, payload) in [
+        (Kind::Hello, 0, &b"{}"[..]),
+        (Kind::Data, 7, b"\0\x01\xff"),
+        (Kind::Eof, 7, b""),
+        (Kind::Credit, 9, &[0, 0, 1, 0]),
+        (Kind::Reset, 9, b"why"),
+    ] {
+        encode(&mut bytes, kind, id, payload);
+    }
+    let whole = decode(&bytes, usize::MAX).unwrap();
+    assert_eq!(whole.len(), 5);
+    for at in 0..=bytes.len() {
+        let mut decoder = Decoder::default();
+        let mut frames = Vec::new();
+        for piece in [&bytes[..at], &bytes[at..]] {
+            decoder.push(piece);
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                frames.push(frame);
+            }
+        }
+        assert_eq!(frames, whole, "cut at {at}");
+    }
+    assert_eq!(decode(&bytes, 1).unwrap(), whole);
+}
+
+/// The decoder's memory follows what is waiting: after megabytes it is not larger than before.
+#[test]
+fn a_long_stream_needs_no_more_than_a_short_one() {
+    let mut bytes = Vec::new();
+    encode(&mut bytes, Kind::Data, 1, &vec![7; MAX_DATA_BYTES]);
+    let mut decoder = Decoder::default();
+    let mut count = 0;
+    for chunk in bytes.repeat(200).chunks(10_007) {
+        decoder.push(chunk);
+        while decoder.next_frame().unwrap().is_some() {
+            count += 1;
+        }
+        assert!(decoder.buffer.len() <= 4 * MAX_DATA_BYTES);
+    }
+    assert_eq!(count, 200);
+    assert!(decoder.buffer.capacity() <= 8 * MAX_DATA_BYTES);
+}

@@ -4,8 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::{base64, json};
+use super::{base64, json as shape};
+use crate::syscall::Ending;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -61,7 +63,7 @@ pub struct Request<'a> {
 
 /// A payload as `T`, or why it is none.
 pub fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Failure> {
-    if !json::is_shallow(payload) {
+    if !shape::is_shallow(payload) {
         return Err(Failure::new(Code::InvalidRequest, "the JSON nests too deep"));
     }
     serde_json::from_slice(payload).map_err(|error| Failure::new(Code::InvalidRequest, error.to_string()))
@@ -115,7 +117,53 @@ pub struct Create {
     pub user: Option<User>,
     pub config: Box<RawValue>,
     #[serde(default)]
-    pub stdio: Stdio,
+    pub stdio: StreamIds,
+    #[serde(default)]
+    pub init: bool,
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    #[serde(default)]
+    pub shares: Vec<Share>,
+}
+
+/// A folder or file of the host's.
+#[derive(Deserialize)]
+pub struct Share {
+    pub path: String,
+    pub kind: ShareKind,
+    #[serde(default)]
+    pub readonly: bool,
+    /// Stream of FUSE requests, to the host.
+    pub requests: u32,
+    /// Stream of FUSE replies, from the host.
+    pub replies: u32,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareKind {
+    Directory,
+    File,
+}
+
+#[derive(Deserialize)]
+pub struct Volume {
+    pub path: String,
+    #[serde(default)]
+    pub readonly: bool,
+    #[serde(default)]
+    pub seed: bool,
+}
+
+/// `container.exec`
+#[derive(Deserialize)]
+pub struct Exec {
+    pub id: String,
+    pub exec: String,
+    pub process: Box<RawValue>,
+    pub user: Option<User>,
+    #[serde(default)]
+    pub stdio: StreamIds,
 }
 
 #[derive(Deserialize)]
@@ -166,7 +214,7 @@ pub struct User {
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
-pub struct Stdio {
+pub struct StreamIds {
     pub stdin: Option<u32>,
     pub stdout: Option<u32>,
     pub stderr: Option<u32>,
@@ -180,67 +228,40 @@ pub struct ById {
 #[derive(Deserialize)]
 pub struct Signal {
     pub id: String,
+    pub exec: Option<String>,
     pub signal: i32,
 }
 
 #[derive(Deserialize)]
 pub struct Resize {
     pub id: String,
+    pub exec: Option<String>,
     pub columns: u16,
     pub rows: u16,
 }
 
-/// `[A-Za-z0-9_.-]`, 1 to 128 characters, the first alphanumeric: so an id is also a safe file name.
-pub fn is_container_id(id: &str) -> bool {
+/// The event that tells how a container's first process ended, or one that was executed into it.
+pub fn exit_event(container: &str, exec: Option<&str>, ending: Ending, oom_killed: bool) -> Value {
+    let mut event = match exec {
+        Some(exec) => json!({"event": "container.exec.exit", "id": container, "exec": exec}),
+        None => json!({"event": "container.exit", "id": container}),
+    };
+    match ending {
+        Ending::Exited(code) => event["exitCode"] = json!(code),
+        Ending::Killed(signal) => event["signal"] = json!(signal),
+    }
+    event["oomKilled"] = json!(oom_killed);
+    event
+}
+
+/// Of a container or an exec. `[A-Za-z0-9_.-]`, 1 to 128 characters, the first alphanumeric: so an id is also a
+/// safe file name.
+pub fn is_id(id: &str) -> bool {
     (1..=128).contains(&id.len())
         && id.as_bytes()[0].is_ascii_alphanumeric()
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids() {
-        for (id, valid) in [
-            ("a", true),
-            ("b2f1-c_0.d", true),
-            ("", false),
-            (".", false),
-            ("..", false),
-            ("-a", false),
-            ("a/b", false),
-            ("a\0", false),
-            ("é", false),
-        ] {
-            assert_eq!(is_container_id(id), valid, "{id:?}");
-        }
-        assert!(is_container_id(&"a".repeat(128)));
-        assert!(!is_container_id(&"a".repeat(129)));
-    }
-
-    #[test]
-    fn malformed_requests() {
-        for (name, payload) in [
-            ("not UTF-8", &b"{\"method\":\"\xff\"}"[..]),
-            ("an array", b"[]"),
-            ("no method", b"{}"),
-            ("a number as method", b"{\"method\":1}"),
-            ("trailing text", b"{\"method\":\"a\"} x"),
-            ("half", b"{\"method\":"),
-            ("the method twice", b"{\"method\":\"a\",\"method\":\"b\"}"),
-        ] {
-            assert!(parse::<Request>(payload).is_err(), "{name}");
-        }
-        let deep = format!("{{\"method\":\"a\",\"params\":{}{}}}", "[".repeat(64), "]".repeat(64));
-        assert!(parse::<Request>(deep.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn messages_are_cut_at_a_character() {
-        let failure = Failure::failed("é".repeat(4_000));
-        assert_eq!(failure.message.len(), 4_096);
-        assert_eq!(Failure::failed(format!("a{}", "é".repeat(4_000))).message.len(), 4_095);
-    }
-}
+#[path = "message_test.rs"]
+mod tests;

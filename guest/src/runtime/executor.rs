@@ -8,18 +8,23 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::capabilities;
+use libcontainer::oci_spec::runtime::{Capabilities, Process, Spec};
+use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::errno::Errno;
-use nix::unistd::execve;
+use nix::unistd::{AccessFlags, access, execve};
 
+use super::hooks::{Hooks, Moment};
+use super::init;
+use super::seccomp::Filter;
 use crate::protocol::message::{Code, Failure};
 
-/// Written just before the exec. Without it, the end of the pipe means that init ended early.
+/// Written just before the exec, or before why there is none. Without it, the end of the pipe means that init ended early.
 const ATTEMPT: u8 = b'!';
 
 const MAX_REPORT_BYTES: usize = 32_768;
@@ -27,33 +32,138 @@ const MAX_REPORT_BYTES: usize = 32_768;
 /// As the search path of a shell without one.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What is still to be done when everything else is: the hooks of the start, then the filter.
+#[derive(Default)]
+pub struct Last {
+    pub hooks: Hooks,
+    pub filter: Option<Filter>,
+}
+
+impl Last {
+    fn run(&self, env: &[String]) -> Result<(), Failure> {
+        let pid = i32::try_from(std::process::id()).ok();
+        self.hooks.run(Moment::StartContainer, pid, env).map_err(Failure::failed)?;
+        match &self.filter {
+            Some(filter) => filter.load().map_err(|e| Failure::failed(format!("linux.seccomp: {e}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Exec {
     /// Shared, because libcontainer clones executors; closed on exec.
     report: Arc<File>,
+    last: Arc<Last>,
+    /// Whether the process is to be the child of an init.
+    init: bool,
 }
 
 impl Exec {
-    pub fn new(report: OwnedFd) -> Self {
-        Self { report: Arc::new(File::from(report)) }
+    pub fn new(report: OwnedFd, last: Last, init: bool) -> Self {
+        Self { report: Arc::new(File::from(report)), last: Arc::new(last), init }
     }
+
+    /// Becomes the program `args[0]`. Returns only when that failed, after it was told.
+    pub fn run(&self, args: &[String], env: &[String]) -> Failure {
+        let failure = match Program::of(args, env) {
+            Ok(program) => self.confine(&program, env).err().unwrap_or_else(|| self.execute(&program)),
+            Err(failure) => failure,
+        };
+        self.refuse(&failure);
+        failure
+    }
+
+    /// As `run`, in a child of this process, which is bound by the same filter and has no more capabilities than the
+    /// child: the exec that would take from it what loading the filter needed never comes.
+    fn run_below_init(&self, process: &Process, args: &[String], env: &[String]) -> Failure {
+        let confined = Program::of(args, env).and_then(|program| {
+            self.confine(&program, env)?;
+            give_up_capabilities(process)?;
+            Ok(program)
+        });
+        match confined {
+            Ok(program) => init::become_init(|| {
+                let failure = self.execute(&program);
+                self.refuse(&failure);
+                failure
+            }),
+            Err(failure) => {
+                self.refuse(&failure);
+                failure
+            }
+        }
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+
+    /// Tells why there will be no exec. When one was attempted, that was told before.
+    pub fn refuse(&self, failure: &Failure) {
+        let mut text = vec![ATTEMPT];
+        text.extend(serde_json::to_vec(failure).unwrap_or_default());
+        let _ = (&*self.report).write_all(&text);
+    }
+
+    /// What is still to be done before the exec. A filter may forbid to tell what went wrong, so that what can be
+    /// known before it is there is.
+    fn confine(&self, program: &Program, env: &[String]) -> Result<(), Failure> {
+        if self.last.filter.is_some() {
+            find(program.name, &program.env)?;
+        }
+        self.last.run(env)
+    }
+
+    /// Returns only when nothing could be executed.
+    fn execute(&self, program: &Program) -> Failure {
+        let _ = (&*self.report).write_all(&[ATTEMPT]);
+        let failure = execute(program.name, &program.args, &program.env);
+        if self.last.filter.is_some() && failure.code == Code::CommandNotExecutable {
+            return Failure::new(failure.code, format!("{} (linux.seccomp may forbid it)", failure.message));
+        }
+        failure
+    }
+}
+
+struct Program<'a> {
+    name: &'a str,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl<'a> Program<'a> {
+    fn of(args: &'a [String], env: &[String]) -> Result<Self, Failure> {
+        let name = args.first().map_or("", String::as_str);
+        Ok(Self { name, args: c_strings("process.args", args)?, env: c_strings("process.env", env)? })
+    }
+}
+
+fn give_up_capabilities(process: &Process) -> Result<(), Failure> {
+    let Some(sets) = process.capabilities() else { return Ok(()) };
+    let bounding = sets.bounding().clone().unwrap_or_default();
+    let within = |set: &Option<Capabilities>| {
+        set.as_ref().map(|set| set.intersection(&bounding).copied().collect::<Capabilities>())
+    };
+    let mut reduced = sets.clone();
+    reduced.set_effective(within(sets.effective())).set_permitted(within(sets.permitted()));
+    let syscall = SyscallType::default().create_syscall();
+    capabilities::drop_privileges(&reduced, &*syscall)
+        .map_err(|e| Failure::failed(format!("process.capabilities of the init: {e}")))
 }
 
 impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-        let Some(name) = process.args().as_ref().and_then(|args| args.first()) else {
+        let args = process.args().as_deref().unwrap_or_default();
+        if args.is_empty() {
             return Err(ExecutorError::InvalidArg);
-        };
-        let args = c_strings("process.args", process.args().as_deref().unwrap_or_default());
-        let env = c_strings("process.env", process.env().as_deref().unwrap_or_default());
-        let _ = (&*self.report).write_all(&[ATTEMPT]);
-        let failure = match (args, env) {
-            (Ok(args), Ok(env)) => execute(name, &args, &env),
-            (Err(failure), _) | (_, Err(failure)) => failure,
-        };
-        let _ = (&*self.report).write_all(&serde_json::to_vec(&failure).unwrap_or_default());
-        Err(ExecutorError::Other(failure.message))
+        }
+        let env = process.env().as_deref().unwrap_or_default();
+        if self.init {
+            return Err(ExecutorError::Other(self.run_below_init(process, args, env).message));
+        }
+        Err(ExecutorError::Other(self.run(args, env).message))
     }
 
     /// The search has to happen at the exec anyway, where it cannot race.
@@ -67,9 +177,39 @@ impl Executor for Exec {
     }
 }
 
-fn c_strings(what: &str, strings: &[String]) -> Result<Vec<CString>, Failure> {
+pub fn c_strings(what: &str, strings: &[String]) -> Result<Vec<CString>, Failure> {
     let refused = |_| Failure::new(Code::InvalidConfig, format!("{what}: a string contains a NUL"));
     strings.iter().map(|text| CString::new(text.as_str()).map_err(refused)).collect()
+}
+
+/// The places where a name may be: itself, or in each directory of PATH.
+fn candidates<'a>(name: &'a str, env: &'a [CString]) -> impl Iterator<Item = String> + 'a {
+    let path = env
+        .iter()
+        .filter_map(|entry| entry.to_str().ok()?.strip_prefix("PATH="))
+        .next_back()
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':').map(move |directory| {
+        let directory = if directory.is_empty() { "." } else { directory };
+        format!("{directory}/{name}")
+    })
+}
+
+/// Whether there is something to execute; why not, in the same words as after an attempt.
+fn find(name: &str, env: &[CString]) -> Result<(), Failure> {
+    let check = |path: &str| access(path, AccessFlags::X_OK);
+    if name.contains('/') {
+        return check(name).map_err(|error| explain(name, error, true));
+    }
+    let errors: Vec<Errno> = candidates(name, env).map_while(|candidate| check(&candidate).err()).collect();
+    if errors.len() < candidates(name, env).count() {
+        return Ok(());
+    }
+    let denied = errors.iter().position(|error| *error == Errno::EACCES);
+    match denied.and_then(|index| candidates(name, env).nth(index)) {
+        Some(candidate) => Err(explain(&candidate, Errno::EACCES, true)),
+        None => Err(explain(name, Errno::ENOENT, false)),
+    }
 }
 
 /// Returns only when nothing could be executed. Searches as execvp(3) does: a permission problem does not end
@@ -78,15 +218,8 @@ fn execute(name: &str, args: &[CString], env: &[CString]) -> Failure {
     if name.contains('/') {
         return explain(name, attempt(name, args, env), true);
     }
-    let path = env
-        .iter()
-        .filter_map(|entry| entry.to_str().ok()?.strip_prefix("PATH="))
-        .next_back()
-        .unwrap_or(DEFAULT_PATH);
     let mut denied: Option<(String, Errno)> = None;
-    for directory in path.split(':') {
-        let directory = if directory.is_empty() { "." } else { directory };
-        let candidate = format!("{directory}/{name}");
+    for candidate in candidates(name, env) {
         match attempt(&candidate, args, env) {
             Errno::EACCES => denied = Some((candidate, Errno::EACCES)),
             // The file is there, and its interpreter is not: another directory may have a better one.
@@ -163,7 +296,7 @@ impl ExecPipe {
 fn conclude(text: &[u8]) -> ExecReport {
     match text {
         [ATTEMPT] => ExecReport::Executed,
-        [ATTEMPT, failure @ ..] => ExecReport::Failed(
+        [ATTEMPT, ATTEMPT, failure @ ..] | [ATTEMPT, failure @ ..] => ExecReport::Failed(
             serde_json::from_slice(failure)
                 .unwrap_or_else(|e| Failure::failed(format!("the exec pipe: {e}"))),
         ),

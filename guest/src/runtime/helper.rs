@@ -5,7 +5,7 @@ use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
@@ -15,15 +15,19 @@ use nix::unistd::{Gid, Uid, fchown};
 use serde_json::Value;
 
 use super::causes::{self, Causes};
-use super::executor::Exec;
+use super::executor::{Exec, Last};
+use super::hooks::{Hooks, Moment};
+use super::idmap::{self, Staged};
+use super::own::Own;
 use super::spec::{self, Additions};
 use super::user::{self, Account, Databases};
-use super::{Report, Stdio, send_report, targets};
+use super::{
+    Report, Stdio, bound_warnings, devices, propagation, resources, review, send_report, targets, volumes,
+};
 use crate::mounts::{self, Layout, RUNTIME_ID};
 use crate::protocol::message::{Code, Create, Failure};
-use crate::syscall;
-
-const CGROUPS: &str = "/sys/fs/cgroup";
+use crate::shares;
+use crate::syscall::{self, child};
 
 pub fn create(order: Create, stdio: Stdio, report: OwnedFd) {
     match try_create(order, stdio) {
@@ -33,11 +37,19 @@ pub fn create(order: Create, stdio: Stdio, report: OwnedFd) {
 }
 
 fn try_create(order: Create, stdio: Stdio) -> Result<(Report, Option<OwnedFd>), Failure> {
-    let mut config = spec::parse(order.config.get())?;
+    let mut warnings = Vec::new();
+    let mut config: Value =
+        serde_json::from_str(order.config.get()).map_err(|e| review::invalid(e.to_string()))?;
+    let spec = review::review(&mut config, &mut warnings)?;
     let layout = Layout::of(&order.id);
+    let own = Own::take(&mut config, &spec, &order.id, &layout, &mut warnings)?;
     let made = mounts::assemble(&layout, &order.rootfs)
-        .and_then(|()| prepare(&order, &layout, &mut config))
-        .and_then(|()| run_libcontainer(&layout, &config, stdio));
+        .and_then(|()| prepare(&order, &layout, &own, &mut config))
+        .and_then(|staged| {
+            let made = make_container(&layout, &config, own, stdio, warnings, order.init);
+            drop(staged);
+            made
+        });
     if made.is_err() {
         // The first error is the one to tell.
         let _ = mounts::dismantle(&layout);
@@ -46,7 +58,7 @@ fn try_create(order: Create, stdio: Stdio) -> Result<(Report, Option<OwnedFd>), 
 }
 
 /// Looks things up in the mounted root, completes config.json and writes it where libcontainer reads it.
-fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Failure> {
+fn prepare(order: &Create, layout: &Layout, own: &Own, config: &mut Value) -> Result<Staged, Failure> {
     let root = syscall::open_directory(&layout.rootfs())
         .map_err(|e| Failure::failed(format!("open the root file system: {e}")))?;
     let databases = Databases::load(root.as_fd())?;
@@ -66,23 +78,30 @@ fn prepare(order: &Create, layout: &Layout, config: &mut Value) -> Result<(), Fa
             })?;
         }
     }
+    let volumes = volumes::make(root.as_fd(), layout, &order.volumes)?;
     let mut files = mounts::write_files(layout, &order.files)?;
     for (_, path) in &mut files {
         *path = targets::locate_file(root.as_fd(), path).map_err(|e| {
             Failure::new(Code::InvalidConfig, format!("{path} cannot be put into the image: {}", e.desc()))
         })?;
     }
-    let additions = Additions { id: order.id.clone(), rootfs: layout.rootfs(), files, account, home };
+    let shares = shares::places(root.as_fd(), layout, &order.shares)?;
+    let rootfs = layout.rootfs();
+    let additions = Additions { id: order.id.clone(), rootfs, files, volumes, shares, account, home };
     for (name, value) in spec::complete(config, &additions) {
         set_network_sysctl(&name, &value)?;
     }
+    own.keep_what_the_filter_needs(config);
+    let staged = idmap::stage(config, &layout.directory)?;
+    own.hooks.save()?;
     let text = serde_json::to_vec(config).unwrap_or_default();
     fs::write(layout.directory.join("config.json"), text)
-        .map_err(|e| Failure::failed(format!("write config.json: {e}")))
+        .map_err(|e| Failure::failed(format!("write config.json: {e}")))?;
+    Ok(staged)
 }
 
 /// HOME, when the environment has none.
-fn missing_home(config: &Value, account: Option<&Account>, databases: &Databases) -> Option<String> {
+pub fn missing_home(config: &Value, account: Option<&Account>, databases: &Databases) -> Option<String> {
     let env = config.pointer("/process/env").and_then(Value::as_array);
     let has_home = env.is_some_and(|env| {
         env.iter().any(|entry| entry.as_str().is_some_and(|entry| entry.starts_with("HOME=")))
@@ -114,17 +133,51 @@ fn set_network_sysctl(name: &str, value: &str) -> Result<(), Failure> {
     fs::write(path, value).map_err(|e| invalid(&e.to_string()))
 }
 
+/// The cgroup with all its limits comes first, so that nothing of the container ever runs without them.
+fn make_container(
+    layout: &Layout,
+    config: &Value,
+    own: Own,
+    stdio: Stdio,
+    mut warnings: Vec<String>,
+    init: bool,
+) -> Result<(Report, Option<OwnedFd>), Failure> {
+    let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
+    let directory = resources::locate(cgroup)?;
+    resources::create(&directory)?;
+    let poststart = own.hooks.has(Moment::Poststart);
+    let last = Last { hooks: own.hooks, filter: own.filter };
+    let made = resources::limit(&directory, &own.resources, &mut warnings)
+        .and_then(|()| devices::restrict(&directory, &own.devices))
+        .and_then(|()| run_libcontainer(layout, config, last, stdio, init))
+        .and_then(|(pid, terminal)| {
+            let changed = propagation::apply(&own.changes, pid);
+            changed.map(|()| (pid, terminal)).inspect_err(|_| discard(pid))
+        });
+    let (pid, terminal) = made.inspect_err(|_| resources::remove(&directory))?;
+    let warnings = bound_warnings(warnings);
+    Ok((Report::Created { pid, cgroup: cgroup.to_owned(), warnings, poststart }, terminal))
+}
+
+/// An init that is not to be the agent's.
+fn discard(pid: i32) {
+    let _ = syscall::kill(pid, libc::SIGKILL);
+    let _ = child::wait_for(pid);
+}
+
 fn run_libcontainer(
     layout: &Layout,
     config: &Value,
+    last: Last,
     stdio: Stdio,
-) -> Result<(Report, Option<OwnedFd>), Failure> {
+    init: bool,
+) -> Result<(i32, Option<OwnedFd>), Failure> {
     let terminal = config.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
-    let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
+    let uid = owner_of_streams(config);
     let builder = ContainerBuilder::new(RUNTIME_ID.to_owned(), SyscallType::default())
         .with_root_path(layout.state())
         .map_err(explain)?
-        .with_executor(Exec::new(stdio.exec));
+        .with_executor(Exec::new(stdio.exec, last, init));
     let console_path = layout.directory.join("console.sock");
     let mut console = None;
     let builder = if terminal {
@@ -139,12 +192,13 @@ fn run_libcontainer(
             .with_stderr(stdio_end(stdio.stderr, uid)?)
     };
     let causes = causes::collect();
-    let container = builder
-        .as_init(&layout.directory)
-        .with_systemd(false)
-        .with_detach(true)
-        .build()
-        .map_err(|error| with_cause(explain(error), causes))?;
+    let container =
+        builder.as_init(&layout.directory).with_systemd(false).with_detach(true).build().map_err(
+            |error| match Hooks::failure(&layout.directory) {
+                Some(failure) => Failure::failed(failure),
+                None => with_cause(explain(error), causes),
+            },
+        )?;
     let pid = container.pid().ok_or_else(|| Failure::failed("the container has no process"))?;
     let master = console.map(|listener| receive_terminal(&listener)).transpose()?;
     if let Some(master) = &master {
@@ -152,12 +206,23 @@ fn run_libcontainer(
         let _ = syscall::open_terminal(master.as_fd())
             .map(|slave| fchown(slave.as_raw_fd(), Some(Uid::from_raw(uid as u32)), None::<Gid>));
     }
-    let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
-    Ok((Report::Created { pid: pid.as_raw(), cgroup: cgroup.to_owned() }, master))
+    Ok((pid.as_raw(), master))
+}
+
+/// The machine's number for the user of the process, who may be in a user namespace.
+fn owner_of_streams(config: &Value) -> u64 {
+    let number = |value: &Value, name: &str| value[name].as_u64().unwrap_or(0);
+    let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
+    let mappings = config.pointer("/linux/uidMappings").and_then(Value::as_array);
+    let mapping = mappings.into_iter().flatten().find(|mapping| {
+        (number(mapping, "containerID")..number(mapping, "containerID") + number(mapping, "size"))
+            .contains(&uid)
+    });
+    mapping.map_or(uid, |mapping| number(mapping, "hostID") + uid - number(mapping, "containerID"))
 }
 
 /// A pipe belongs to the user who is to use it: /dev/stdout, opened by name, asks for permission again.
-fn stdio_end(end: Option<OwnedFd>, uid: u64) -> Result<OwnedFd, Failure> {
+pub fn stdio_end(end: Option<OwnedFd>, uid: u64) -> Result<OwnedFd, Failure> {
     match end {
         Some(end) => {
             let owner = Uid::from_raw(uid as u32);
@@ -224,28 +289,23 @@ fn with_cause(failure: Failure, causes: Causes) -> Failure {
     }
 }
 
-/// Everything of the container has been killed when this runs.
+/// Runs while the container's process does; it changes nothing for the process.
+pub fn poststart(id: &str, pid: i32, report: OwnedFd) {
+    let failed = Hooks::load(&Layout::of(id).directory).run_all(Moment::Poststart, Some(pid));
+    send_report(&report, &Report::Hooked(bound_warnings(failed)), None);
+}
+
+/// Everything of the container has been killed when this runs. Its hooks find their programs in the image, so
+/// that they come before the image goes.
 pub fn remove(id: &str, cgroup: Option<&str>, report: OwnedFd) {
-    if let Some(cgroup) = cgroup {
-        remove_cgroup(&Path::new(CGROUPS).join(cgroup.trim_start_matches('/')), 0);
+    if let Some(Ok(directory)) = cgroup.map(resources::locate) {
+        resources::remove(&directory);
     }
-    let result = match mounts::dismantle(&Layout::of(id)) {
-        Ok(()) => Report::Removed,
+    let layout = Layout::of(id);
+    let failed = Hooks::load(&layout.directory).run_all(Moment::Poststop, None);
+    let result = match mounts::dismantle(&layout) {
+        Ok(()) => Report::Removed(bound_warnings(failed)),
         Err(failure) => Report::Failed(failure),
     };
     send_report(&report, &result, None);
-}
-
-/// A cgroup goes when its children have gone. A container may have nested its own; not without end.
-fn remove_cgroup(path: &Path, depth: u32) {
-    if let Ok(entries) = fs::read_dir(path)
-        && depth < 64
-    {
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                remove_cgroup(&entry.path(), depth + 1);
-            }
-        }
-    }
-    let _ = fs::remove_dir(path);
 }

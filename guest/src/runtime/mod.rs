@@ -12,12 +12,25 @@
 //! container's init becomes PID 1's own child, and its status is known for certain.
 
 mod causes;
+pub mod cgroup;
+mod devices;
+mod exec;
 mod executor;
 mod helper;
+mod hooks;
+mod idmap;
+mod init;
+mod join;
 mod limits;
+mod own;
+mod propagation;
+mod resources;
+mod review;
+mod seccomp;
 mod spec;
-mod targets;
+pub mod targets;
 mod user;
+mod volumes;
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Write};
@@ -31,24 +44,59 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::mounts::Layout;
-use crate::protocol::message::{Create, Failure};
+use crate::protocol::message::{Create, Exec, Failure, StreamIds};
 use crate::syscall;
 
+pub use exec::Target;
 pub use executor::{ExecPipe, ExecReport};
+pub use hooks::trigger;
 
-/// Longest report of a helper, in bytes: a failure's text, escaped at worst, and its frame.
-const MAX_REPORT_BYTES: usize = 32_768;
+/// Longest report of a helper, in bytes: a failure's text or all warnings, escaped at worst, and their frame.
+const MAX_REPORT_BYTES: usize = 131_072;
+
+/// Most warnings of a container, and the longest, in bytes.
+const MAX_WARNINGS: usize = 32;
+const MAX_WARNING_BYTES: usize = 500;
 
 /// What a helper says before it ends.
 #[derive(Serialize, Deserialize)]
 pub enum Report {
-    Created { pid: i32, cgroup: String },
-    Removed,
+    Created {
+        pid: i32,
+        cgroup: String,
+        warnings: Vec<String>,
+        poststart: bool,
+    },
+    Joined {
+        pid: i32,
+    },
+    /// Hooks have run; those that failed.
+    Hooked(Vec<String>),
+    /// Removed; hooks that failed meanwhile.
+    Removed(Vec<String>),
     Failed(Failure),
+}
+
+/// As many warnings as the protocol allows, as long as it allows.
+fn bound_warnings(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MAX_WARNINGS - 1);
+    if warnings.len() > MAX_WARNINGS {
+        warnings.truncate(MAX_WARNINGS - 1);
+        warnings.push(format!("and {more} more warnings"));
+    }
+    for warning in &mut warnings {
+        let mut end = warning.len().min(MAX_WARNING_BYTES);
+        while !warning.is_char_boundary(end) {
+            end -= 1;
+        }
+        warning.truncate(end);
+    }
+    warnings
 }
 
 /// A helper at work.
 pub struct Helper {
+    pub pid: i32,
     /// Readable when the helper has reported, or ended without a word.
     pub report: OwnedFd,
 }
@@ -82,33 +130,54 @@ impl Stdio {
 
 /// Starts the helper that creates a container. With a terminal, the streams come with the report.
 pub fn create(order: Create, terminal: bool) -> io::Result<(Helper, Ends)> {
-    let wanted = |stream: Option<u32>| stream.is_some() && !terminal;
-    let (exec_read, exec_write) = syscall::pipe()?;
-    let mut ends = Ends { stdin: None, stdout: None, stderr: None, exec: ExecPipe::new(own_end(exec_read)?) };
-    let mut stdio = Stdio { stdin: None, stdout: None, stderr: None, exec: exec_write };
-    if wanted(order.stdio.stdin) {
-        let (read, write) = syscall::pipe()?;
-        ends.stdin = Some(own_end(write)?);
-        stdio.stdin = Some(read);
-    }
-    if wanted(order.stdio.stdout) {
-        let (read, write) = syscall::pipe()?;
-        ends.stdout = Some(own_end(read)?);
-        stdio.stdout = Some(write);
-    }
-    if wanted(order.stdio.stderr) {
-        let (read, write) = syscall::pipe()?;
-        ends.stderr = Some(own_end(read)?);
-        stdio.stderr = Some(write);
-    }
+    let (ends, stdio) = connect(order.stdio, terminal)?;
     let keep = stdio.raw();
     let helper = help(&keep, move |report| helper::create(order, stdio, report))?;
     Ok((helper, ends))
 }
 
+/// Starts the helper that executes a process in a running container, whose first process is `init`.
+pub fn exec(order: Exec, terminal: bool, container: exec::Target) -> io::Result<(Helper, Ends)> {
+    let (ends, stdio) = connect(order.stdio, terminal)?;
+    let mut keep = stdio.raw();
+    keep.push(container.init.as_raw_fd());
+    let helper = help(&keep, move |report| exec::exec(&order, stdio, &container, &report))?;
+    Ok((helper, ends))
+}
+
+/// The pipes between the agent and a new process: the agent's ends, and the process's.
+fn connect(wanted: StreamIds, terminal: bool) -> io::Result<(Ends, Stdio)> {
+    let wants = |stream: Option<u32>| stream.is_some() && !terminal;
+    let (exec_read, exec_write) = syscall::pipe()?;
+    let mut ends = Ends { stdin: None, stdout: None, stderr: None, exec: ExecPipe::new(own_end(exec_read)?) };
+    let mut stdio = Stdio { stdin: None, stdout: None, stderr: None, exec: exec_write };
+    if wants(wanted.stdin) {
+        let (read, write) = syscall::pipe()?;
+        ends.stdin = Some(own_end(write)?);
+        stdio.stdin = Some(read);
+    }
+    if wants(wanted.stdout) {
+        let (read, write) = syscall::pipe()?;
+        ends.stdout = Some(own_end(read)?);
+        stdio.stdout = Some(write);
+    }
+    if wants(wanted.stderr) {
+        let (read, write) = syscall::pipe()?;
+        ends.stderr = Some(own_end(read)?);
+        stdio.stderr = Some(write);
+    }
+    Ok((ends, stdio))
+}
+
 fn own_end(fd: OwnedFd) -> io::Result<File> {
     syscall::set_nonblocking(fd.as_fd())?;
     Ok(File::from(fd))
+}
+
+/// Starts the helper that runs the hooks of a container whose process runs.
+pub fn poststart(id: &str, pid: i32) -> io::Result<Helper> {
+    let id = id.to_owned();
+    help(&[], move |report| helper::poststart(&id, pid, report))
 }
 
 /// Starts the helper that unmounts what a container has left and removes its cgroup.
@@ -126,7 +195,7 @@ fn help(keep: &[RawFd], job: impl FnOnce(OwnedFd)) -> io::Result<Helper> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     let mut keep = keep.to_vec();
     keep.push(theirs.as_raw_fd());
-    syscall::fork_to(move || {
+    let pid = syscall::fork_to(move || {
         syscall::close_all_but(&keep);
         syscall::reset_signals();
         // The agent's own score makes it the last to be killed; a container must not inherit that.
@@ -135,7 +204,7 @@ fn help(keep: &[RawFd], job: impl FnOnce(OwnedFd)) -> io::Result<Helper> {
         0
     })?;
     syscall::set_nonblocking(ours.as_fd())?;
-    Ok(Helper { report: ours })
+    Ok(Helper { pid, report: ours })
 }
 
 /// Sends a helper's report, with the terminal's descriptor if there is one.

@@ -1,100 +1,23 @@
-//! config.json: what is carried out, what is refused, and what the machine adds.
-//!
-//! libcontainer carries out most of it. What it would pass over in silence is refused here by name, so that
-//! nobody believes to be protected by a property that nothing enforces.
+//! config.json: what the machine adds.
 
 use std::path::PathBuf;
 
-use libcontainer::oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
 
 use super::limits;
+use super::review::is_empty;
 use super::user::Account;
-use crate::protocol::message::{Code, Failure};
-
-/// Properties that libcontainer, as it is built here, ignores.
-const NOT_CARRIED_OUT: &[&str] = &[
-    "/linux/seccomp",
-    "/linux/intelRdt",
-    "/linux/mountLabel",
-    "/linux/netDevices",
-    "/linux/resources/devices",
-    "/linux/resources/network",
-    "/linux/resources/rdma",
-    "/process/apparmorProfile",
-    "/process/selinuxLabel",
-    "/hooks/poststart",
-    "/hooks/poststop",
-    "/solaris",
-    "/vm",
-    "/windows",
-    "/zos",
-];
-
-fn invalid(message: impl Into<String>) -> Failure {
-    Failure::new(Code::InvalidConfig, message)
-}
-
-/// Parses config.json, refusing what nothing here carries out. A property that the runtime's own types do not
-/// know is found by comparing with what they give back.
-pub fn parse(text: &str) -> Result<Value, Failure> {
-    let config: Value = serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?;
-    for pointer in NOT_CARRIED_OUT {
-        if config.pointer(pointer).is_some_and(|value| !is_empty(value)) {
-            return Err(invalid(format!("{}: not supported", pointer[1..].replace('/', "."))));
-        }
-    }
-    let spec: Spec = serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?;
-    let known = serde_json::to_value(&spec).map_err(|e| invalid(e.to_string()))?;
-    if let Some(path) = find_unknown(&config, &known, String::new()) {
-        return Err(invalid(format!("{path}: unknown property")));
-    }
-    let args = config.pointer("/process/args").and_then(Value::as_array);
-    if args.is_none_or(Vec::is_empty) {
-        return Err(invalid("process.args: at least one is needed"));
-    }
-    if config.pointer("/linux/namespaces").and_then(Value::as_array).is_none_or(|list| {
-        !["pid", "mount"].iter().all(|wanted| list.iter().any(|namespace| namespace["type"] == *wanted))
-    }) {
-        return Err(invalid("linux.namespaces: pid and mount are needed: the agent shares neither"));
-    }
-    Ok(config)
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.values().all(is_empty),
-        _ => false,
-    }
-}
-
-/// The path of the first member of `given` that `known` has not.
-fn find_unknown(given: &Value, known: &Value, path: String) -> Option<String> {
-    match (given, known) {
-        (Value::Object(given), Value::Object(known)) => given.iter().find_map(|(key, value)| {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            match known.get(key) {
-                Some(known) => find_unknown(value, known, path),
-                None if is_empty(value) => None,
-                None => Some(path),
-            }
-        }),
-        (Value::Array(given), Value::Array(known)) if given.len() == known.len() => given
-            .iter()
-            .zip(known)
-            .enumerate()
-            .find_map(|(index, (given, known))| find_unknown(given, known, format!("{path}[{index}]"))),
-        _ => None,
-    }
-}
 
 /// What the machine knows and the host does not.
 pub struct Additions {
     pub id: String,
     pub rootfs: PathBuf,
+    /// Where each is, and where the container sees it.
     pub files: Vec<(PathBuf, String)>,
+    /// The same of the anonymous volumes, with whether it may only read them.
+    pub volumes: Vec<(PathBuf, String, bool)>,
+    /// And of the host's folders.
+    pub shares: Vec<(PathBuf, String, bool)>,
     pub account: Option<Account>,
     pub home: Option<String>,
 }
@@ -104,21 +27,18 @@ pub struct Additions {
 pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, String)> {
     let readonly = config.pointer("/root/readonly").cloned().unwrap_or(Value::Bool(false));
     config["root"] = json!({"path": additions.rootfs, "readonly": readonly});
-    if let Some(account) = &additions.account {
-        let umask = config.pointer("/process/user/umask").cloned();
-        let mut user = json!({"uid": account.uid, "gid": account.gid, "additionalGids": account.groups});
-        if let Some(umask) = umask {
-            user["umask"] = umask;
-        }
-        config["process"]["user"] = user;
-        if account.uid != 0 {
-            drop_held_capabilities(config);
-        }
+    complete_process(config, additions.account.as_ref(), additions.home.as_deref());
+    // Before the files: what the host generates is to be seen, whatever volume it lies in.
+    // A place comes before what lies below it, whichever of the two it is.
+    let mut binds: Vec<_> = additions.volumes.iter().chain(&additions.shares).collect();
+    binds.sort_by_key(|(_, destination, _)| destination.split('/').count());
+    for (source, destination, readonly) in binds {
+        let access = if *readonly { "ro" } else { "rw" };
+        let mount = json!({
+            "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", access],
+        });
+        append(&mut config["mounts"], mount);
     }
-    if let Some(home) = &additions.home {
-        append(&mut config["process"]["env"], json!(format!("HOME={home}")));
-    }
-    limits::widen(&mut config["process"]);
     for (source, destination) in &additions.files {
         let mount = json!({
             "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate"],
@@ -129,12 +49,35 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
     if linux.get("cgroupsPath").is_none_or(is_empty) {
         linux["cgroupsPath"] = json!(format!("/flamebox/{}", additions.id));
     }
+    // A path of the runtime's choice is meant, and libcontainer would look for systemd there.
+    if let Some(relative) = linux["cgroupsPath"].as_str().filter(|path| !path.starts_with('/')) {
+        linux["cgroupsPath"] = json!(format!("/flamebox/{relative}"));
+    }
     let owns_network = linux["namespaces"]
         .as_array()
         .is_some_and(|list| list.iter().any(|namespace| namespace["type"] == "network"));
     match linux.get_mut("sysctl").and_then(Value::as_object_mut) {
         Some(sysctls) if !owns_network => take_network_sysctls(sysctls),
         _ => Vec::new(),
+    }
+}
+
+/// Who the process of config.json is: user, capabilities, home; and its limits, as the kernel writes them.
+pub fn complete_process(config: &mut Value, account: Option<&Account>, home: Option<&str>) {
+    limits::widen(&mut config["process"]);
+    if let Some(account) = account {
+        let umask = config.pointer("/process/user/umask").cloned();
+        let mut user = json!({"uid": account.uid, "gid": account.gid, "additionalGids": account.groups});
+        if let Some(umask) = umask {
+            user["umask"] = umask;
+        }
+        config["process"]["user"] = user;
+    }
+    if config.pointer("/process/user/uid").and_then(Value::as_u64).is_some_and(|uid| uid != 0) {
+        drop_held_capabilities(config);
+    }
+    if let Some(home) = home {
+        append(&mut config["process"]["env"], json!(format!("HOME={home}")));
     }
 }
 
@@ -152,7 +95,7 @@ fn drop_held_capabilities(config: &mut Value) {
     }
 }
 
-fn append(list: &mut Value, item: Value) {
+pub fn append(list: &mut Value, item: Value) {
     match list {
         Value::Array(items) => items.push(item),
         other => *other = Value::Array(vec![item]),

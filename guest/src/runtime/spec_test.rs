@@ -11,73 +11,14 @@ fn plain() -> Value {
 }
 
 fn additions() -> Additions {
-    Additions { id: "c1".to_owned(), rootfs: "/r".into(), files: Vec::new(), account: None, home: None }
-}
-
-#[test]
-fn refuses_by_name() {
-    for (name, pointer, value, message) in [
-        ("unknown at the top", "/foo", json!(1), "foo: unknown property"),
-        ("unknown below", "/linux/foo", json!({"a": 1}), "linux.foo: unknown property"),
-        ("unknown in a list", "/mounts/0/foo", json!(true), "mounts[0].foo: unknown property"),
-        (
-            "seccomp",
-            "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_ALLOW"}),
-            "linux.seccomp: not supported",
-        ),
-        (
-            "device rules",
-            "/linux/resources",
-            json!({"devices": [{"allow": false, "access": "rwm"}]}),
-            "linux.resources.devices: not supported",
-        ),
-        ("AppArmor", "/process/apparmorProfile", json!("p"), "process.apparmorProfile: not supported"),
-        ("a hook", "/hooks", json!({"poststop": [{"path": "/x"}]}), "hooks.poststop: not supported"),
-        ("no arguments", "/process/args", json!([]), "process.args: at least one is needed"),
-        ("an argument that is no text", "/process/args", json!([1]), ""),
-        (
-            "the agent's mounts",
-            "/linux/namespaces",
-            json!([{"type": "pid"}]),
-            "linux.namespaces: pid and mount",
-        ),
-    ] {
-        let mut config = plain();
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        config.pointer_mut(parent).unwrap()[key] = value;
-        let failure = parse(&config.to_string()).expect_err(name);
-        assert_eq!(failure.code, Code::InvalidConfig, "{name}");
-        assert!(failure.message.starts_with(message), "{name}: {}", failure.message);
-    }
-}
-
-#[test]
-fn absent_and_empty_are_the_same() {
-    for (pointer, value) in [
-        ("/linux/seccomp", json!(null)),
-        ("/hooks", json!({"poststop": []})),
-        ("/annotations", json!({"any": "thing"})),
-        ("/linux/resources", json!({"network": {}})),
-    ] {
-        let mut config = plain();
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        config.pointer_mut(parent).unwrap()[key] = value;
-        assert!(parse(&config.to_string()).is_ok(), "{pointer}");
-    }
-}
-
-#[test]
-fn malformed() {
-    for (name, text) in [
-        ("nothing", ""),
-        ("half", "{"),
-        ("a list", "[]"),
-        ("a text", "\"x\""),
-        ("an empty object", "{}"),
-        ("a process that is none", r#"{"ociVersion":"1.0.0","process":7}"#),
-    ] {
-        assert_eq!(parse(text).expect_err(name).code, Code::InvalidConfig, "{name}");
+    Additions {
+        id: "c1".to_owned(),
+        rootfs: "/r".into(),
+        files: Vec::new(),
+        volumes: Vec::new(),
+        shares: Vec::new(),
+        account: None,
+        home: None,
     }
 }
 
@@ -88,11 +29,17 @@ fn completes_what_the_host_cannot_know() {
     additions.account = Some(Account { uid: 33, gid: 34, groups: vec![34], home: None });
     additions.home = Some("/var/www".to_owned());
     additions.files = vec![("/f/0".into(), "/etc/hosts".to_owned())];
+    additions.volumes = vec![("/v/0".into(), "/src/deep/cache".to_owned(), false)];
+    additions.shares =
+        vec![("/s/0".into(), "/src".to_owned(), false), ("/s/1".into(), "/etc".to_owned(), true)];
     assert!(complete(&mut config, &additions).is_empty());
     assert_eq!(config["root"], json!({"path": "/r", "readonly": true}));
     assert_eq!(config["process"]["user"], json!({"uid": 33, "gid": 34, "additionalGids": [34], "umask": 18}));
     assert_eq!(config["process"]["env"], json!(["HOME=/var/www"]));
-    assert_eq!(config["mounts"][1]["destination"], "/etc/hosts");
+    let mounts = &config["mounts"];
+    let destinations: Vec<_> = (1..5).map(|index| mounts[index]["destination"].as_str().unwrap()).collect();
+    assert_eq!(destinations, ["/src", "/etc", "/src/deep/cache", "/etc/hosts"]);
+    assert_eq!(mounts[2]["options"], json!(["rbind", "rprivate", "ro"]));
     assert_eq!(config["linux"]["cgroupsPath"], "/flamebox/c1");
 }
 

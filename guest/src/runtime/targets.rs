@@ -20,10 +20,11 @@ use crate::syscall;
 /// As many links as the kernel follows in one path.
 const MAX_LINKS: u32 = 40;
 
-/// Makes what is missing of the directory `path`.
-pub fn make_directory(root: BorrowedFd, path: &str) -> nix::Result<()> {
+/// Makes what is missing of the directory `path`, and returns where it really is: a path without links.
+pub fn make_directory(root: BorrowedFd, path: &str) -> nix::Result<PathBuf> {
     let path = resolve(root, path)?;
-    make_directories(root, &path)
+    make_directories(root, &path)?;
+    Ok(path)
 }
 
 /// ENOTDIR when something else than a directory is where `path` leads; nothing at all is no error.
@@ -33,6 +34,12 @@ pub fn expect_directory(root: BorrowedFd, path: &str) -> nix::Result<()> {
         Ok(_) | Err(Errno::ENOENT) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Where the directory `path` really is, or would be: a path without links. Anything else there is ENOTDIR.
+pub fn locate_directory(root: BorrowedFd, path: &str) -> nix::Result<String> {
+    expect_directory(root, path)?;
+    resolve(root, path)?.into_os_string().into_string().map_err(|_| Errno::EILSEQ)
 }
 
 /// Where the file `path` really is, or would be if it were made: a path without links, so that whoever makes

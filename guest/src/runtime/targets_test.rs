@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
-use super::{expect_directory, locate_file, make_directory};
+use super::{expect_directory, locate_directory, locate_file, make_directory};
 use crate::syscall;
 
 /// A root in a temporary directory, beside which nothing may appear.
@@ -34,7 +34,7 @@ impl Place {
     }
 
     fn directory(&self, path: &str) -> nix::Result<()> {
-        make_directory(syscall::open_directory(&self.root()).unwrap().as_fd(), path)
+        make_directory(syscall::open_directory(&self.root()).unwrap().as_fd(), path).map(drop)
     }
 
     fn has_only_the_root(&self) -> bool {
@@ -109,4 +109,21 @@ fn what_cannot_be_is_an_error() {
         assert_eq!(expect_directory(root.as_fd(), path), result, "{path}");
     }
     assert_eq!(fs::read(place.root().join("file")).unwrap(), b"as it was");
+}
+
+#[test]
+fn mount_points_are_paths_without_links() {
+    let place = Place::new();
+    place.link("app", "/data/app");
+    fs::write(place.root().join("file"), "").unwrap();
+    let root = syscall::open_directory(&place.root()).unwrap();
+    for (path, result) in [
+        ("/app/src", Ok("/data/app/src")),
+        ("/../etc/./x", Ok("/etc/x")),
+        ("/", Ok("/")),
+        ("/file", Err(Errno::ENOTDIR)),
+        ("src", Err(Errno::EINVAL)),
+    ] {
+        assert_eq!(locate_directory(root.as_fd(), path).as_deref(), result.as_ref().copied(), "{path}");
+    }
 }

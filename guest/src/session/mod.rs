@@ -10,8 +10,12 @@
 
 mod container;
 mod credit;
+mod exec;
+mod execs;
 mod link;
 mod requests;
+mod share;
+mod stdio;
 mod stream;
 mod transport;
 
@@ -24,8 +28,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use self::container::{Container, Part};
+use self::container::Container;
+use self::exec::Exec;
 use self::link::{Link, Received};
+use self::stdio::{Part, Stdio};
 use self::transport::VirtioPort;
 use crate::protocol::frame::{Frame, Kind, MAX_DATA_BYTES, ProtocolError};
 use crate::runtime::Helper;
@@ -37,19 +43,23 @@ const SIGNALS: u64 = 1;
 const FIRST: u64 = 16;
 const PARTS: u64 = 16;
 const HELPER_PART: u64 = 15;
+/// All shares of a container: which one it is, reading finds out.
+const SHARES_PART: u64 = 14;
 
 /// Endings of processes that nobody knows yet: a container's process may be reaped before its helper's report
 /// was read. Older ones are of nobody's.
-const MAX_UNCLAIMED: usize = 64;
+const MAX_UNCLAIMED: usize = 1_024;
 
 /// Rounds of work, and frames taken in each, before the kernel is asked again what else there is.
 const ROUNDS_A_TURN: usize = 16;
 const FRAMES_A_ROUND: usize = 256;
 
-/// What a helper does, and for which container.
+/// What a helper does, and for which container or exec.
 enum Job {
     Create(u32),
+    Poststart(u32),
     Remove(u32),
+    Join(u32),
 }
 
 pub struct Session {
@@ -57,9 +67,10 @@ pub struct Session {
     link: Link,
     signals: SignalFd,
     containers: BTreeMap<u32, Container>,
+    execs: BTreeMap<u32, Exec>,
     helpers: BTreeMap<u32, (Helper, Job)>,
     unclaimed: BTreeMap<i32, Ending>,
-    /// Numbers of containers and helpers; never used twice, so that a late event finds nobody.
+    /// Numbers of containers, execs and helpers; never used twice, so that a late event finds nobody.
     next: u32,
     shutdown_request: Option<u32>,
     shutting_down: bool,
@@ -81,6 +92,7 @@ pub fn run() -> io::Result<()> {
         link,
         signals,
         containers: BTreeMap::new(),
+        execs: BTreeMap::new(),
         helpers: BTreeMap::new(),
         unclaimed: BTreeMap::new(),
         next: 1,
@@ -107,15 +119,13 @@ impl Session {
         Ok(self.epoll.add(self.link.fd(), EpollEvent::new(edges(), LINK))?)
     }
 
-    fn watch_container(&self, number: u32) -> io::Result<()> {
-        let Some(container) = self.containers.get(&number) else { return Ok(()) };
-        for (part, file) in container.files() {
-            let part = match part {
-                Part::Stdin => 0,
-                Part::Exec => 1,
-                Part::Output(index) => 2 + index as u64,
-            };
-            let event = EpollEvent::new(edges(), FIRST + u64::from(number) * PARTS + part);
+    fn watch(&self, number: u32) -> io::Result<()> {
+        let container = self.containers.get(&number).map(|container| &container.stdio);
+        let Some(stdio) = container.or_else(|| self.execs.get(&number).map(|exec| &exec.stdio)) else {
+            return Ok(());
+        };
+        for (part, file) in stdio.files() {
+            let event = EpollEvent::new(edges(), FIRST + u64::from(number) * PARTS + part.number());
             match self.epoll.add(file.as_fd(), event) {
                 Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
@@ -124,10 +134,25 @@ impl Session {
         Ok(())
     }
 
+    fn watch_shares(&self, number: u32) -> io::Result<()> {
+        let files = self.containers.get(&number).into_iter().flat_map(|container| container.shares.files());
+        for file in files {
+            let event = EpollEvent::new(edges(), FIRST + u64::from(number) * PARTS + SHARES_PART);
+            self.epoll.add(file.as_fd(), event)?;
+        }
+        Ok(())
+    }
+
+    fn stdios(&self) -> impl Iterator<Item = &Stdio> {
+        let containers = self.containers.values().map(|container| &container.stdio);
+        containers.chain(self.execs.values().map(|exec| &exec.stdio))
+    }
+
     /// With `unfinished` work, only looks at what has happened meanwhile.
     fn wait(&mut self, unfinished: bool) -> io::Result<()> {
-        let containers = self.containers.values().filter_map(Container::deadline);
-        let timeout = match containers.chain(self.link.deadline()).min() {
+        let outputs = self.stdios().filter_map(Stdio::deadline);
+        let shares = self.containers.values().filter_map(|container| container.shares.deadline());
+        let timeout = match outputs.chain(shares).chain(self.link.deadline()).min() {
             _ if unfinished => EpollTimeout::ZERO,
             Some(deadline) => {
                 let rest = deadline.saturating_duration_since(Instant::now()).as_millis() as u16;
@@ -153,13 +178,19 @@ impl Session {
 
     fn mark(&mut self, token: u64, events: EpollFlags) {
         let (number, part) = ((token / PARTS) as u32, token % PARTS);
-        let Some(container) = self.containers.get_mut(&number) else { return };
+        if part == SHARES_PART {
+            self.containers.get_mut(&number).into_iter().for_each(|container| container.shares.wake());
+            return;
+        }
+        let container = self.containers.get_mut(&number).map(|container| &mut container.stdio);
+        let Some(stdio) = container.or_else(|| self.execs.get_mut(&number).map(|exec| &mut exec.stdio))
+        else {
+            return;
+        };
         match part {
-            0 if events.contains(EpollFlags::EPOLLERR) => container.stdin_broken(&mut self.link),
-            0 => container.wake(Part::Stdin),
-            1 => container.wake(Part::Exec),
             HELPER_PART => {}
-            part => container.wake(Part::Output(part as usize - 2)),
+            0 if events.contains(EpollFlags::EPOLLERR) => stdio.stdin_broken(&mut self.link),
+            part => stdio.wake(Part::of(part)),
         }
     }
 
@@ -187,17 +218,27 @@ impl Session {
                 progress = true;
             }
             self.poll_helpers()?;
-            for container in self.containers.values_mut() {
-                container.pump(&mut self.link, &mut self.scratch);
-            }
+            self.pump();
+            self.run_poststart()?;
             self.delete_settled()?;
             progress |= self.link.flush()?;
-            progress |= self.containers.values().any(|container| container.is_unfinished(&self.link));
+            progress |= self.stdios().any(|stdio| stdio.is_unfinished(&self.link));
+            progress |= self.containers.values().any(|container| container.shares.is_unfinished(&self.link));
             if !progress {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// The processes executed into a container before the container, because its exit is told after theirs.
+    fn pump(&mut self) {
+        let Self { execs, containers, link, scratch, .. } = self;
+        execs.retain(|_, exec| exec.pump(link, scratch));
+        for (number, container) in containers {
+            let alone = execs.values().all(|exec| exec.container != *number);
+            container.pump(link, scratch, alone);
+        }
     }
 
     /// The link may have opened another descriptor; the old one, if closed, has left by itself.
@@ -210,9 +251,8 @@ impl Session {
 
     fn disconnect(&mut self) {
         self.shutdown_request = None;
-        for container in self.containers.values_mut() {
-            container.disconnect();
-        }
+        self.containers.values_mut().for_each(Container::disconnect);
+        self.execs.values_mut().for_each(Exec::disconnect);
     }
 
     fn handle(&mut self, frame: Frame) -> Result<(), ProtocolError> {
@@ -224,7 +264,13 @@ impl Session {
             }
             Kind::Data | Kind::Credit | Kind::Eof | Kind::Reset => {
                 for container in self.containers.values_mut() {
-                    if container.handle(frame.kind, frame.id, &frame.payload)? {
+                    if container.shares.handle(frame.kind, frame.id, &frame.payload, &mut self.link)? {
+                        return Ok(());
+                    }
+                }
+                let containers = self.containers.values_mut().map(|container| &mut container.stdio);
+                for stdio in containers.chain(self.execs.values_mut().map(|exec| &mut exec.stdio)) {
+                    if stdio.handle(frame.kind, frame.id, &frame.payload)? {
                         break;
                     }
                 }
@@ -241,10 +287,8 @@ impl Session {
     fn reap(&mut self) -> io::Result<()> {
         while self.signals.read_signal()?.is_some() {}
         while let Some((pid, ending)) = syscall::reap() {
-            let container = self.containers.values_mut().find(|container| container.pid == Some(pid));
-            if let Some(container) = container {
-                container.ended(ending, &mut self.link);
-            } else if !self.helpers.is_empty() {
+            let known = self.container_ended(pid, ending) || self.exec_ended(pid, ending);
+            if !known && !self.helpers.is_empty() {
                 if self.unclaimed.len() >= MAX_UNCLAIMED {
                     self.unclaimed.pop_first();
                 }
@@ -252,6 +296,17 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    fn container_ended(&mut self, pid: i32, ending: Ending) -> bool {
+        let mut containers = self.containers.iter_mut();
+        let Some((number, container)) = containers.find(|(_, container)| container.pid == Some(pid)) else {
+            return false;
+        };
+        container.ended(ending, &mut self.link);
+        let number = *number;
+        self.kill_execs(number);
+        true
     }
 
     fn is_finished(&self) -> bool {

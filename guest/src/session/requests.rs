@@ -7,19 +7,27 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::container::{Container, State};
+use super::container::{Container, Poststart, State};
+use super::share::Relays;
+use super::stdio::{Console, Stdio};
 use super::{FIRST, HELPER_PART, Job, PARTS, Session};
+use crate::console;
 use crate::init::machine;
-use crate::protocol::message::{self, ById, Code, Configure, Create, Failure, Request, Resize, Signal};
-use crate::runtime::{self, Helper, Report};
-use crate::syscall;
+use crate::mounts::{self, Layout};
+use crate::protocol::message::{
+    self, ById, Code, Configure, Create, Failure, Request, Resize, Signal, StreamIds,
+};
+use crate::runtime::{self, Helper, Report, cgroup};
+use crate::{shares, syscall};
 
 /// An answer now, or later.
-type Answer = Result<Option<Value>, Failure>;
+pub(super) type Answer = Result<Option<Value>, Failure>;
 
 const MAX_CONTAINERS: usize = 64;
 const MAX_FILES: usize = 64;
 const MAX_FILES_BYTES: usize = 1 << 20;
+const MAX_VOLUMES: usize = 64;
+const MAX_SHARES: usize = 32;
 
 /// The part of config.json that the agent itself has to know; all else is the helper's.
 #[derive(Deserialize)]
@@ -27,9 +35,10 @@ struct Config {
     process: Option<Process>,
 }
 
-#[derive(Deserialize)]
+/// The same of a process.
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct Process {
+pub(super) struct Process {
     terminal: Option<bool>,
     console_size: Option<ConsoleSize>,
 }
@@ -38,6 +47,18 @@ struct Process {
 struct ConsoleSize {
     height: u64,
     width: u64,
+}
+
+impl Process {
+    pub(super) fn console(&self, stdio: StreamIds) -> Result<Console, Failure> {
+        let terminal = self.terminal.unwrap_or(false);
+        if terminal && stdio.stderr.is_some() {
+            return Err(Failure::new(Code::InvalidRequest, "a terminal has no stderr"));
+        }
+        let clamp = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
+        let size = self.console_size.as_ref().map(|size| (clamp(size.width), clamp(size.height)));
+        Ok(Console { terminal, size })
+    }
 }
 
 impl Session {
@@ -56,9 +77,12 @@ impl Session {
     fn dispatch(&mut self, request: u32, method: &str, params: &[u8]) -> Answer {
         let done = |()| Some(json!({}));
         match method {
+            "system.ping" => Ok(Some(json!({"rssBytes": machine::own_memory_bytes()}))),
             "system.configure" => machine::configure(&message::parse::<Configure>(params)?).map(done),
             "container.create" => self.create(request, message::parse(params)?),
             "container.start" => self.start(request, &message::parse::<ById>(params)?.id),
+            "container.exec" => self.exec(request, message::parse(params)?),
+            "container.stats" => self.stats(&message::parse::<ById>(params)?.id).map(Some),
             "container.signal" => self.signal(&message::parse(params)?).map(done),
             "container.resize" => self.resize(&message::parse(params)?).map(done),
             "container.delete" => self.delete(request, &message::parse::<ById>(params)?.id),
@@ -70,7 +94,7 @@ impl Session {
         }
     }
 
-    fn find(&mut self, id: &str) -> Result<(u32, &mut Container), Failure> {
+    pub(super) fn find(&mut self, id: &str) -> Result<(u32, &mut Container), Failure> {
         self.containers
             .iter_mut()
             .find(|(_, container)| container.id == id)
@@ -82,30 +106,28 @@ impl Session {
         self.check(&order)?;
         let config: Config = serde_json::from_str(order.config.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
-        let process = config.process;
-        let terminal = process.as_ref().and_then(|process| process.terminal).unwrap_or(false);
-        if terminal && order.stdio.stderr.is_some() {
-            return Err(Failure::new(Code::InvalidRequest, "a terminal has no stderr"));
-        }
-        let size = process.and_then(|process| process.console_size).map(|size| {
-            let clamp = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
-            (clamp(size.width), clamp(size.height))
-        });
-        let (id, stdio) = (order.id.clone(), order.stdio);
-        let (helper, ends) = runtime::create(order, terminal)
-            .map_err(|e| Failure::failed(format!("start the runtime helper: {e}")))?;
-        let mut container = Container::new(id, stdio, ends, terminal, size);
+        let console = config.process.unwrap_or_default().console(order.stdio)?;
+        let (id, ids) = (order.id.clone(), order.stdio);
+        let streams: Vec<_> = order.shares.iter().map(|share| (share.requests, share.replies)).collect();
+        let layout = Layout::of(&id);
+        let shares = Relays::new(&streams, shares::mount_all(&layout, &order.shares)?);
+        let (helper, ends) = runtime::create(order, console.terminal).map_err(|e| {
+            let _ = mounts::dismantle(&layout);
+            Failure::failed(format!("start the runtime helper: {e}"))
+        })?;
+        let mut container = Container::new(id, Stdio::new(ids, ends, console), shares);
         container.create_request = Some(request);
         let number = self.take_number();
         self.containers.insert(number, container);
         self.add_helper(helper, Job::Create(number))?;
-        self.watch_container(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.watch_shares(number).map_err(|e| Failure::failed(e.to_string()))?;
         Ok(None)
     }
 
     fn check(&mut self, order: &Create) -> Result<(), Failure> {
         let invalid = |what: &str| Err(Failure::new(Code::InvalidRequest, what));
-        if !message::is_container_id(&order.id) {
+        if !message::is_id(&order.id) {
             return invalid("id: 1 to 128 of A-Z a-z 0-9 _ . -, the first a letter or digit");
         }
         if self.find(&order.id).is_ok() {
@@ -121,14 +143,31 @@ impl Session {
         if order.files.iter().any(|file| !file.path.starts_with('/')) {
             return invalid("files: each path begins with /");
         }
-        let mut streams: Vec<u32> =
-            [order.stdio.stdin, order.stdio.stdout, order.stdio.stderr].into_iter().flatten().collect();
+        if order.volumes.len() > MAX_VOLUMES
+            || order.volumes.iter().any(|volume| !volume.path.starts_with('/'))
+        {
+            return invalid("volumes: at most 64, and each path begins with /");
+        }
+        if order.shares.len() > MAX_SHARES || order.shares.iter().any(|share| !share.path.starts_with('/')) {
+            return invalid("shares: at most 32, and each path begins with /");
+        }
+        let shares: Vec<u32> =
+            order.shares.iter().flat_map(|share| [share.requests, share.replies]).collect();
+        self.check_streams(order.stdio, &shares)
+    }
+
+    pub(super) fn check_streams(&self, ids: StreamIds, shares: &[u32]) -> Result<(), Failure> {
+        let stdio = [ids.stdin, ids.stdout, ids.stderr].into_iter().flatten();
+        let mut streams: Vec<u32> = stdio.chain(shares.iter().copied()).collect();
         let wanted = streams.len();
         streams.sort_unstable();
         streams.dedup();
-        let taken = |stream: &u32| self.containers.values().any(|container| container.has_stream(*stream));
+        let taken = |stream: &u32| {
+            self.stdios().any(|stdio| stdio.has_stream(*stream))
+                || self.containers.values().any(|container| container.shares.has_stream(*stream))
+        };
         if streams.len() < wanted || streams.iter().any(taken) {
-            return Err(Failure::new(Code::Conflict, "stdio: a stream id is used twice"));
+            return Err(Failure::new(Code::Conflict, "stdio, shares: a stream id is used twice"));
         }
         Ok(())
     }
@@ -149,7 +188,10 @@ impl Session {
         if !(1..=64).contains(&wanted.signal) {
             return Err(Failure::new(Code::InvalidRequest, "signal: 1 to 64"));
         }
-        let (_, container) = self.find(&wanted.id)?;
+        let (number, container) = self.find(&wanted.id)?;
+        if let Some(exec) = &wanted.exec {
+            return self.signal_exec(number, exec, wanted.signal);
+        }
         let Some(pid) = container.pid else {
             return Err(Failure::new(Code::NotFound, format!("container {:?} has no process", wanted.id)));
         };
@@ -158,7 +200,19 @@ impl Session {
     }
 
     fn resize(&mut self, wanted: &Resize) -> Result<(), Failure> {
-        self.find(&wanted.id)?.1.resize(wanted.columns, wanted.rows)
+        let (number, container) = self.find(&wanted.id)?;
+        match &wanted.exec {
+            Some(exec) => self.find_exec(number, exec)?.stdio.resize(wanted.columns, wanted.rows),
+            None => container.stdio.resize(wanted.columns, wanted.rows),
+        }
+    }
+
+    fn stats(&mut self, id: &str) -> Result<Value, Failure> {
+        let (_, container) = self.find(id)?;
+        let Some(cgroup) = &container.cgroup else {
+            return Err(Failure::new(Code::Conflict, format!("container {id:?} is being created")));
+        };
+        serde_json::to_value(cgroup::stats(cgroup)).map_err(|e| Failure::failed(e.to_string()))
     }
 
     fn delete(&mut self, request: u32, id: &str) -> Answer {
@@ -172,7 +226,9 @@ impl Session {
         let Some(container) = self.containers.get_mut(&number) else { return };
         container.to_delete = true;
         container.kill_all();
-        container.abandon_outputs(&mut self.link);
+        container.stdio.abandon_outputs(&mut self.link);
+        container.shares.begin_end();
+        self.abandon_execs(number);
     }
 
     fn shutdown(&mut self, request: u32) {
@@ -184,13 +240,13 @@ impl Session {
         }
     }
 
-    fn take_number(&mut self) -> u32 {
+    pub(super) fn take_number(&mut self) -> u32 {
         let number = self.next;
         self.next += 1;
         number
     }
 
-    fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
+    pub(super) fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
         let number = self.take_number();
         let event = EpollEvent::new(
             EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
@@ -213,7 +269,9 @@ impl Session {
             let Some((_, job)) = self.helpers.remove(&number) else { continue };
             match job {
                 Job::Create(container) => self.created(container, report, terminal)?,
+                Job::Poststart(container) => self.hooked(container, report),
                 Job::Remove(container) => self.removed(container, report),
+                Job::Join(exec) => self.joined(exec, report, terminal)?,
             }
         }
         if self.helpers.is_empty() {
@@ -230,20 +288,27 @@ impl Session {
     ) -> io::Result<()> {
         let Some(container) = self.containers.get_mut(&number) else { return Ok(()) };
         let request = container.create_request.take();
-        let (pid, cgroup) = match report {
-            Report::Created { pid, cgroup } => (pid, cgroup),
+        let (pid, cgroup, warnings) = match report {
+            Report::Created { pid, cgroup, warnings, poststart } => {
+                container.poststart = poststart.then_some(Poststart::Wanted);
+                (pid, cgroup, warnings)
+            }
             Report::Failed(failure) => {
                 self.never_created(number, request, failure);
                 return Ok(());
             }
-            Report::Removed => {
+            Report::Joined { .. } | Report::Removed(_) | Report::Hooked(_) => {
                 self.never_created(number, request, Failure::failed("the runtime helper did another job"));
                 return Ok(());
             }
         };
         container.created(pid, cgroup, terminal)?;
         if let Some(request) = request {
-            self.link.respond(request, Ok(json!({"pid": pid})));
+            let mut answer = json!({"pid": pid});
+            if !warnings.is_empty() {
+                answer["warnings"] = json!(warnings);
+            }
+            self.link.respond(request, Ok(answer));
         }
         if let Some(ending) = self.unclaimed.remove(&pid) {
             container.ended(ending, &mut self.link);
@@ -251,7 +316,7 @@ impl Session {
         if container.to_delete {
             container.kill_all();
         }
-        self.watch_container(number)
+        self.watch(number)
     }
 
     /// There is nothing to delete: the helper has cleaned up.
@@ -272,6 +337,7 @@ impl Session {
             .iter()
             .filter(|(_, container)| container.to_delete && !container.removing && container.is_settled())
             .map(|(number, _)| *number)
+            .filter(|number| self.execs.values().all(|exec| exec.container != *number))
             .collect();
         for number in settled {
             let Some(container) = self.containers.get_mut(&number) else { continue };
@@ -282,7 +348,34 @@ impl Session {
         Ok(())
     }
 
+    /// Begins the hooks of containers whose processes have just been executed.
+    pub(super) fn run_poststart(&mut self) -> io::Result<()> {
+        let begun: Vec<(u32, String, i32)> = self
+            .containers
+            .iter_mut()
+            .filter(|(_, container)| container.poststart == Some(Poststart::Due))
+            .map(|(number, container)| {
+                container.poststart = Some(Poststart::Running);
+                (*number, container.id.clone(), container.last_pid)
+            })
+            .collect();
+        for (number, id, pid) in begun {
+            let helper = runtime::poststart(&id, pid)?;
+            self.add_helper(helper, Job::Poststart(number)).map_err(|e| io::Error::other(e.message))?;
+        }
+        Ok(())
+    }
+
+    /// What fails is said, and changes nothing for the container.
+    fn hooked(&mut self, number: u32, report: Report) {
+        say_failures(&report);
+        if let Some(container) = self.containers.get_mut(&number) {
+            container.hooked(&mut self.link);
+        }
+    }
+
     fn removed(&mut self, number: u32, report: Report) {
+        say_failures(&report);
         let Some(container) = self.containers.remove(&number) else { return };
         for request in container.delete_requests {
             let result = match &report {
@@ -291,5 +384,15 @@ impl Session {
             };
             self.link.respond(request, result);
         }
+    }
+}
+
+fn say_failures(report: &Report) {
+    match report {
+        Report::Hooked(failures) | Report::Removed(failures) => {
+            failures.iter().for_each(|failure| console::say(failure));
+        }
+        Report::Failed(failure) => console::say(&failure.message),
+        Report::Created { .. } | Report::Joined { .. } => {}
     }
 }

@@ -18,7 +18,10 @@ export const MAX_DATA_BYTES = 65_536;
 export const INITIAL_CREDIT_BYTES = 262_144;
 export const MAX_CREDIT_BYTES = 16 << 20;
 const MAX_JSON_DEPTH = 64;
-const MAX_PENDING_CHUNKS = 4_096;
+/** 4 MiB of `[],[],…` would be a hundred MiB of arrays; no answer or event has more than a few hundred values. */
+const MAX_JSON_VALUES = 65_536;
+/** What a frame's header alone makes this side allocate; more only as its payload really arrives. */
+const FIRST_HOLD_BYTES = HEADER_BYTES + MAX_DATA_BYTES;
 
 export const FrameType = {
   hello: 1,
@@ -54,7 +57,7 @@ const RULES: Readonly<Record<number, FrameRule>> = {
 export interface Frame {
   readonly type: FrameType;
   readonly id: number;
-  /** Only valid until the next call into the decoder's source; copy what is kept. */
+  /** Nobody writes to it again; but a small one that is kept keeps the whole chunk that it came in. */
   readonly payload: Buffer;
 }
 
@@ -108,45 +111,67 @@ function problemOf(header: Header): string | undefined {
   return undefined;
 }
 
-/** Takes bytes as they come, in any pieces, and gives out whole frames. */
+/**
+ * Takes bytes as they come, in any pieces, and gives out whole frames. A frame that lies within one chunk is not
+ * copied; one that does not is put together in a buffer of its own, each of its bytes copied once or (as that
+ * buffer grows by doubling) twice, however small the pieces are.
+ */
 export class FrameDecoder {
-  #pending: Buffer[] = [];
-  #pendingBytes = 0;
-  #neededBytes = HEADER_BYTES;
+  /** The beginning of a frame whose end is to come. */
+  #held = Buffer.alloc(0);
+  #heldBytes = 0;
+  #header: Header | undefined;
 
-  /** @throws ProtocolError; the decoder is of no use then */
+  /**
+   * @param chunk is the decoder's from now on: the caller does not write to it again
+   * @throws ProtocolError; the decoder is of no use then
+   */
   *decode(chunk: Buffer): Generator<Frame> {
-    let data = chunk;
-    if (this.#pendingBytes > 0) {
-      this.#pending.push(chunk);
-      this.#pendingBytes += chunk.length;
-      // Joining only once a whole header or frame is there keeps a guest that sends single bytes cheap in time;
-      // in memory it is not, as each of those bytes is a Buffer: so many are joined all the same.
-      if (this.#pendingBytes < this.#neededBytes) {
-        if (this.#pending.length >= MAX_PENDING_CHUNKS) this.#pending = [Buffer.concat(this.#pending)];
-        return;
-      }
-      data = Buffer.concat(this.#pending);
-      this.#pending = [];
-      this.#pendingBytes = 0;
-    }
     let offset = 0;
+    while (this.#heldBytes > 0) {
+      offset += this.#hold(chunk, offset);
+      if (this.#heldBytes < this.#neededBytes) return;
+      this.#header ??= readHeader(this.#held, 0);
+      if (this.#heldBytes < this.#neededBytes) continue;
+      const frame = frameAt(this.#header, this.#held, HEADER_BYTES);
+      this.#header = undefined;
+      this.#held = Buffer.alloc(0);
+      this.#heldBytes = 0;
+      yield frame;
+    }
     for (;;) {
-      const left = data.length - offset;
-      const header = left >= HEADER_BYTES ? readHeader(data, offset) : undefined;
-      this.#neededBytes = header === undefined ? HEADER_BYTES : HEADER_BYTES + header.length;
-      if (header === undefined || left < this.#neededBytes) break;
-      const start = offset + HEADER_BYTES;
-      offset = start + header.length;
-      // problemOf has made sure of the type.
-      yield { type: header.type as FrameType, id: header.id, payload: data.subarray(start, offset) };
+      const left = chunk.length - offset;
+      this.#header = left >= HEADER_BYTES ? readHeader(chunk, offset) : undefined;
+      if (this.#header === undefined || left < this.#neededBytes) break;
+      const frame = frameAt(this.#header, chunk, offset + HEADER_BYTES);
+      offset += this.#neededBytes;
+      yield frame;
     }
-    if (offset < data.length) {
-      // A copy: half a header must not keep the frames before it in memory.
-      this.#pending = [Buffer.from(data.subarray(offset))];
-      this.#pendingBytes = data.length - offset;
-    }
+    if (offset < chunk.length) this.#hold(chunk, offset);
   }
+
+  get #neededBytes(): number {
+    return HEADER_BYTES + (this.#header?.length ?? 0);
+  }
+
+  /** Keeps what the frame still needs of the chunk, and returns how many bytes that is. */
+  #hold(chunk: Buffer, offset: number): number {
+    const end = Math.min(this.#neededBytes, this.#heldBytes + chunk.length - offset);
+    if (end > this.#held.length) {
+      const room = Math.max(2 * this.#held.length, FIRST_HOLD_BYTES, end);
+      const grown = Buffer.allocUnsafeSlow(Math.min(this.#neededBytes, room));
+      this.#held.copy(grown, 0, 0, this.#heldBytes);
+      this.#held = grown;
+    }
+    const taken = chunk.copy(this.#held, this.#heldBytes, offset, offset + end - this.#heldBytes);
+    this.#heldBytes += taken;
+    return taken;
+  }
+}
+
+function frameAt({ type, id, length }: Header, bytes: Buffer, start: number): Frame {
+  // problemOf has made sure of the type.
+  return { type: type as FrameType, id, payload: bytes.subarray(start, start + length) };
 }
 
 function readHeader(data: Buffer, offset: number): Header {
@@ -165,7 +190,7 @@ function readHeader(data: Buffer, offset: number): Header {
 /** @throws ProtocolError */
 export function decodeJson(frame: Frame): object {
   const name = RULES[frame.type]?.name ?? "frame";
-  checkDepth(frame.payload, name);
+  checkShape(frame.payload, name);
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(frame.payload));
@@ -179,11 +204,16 @@ export function decodeJson(frame: Frame): object {
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
-const OPENING = new Set([0x5b, 0x7b]);
-const CLOSING = new Set([0x5d, 0x7d]);
+const COMMA = 0x2c;
+const OPENING_BRACKET = 0x5b;
+const OPENING_BRACE = 0x7b;
+const CLOSING_BRACKET = 0x5d;
+const CLOSING_BRACE = 0x7d;
 
-function checkDepth(text: Buffer, name: string): void {
+/** Depth and number of values, before a parser that recurses and allocates sees the text. */
+function checkShape(text: Buffer, name: string): void {
   let depth = 0;
+  let values = 0;
   let inString = false;
   for (let index = 0; index < text.length; index++) {
     const byte = text[index] ?? 0;
@@ -191,8 +221,12 @@ function checkDepth(text: Buffer, name: string): void {
       if (byte === BACKSLASH) index++;
       else if (byte === QUOTE) inString = false;
     } else if (byte === QUOTE) inString = true;
-    else if (OPENING.has(byte) && ++depth > MAX_JSON_DEPTH)
-      throw new ProtocolError(`${name} nests deeper than ${MAX_JSON_DEPTH} levels`);
-    else if (CLOSING.has(byte)) depth--;
+    else if (byte === COMMA) values++;
+    else if (byte === OPENING_BRACKET || byte === OPENING_BRACE) {
+      values++;
+      if (++depth > MAX_JSON_DEPTH)
+        throw new ProtocolError(`${name} nests deeper than ${MAX_JSON_DEPTH} levels`);
+    } else if (byte === CLOSING_BRACKET || byte === CLOSING_BRACE) depth--;
+    if (values > MAX_JSON_VALUES) throw new ProtocolError(`${name} has more than ${MAX_JSON_VALUES} values`);
   }
 }

@@ -2,31 +2,42 @@
 import {
   array,
   boolean,
+  custom,
   integer,
   literal,
   looseObject,
   maxLength,
   maxValue,
   minValue,
+  never,
   number,
   optional,
   pipe,
   regex,
   safeParse,
   string,
+  transform,
   union,
 } from "valibot";
 import type { BaseIssue, BaseSchema } from "valibot";
 import { FlameBoxError } from "../../util/error.ts";
+import { printable } from "../../util/printable.ts";
 import { ProtocolError } from "./frame.ts";
 
 const word = (bytes: number) => pipe(string(), maxLength(bytes));
+/** Shown to people: a terminal must not be moved by it. */
+const text = (bytes: number) =>
+  pipe(
+    word(bytes),
+    transform((said) => printable(said, bytes)),
+  );
+const MAX_MESSAGE_LENGTH = 4_096;
 const between = (low: number, high: number) => pipe(number(), integer(), minValue(low), maxValue(high));
 
 export const helloSchema = looseObject({
   generation: between(1, 0xffff_ffff),
-  agent: word(64),
-  kernel: word(256),
+  agent: text(64),
+  kernel: text(256),
 });
 
 export interface Hello {
@@ -36,27 +47,39 @@ export interface Hello {
   readonly kernel: string;
 }
 
-export const errorSchema = looseObject({ error: looseObject({ code: word(64), message: word(4096) }) });
-export const resultSchema = looseObject({ result: looseObject({}) });
+export const errorSchema = looseObject({
+  error: looseObject({ code: word(64), message: word(MAX_MESSAGE_LENGTH) }),
+});
+/** An array has all the members that a loose object asks for. */
+const members = custom<object>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "a result that is no object",
+);
+export const resultSchema = looseObject({ result: members });
 
 /** Of a container, or of a process that was executed into one. */
 const idSchema = pipe(string(), regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/));
+const container = { event: literal("container.exit"), id: idSchema };
+const exec = { event: literal("container.exec.exit"), id: idSchema, exec: idSchema };
 const oomKilled = optional(boolean(), false);
-const exitCode = between(0, 255);
-const signal = between(1, 64);
-const container = { event: literal("container.exit"), id: idSchema, oomKilled };
-const exec = { event: literal("container.exec.exit"), id: idSchema, exec: idSchema, oomKilled };
+/** Never both: a loose object would let the one that was not asked for pass unchecked. */
+const absent = optional(never());
+const withCode = { exitCode: between(0, 255), signal: absent, oomKilled };
+const withSignal = { exitCode: absent, signal: between(1, 64), oomKilled };
 
 export const exitSchema = union([
-  looseObject({ ...container, exitCode }),
-  looseObject({ ...container, signal }),
+  looseObject({ ...container, ...withCode }),
+  looseObject({ ...container, ...withSignal }),
 ]);
-export const execExitSchema = union([looseObject({ ...exec, exitCode }), looseObject({ ...exec, signal })]);
+export const execExitSchema = union([
+  looseObject({ ...exec, ...withCode }),
+  looseObject({ ...exec, ...withSignal }),
+]);
 
 /** How a process ended: with `exitCode` 0 to 255, or by `signal` 1 to 64. */
 export interface ProcessEnd {
-  readonly exitCode?: number;
-  readonly signal?: number;
+  readonly exitCode?: number | undefined;
+  readonly signal?: number | undefined;
   /** The kernel has killed something in the container for want of memory, whether or not it was this process. */
   readonly oomKilled?: boolean;
 }
@@ -74,7 +97,7 @@ export const pidSchema = looseObject({ pid: between(1, 1 << 22) });
 
 export const createdSchema = looseObject({
   pid: between(1, 1 << 22),
-  warnings: optional(pipe(array(word(500)), maxLength(32)), []),
+  warnings: optional(pipe(array(text(500)), maxLength(32)), []),
 });
 
 const count = between(0, Number.MAX_SAFE_INTEGER);
@@ -96,7 +119,7 @@ export function check<Output>(
   const result = safeParse(schema, value);
   if (result.success) return result.output;
   throw new ProtocolError(
-    `${what} has not the form that was agreed on: ${result.issues[0].message.slice(0, 200)}`,
+    `${what} has not the form that was agreed on: ${printable(result.issues[0].message, 200)}`,
   );
 }
 
@@ -112,11 +135,15 @@ const KNOWN_CODES = new Set([
   "failed",
 ]);
 
-/** The guest refused a request. `code` is one of the protocol's; a code of the guest's own becomes `failed`. */
+/**
+ * The guest refused a request. `code` is one of the protocol's; a code of the guest's own becomes `failed`. The
+ * message becomes one line.
+ */
 export class AgentError extends FlameBoxError {
   override readonly name = "AgentError";
 
   constructor(code: string, message: string, hint?: string) {
-    super(KNOWN_CODES.has(code) ? code : "failed", message, { hint });
+    const line = printable(message.replace(/\s+/g, " ").trim(), MAX_MESSAGE_LENGTH);
+    super(KNOWN_CODES.has(code) ? code : "failed", line, { hint });
   }
 }

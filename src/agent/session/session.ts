@@ -19,7 +19,6 @@ import {
   FrameDecoder,
   FrameType,
   GENERATION,
-  INITIAL_CREDIT_BYTES,
   ProtocolError,
 } from "../protocol/frame.ts";
 import type { ExecExitEvent, ExitEvent, Hello } from "../protocol/messages.ts";
@@ -32,19 +31,26 @@ import {
   helloSchema,
   resultSchema,
 } from "../protocol/messages.ts";
+import type { Limits, Waiter } from "./deadline.ts";
+import { withDeadline } from "./deadline.ts";
 import type { StreamPort } from "./streams.ts";
 import { IncomingStream, OutgoingStream } from "./streams.ts";
 
-/** Answers that nobody waits for and streams nobody knows are dropped; only so many, from a guest that invents them. */
-const MAX_STRAY_FRAMES = 10_000;
-/** A stream that this side broke off may rightly have a window full of one-byte frames under way; and there are two. */
-const MAX_LATE_FRAMES = 2 * INITIAL_CREDIT_BYTES;
+/**
+ * Answers that nobody waits for, streams that nobody knows and credit of nothing are dropped; only so many, from a
+ * guest that invents them. Each counts once, and once more for every KiB.
+ */
+const MAX_STRAYS = 10_000;
 const DEFAULT_DEADLINE_MS = 30_000;
+/** What may wait for a guest that does not read. Requests may pass it, data and credit may not. */
+const CROWDED_BYTES = 1 << 20;
 
 export interface OpenOptions {
   /** How long the guest may take to say HELLO: its boot. */
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Every request's deadline is multiplied by this; default 1. */
+  readonly patience?: number | undefined;
 }
 
 export interface RequestOptions {
@@ -52,9 +58,9 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface Waiter {
-  readonly resolve: (value: object) => void;
-  readonly reject: (error: unknown) => void;
+interface ExitWaiter<Event> {
+  readonly resolve: (event: Event) => void;
+  readonly outputs: readonly Readable[];
 }
 
 export class AgentSession implements AsyncDisposable {
@@ -65,25 +71,29 @@ export class AgentSession implements AsyncDisposable {
   readonly #requests = new Map<number, Waiter>();
   readonly #incoming = new Map<number, IncomingStream>();
   readonly #outgoing = new Map<number, OutgoingStream>();
-  readonly #exits = new Map<string, (event: ExitEvent) => void>();
-  readonly #execExits = new Map<string, (event: ExecExitEvent) => void>();
+  readonly #exits = new Map<string, ExitWaiter<ExitEvent>>();
+  readonly #execExits = new Map<string, ExitWaiter<ExecExitEvent>>();
   #generation = GENERATION;
   #hello: Waiter | undefined;
   #nextRequest = 1;
   #nextStream = 1;
-  #strayFrames = 0;
-  #lateFrames = 0;
+  readonly #patience: number;
+  #strays = 0;
+  /** What may still come for streams that this side broke off. */
+  #lateBytes = 0;
   #reason: FlameBoxError | undefined;
   #losing = false;
   #explain: ((loss: FlameBoxError) => Promise<FlameBoxError>) | undefined;
   #resolveClosed: (reason: FlameBoxError) => void = () => {};
 
-  private constructor(duplex: Duplex) {
+  private constructor(duplex: Duplex, patience: number) {
     this.#duplex = duplex;
+    this.#patience = patience;
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
     duplex.on("data", (chunk: Buffer) => this.#take(chunk));
+    duplex.on("drain", () => this.#wake());
     duplex.on("error", (error) => this.#lose(connectionLost(messageOf(error))));
     duplex.on("close", () => this.#lose(connectionLost("the connection closed")));
     duplex.on("end", () => this.#lose(connectionLost("the connection ended")));
@@ -94,7 +104,7 @@ export class AgentSession implements AsyncDisposable {
    * @throws FlameBoxError `agent-timeout`, `agent-lost`, ProtocolError `protocol-error`
    */
   static async open(duplex: Duplex, options: OpenOptions): Promise<{ session: AgentSession; hello: Hello }> {
-    const session = new AgentSession(duplex);
+    const session = new AgentSession(duplex, options.patience ?? 1);
     try {
       const answer = await session.#deadline("its first answer", options, (waiter) => {
         session.#hello = waiter;
@@ -102,7 +112,9 @@ export class AgentSession implements AsyncDisposable {
       });
       const hello = check("HELLO", helloSchema, answer);
       if (hello.generation > GENERATION)
-        throw new ProtocolError(`the agent speaks generation ${hello.generation}, this side ${GENERATION}`);
+        throw new ProtocolError(
+          `the agent speaks generation ${hello.generation}, this side up to ${GENERATION}`,
+        );
       session.#generation = hello.generation;
       return { session, hello };
     } catch (error) {
@@ -123,15 +135,21 @@ export class AgentSession implements AsyncDisposable {
   async request(method: string, params: object, options: RequestOptions = {}): Promise<object> {
     const id = this.#nextRequest++;
     const body = encodeRequest(id, method, params);
-    const answer = await this.#deadline(`an answer to ${method}`, options, (waiter) => {
+    const { deadlineMs = DEFAULT_DEADLINE_MS, signal } = options;
+    const limits = { deadlineMs: deadlineMs * this.#patience, signal };
+    const answer = await this.#deadline(`an answer to ${method}`, limits, (waiter) => {
       this.#requests.set(id, waiter);
       this.#duplex.write(body);
     }).finally(() => this.#requests.delete(id));
-    if ("error" in answer) {
+    try {
+      if (!("error" in answer)) return check("an answer", resultSchema, answer).result;
       const { error } = check("an error", errorSchema, answer);
       throw new AgentError(error.code, error.message);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#lose(error);
+      throw await this.closed;
     }
-    return check("an answer", resultSchema, answer).result;
   }
 
   /**
@@ -140,6 +158,11 @@ export class AgentSession implements AsyncDisposable {
    */
   explainLoss(explain: (loss: FlameBoxError) => Promise<FlameBoxError>): void {
     this.#explain = explain;
+  }
+
+  /** Ends the session for a reason of this side's own; everybody who waits is told it. */
+  abandon(reason: FlameBoxError): void {
+    this.#close(reason);
   }
 
   /** A stream to the guest; its id goes into the request that gives it a meaning. */
@@ -155,15 +178,21 @@ export class AgentSession implements AsyncDisposable {
   openIncoming(): { id: number; stream: Readable } {
     const id = this.#nextStream++;
     const stream = new IncomingStream(id, this.#port);
-    stream.once("close", () => this.#incoming.delete(id));
+    stream.once("close", () => {
+      this.#incoming.delete(id);
+      this.#lateBytes += stream.lateBytes;
+    });
     stream.on("error", ignored);
     this.#incoming.set(id, stream);
     return { id, stream };
   }
 
-  /** Resolves with how the container's process ended; ask before it is started. Rejects if the session ends first. */
-  async exitOf(containerId: string): Promise<ExitEvent> {
-    const event = new Promise<ExitEvent>((resolve) => this.#exits.set(containerId, resolve));
+  /**
+   * Resolves with how the container's process ended; ask before it is started. Rejects if the session ends first.
+   * @param outputs the container's: a guest that tells the end before theirs breaks the protocol
+   */
+  async exitOf(containerId: string, outputs: readonly Readable[] = []): Promise<ExitEvent> {
+    const event = new Promise<ExitEvent>((resolve) => this.#exits.set(containerId, { resolve, outputs }));
     const lost = this.closed.then((reason) => Promise.reject(reason));
     return await Promise.race([event, lost]);
   }
@@ -171,10 +200,17 @@ export class AgentSession implements AsyncDisposable {
   /**
    * How the process `execId` in the container ended; ask before it is executed. Rejects if the session ends first.
    * `forget` is for an exec that the guest has refused: no exit will come.
+   * @param outputs as for `exitOf`
+   * @throws AgentError `conflict` when one of that name has not ended
    */
-  waitExec(containerId: string, execId: string): { exit: Promise<ExecExitEvent>; forget: () => void } {
+  waitExec(
+    containerId: string,
+    execId: string,
+    outputs: readonly Readable[] = [],
+  ): { exit: Promise<ExecExitEvent>; forget: () => void } {
     const key = execKey(containerId, execId);
-    const event = new Promise<ExecExitEvent>((resolve) => this.#execExits.set(key, resolve));
+    if (this.#execExits.has(key)) throw new AgentError("conflict", `exec ${JSON.stringify(execId)} exists`);
+    const event = new Promise<ExecExitEvent>((resolve) => this.#execExits.set(key, { resolve, outputs }));
     const lost = this.closed.then((reason) => Promise.reject(reason));
     return { exit: Promise.race([event, lost]), forget: () => this.#execExits.delete(key) };
   }
@@ -183,41 +219,14 @@ export class AgentSession implements AsyncDisposable {
     this.#close(connectionLost("closed by this side"));
   }
 
-  async #deadline(what: string, options: RequestOptions, begin: (waiter: Waiter) => void): Promise<object> {
-    const { deadlineMs = DEFAULT_DEADLINE_MS, signal } = options;
-    signal?.throwIfAborted();
+  async #deadline(what: string, limits: Limits, begin: (waiter: Waiter) => void): Promise<object> {
+    limits.signal?.throwIfAborted();
     if (this.#reason !== undefined) throw this.#reason;
-    let cleanUp = (): void => {};
-    try {
-      return await new Promise<object>((resolve, reject) => {
-        const timer = setTimeout(
-          () =>
-            reject(
-              new FlameBoxError(
-                "agent-timeout",
-                `the guest did not give ${what} within ${deadlineMs / 1000} s`,
-                {
-                  temporary: true,
-                },
-              ),
-            ),
-          deadlineMs,
-        );
-        // The promise rejects with whatever reason the caller aborted with.
-        const onAbort = (): void => reject(signal?.reason as Error);
-        signal?.addEventListener("abort", onAbort, { once: true });
-        cleanUp = () => {
-          clearTimeout(timer);
-          signal?.removeEventListener("abort", onAbort);
-        };
-        begin({ resolve, reject });
-      });
-    } finally {
-      cleanUp();
-    }
+    return await withDeadline(what, limits, begin);
   }
 
   readonly #port: StreamPort = {
+    isCrowded: () => this.#duplex.writableLength > CROWDED_BYTES,
     data: (id, bytes) => this.#send(() => encodeFrame(FrameType.data, id, bytes)),
     credit: (id, bytes) => this.#send(() => encodeCredit(id, bytes)),
     eof: (id) => this.#send(() => encodeFrame(FrameType.eof, id)),
@@ -226,6 +235,11 @@ export class AgentSession implements AsyncDisposable {
 
   #send(frame: () => Buffer): void {
     if (this.#reason === undefined && !this.#losing) this.#duplex.write(frame());
+  }
+
+  #wake(): void {
+    for (const stream of this.#outgoing.values()) stream.wake();
+    for (const stream of this.#incoming.values()) stream.wake();
   }
 
   #take(chunk: Buffer): void {
@@ -244,37 +258,56 @@ export class AgentSession implements AsyncDisposable {
       case FrameType.response:
         return this.#answer(this.#requests.get(frame.id), frame);
       case FrameType.event:
-        return this.#event(decodeJson(frame));
+        return this.#event(frame);
       case FrameType.data:
-        if (!this.#incoming.has(frame.id) && frame.id < this.#nextStream) return this.#late();
-        return this.#known(this.#incoming.get(frame.id), (stream) => stream.accept(frame.payload));
+        return this.#data(frame);
       case FrameType.credit:
-        return this.#known(this.#outgoing.get(frame.id), (stream) =>
-          stream.grant(frame.payload.readUInt32LE(0)),
-        );
+        return this.#credit(frame);
       case FrameType.eof:
-        return this.#known(this.#incoming.get(frame.id), (stream) => stream.finish());
-      case FrameType.reset:
-        this.#known(this.#outgoing.get(frame.id), (stream) => stream.close());
-        this.#incoming.get(frame.id)?.finish();
+        if (this.#incoming.get(frame.id)?.finish() !== true) this.#stray(frame);
         return;
+      case FrameType.reset:
+        return this.#reset(frame);
       case FrameType.request:
         throw new ProtocolError("only the host makes requests");
     }
   }
 
+  #data(frame: Frame): void {
+    const stream = this.#incoming.get(frame.id);
+    if (stream !== undefined) return stream.accept(frame.payload);
+    this.#lateBytes -= frame.payload.length;
+    if (this.#lateBytes < 0) throw new ProtocolError(`data for stream ${frame.id}, which is not open`);
+  }
+
+  #credit(frame: Frame): void {
+    const bytes = frame.payload.readUInt32LE(0);
+    const stream = this.#outgoing.get(frame.id);
+    if (stream === undefined || bytes === 0) this.#stray(frame);
+    else stream.grant(bytes);
+  }
+
+  #reset(frame: Frame): void {
+    const outgoing = this.#outgoing.get(frame.id);
+    if (outgoing !== undefined) outgoing.close();
+    else if (this.#incoming.get(frame.id)?.finish() !== true) this.#stray(frame);
+  }
+
   #answer(waiter: Waiter | undefined, frame: Frame, ifUnwanted?: string): void {
     if (waiter === undefined) {
       if (ifUnwanted !== undefined) throw new ProtocolError(ifUnwanted);
-      return this.#known(undefined, () => {});
+      return this.#stray(frame);
     }
+    // Before the waiter is forgotten: whoever waits for what cannot be read is told so by the session's end.
+    const answer = decodeJson(frame);
     // Each waiter takes one answer.
     if (frame.type === FrameType.hello) this.#hello = undefined;
     else this.#requests.delete(frame.id);
-    waiter.resolve(decodeJson(frame));
+    waiter.resolve(answer);
   }
 
-  #event(value: object): void {
+  #event(frame: Frame): void {
+    const value = decodeJson(frame);
     const name = "event" in value ? value.event : undefined;
     if (name === "container.exit") {
       const event = check(name, exitSchema, value);
@@ -285,25 +318,22 @@ export class AgentSession implements AsyncDisposable {
       return this.#ended(this.#execExits, execKey(event.id, event.exec), event);
     }
     // Events that a later generation adds are not for this side.
-    this.#known(undefined, () => {});
+    this.#stray(frame);
   }
 
-  #ended<Event>(exits: Map<string, (event: Event) => void>, key: string, event: Event): void {
-    const resolve = exits.get(key);
-    if (resolve === undefined) throw new ProtocolError("an exit of a process that was not running");
+  #ended<Event>(exits: Map<string, ExitWaiter<Event>>, key: string, event: Event): void {
+    const waiter = exits.get(key);
+    if (waiter === undefined) throw new ProtocolError("an exit of a process that was not running");
+    // Whoever reads an output to its end would wait for ever.
+    if (waiter.outputs.some((output) => output instanceof IncomingStream && !output.isOver))
+      throw new ProtocolError("an exit of a process whose output has not ended");
     exits.delete(key);
-    resolve(event);
+    waiter.resolve(event);
   }
 
-  #late(): void {
-    if (++this.#lateFrames > MAX_LATE_FRAMES)
-      throw new ProtocolError("too many frames for streams that were broken off");
-  }
-
-  #known<T>(target: T | undefined, use: (target: T) => void): void {
-    if (target !== undefined) use(target);
-    else if (++this.#strayFrames > MAX_STRAY_FRAMES)
-      throw new ProtocolError("too many frames that nobody waits for");
+  #stray(frame: Frame): void {
+    this.#strays += 1 + (frame.payload.length >> 10);
+    if (this.#strays > MAX_STRAYS) throw new ProtocolError("too many frames that nobody waits for");
   }
 
   /** Not by this side's will: nothing more is taken or sent, but nobody is told before it is known why. */
@@ -321,7 +351,8 @@ export class AgentSession implements AsyncDisposable {
     this.#hello?.reject(reason);
     for (const waiter of this.#requests.values()) waiter.reject(reason);
     this.#requests.clear();
-    for (const stream of this.#incoming.values()) stream.destroy(reason);
+    // One that has ended is all here, and can still be read.
+    for (const stream of this.#incoming.values()) if (!stream.isOver) stream.destroy(reason);
     for (const stream of this.#outgoing.values()) stream.close();
     this.#duplex.destroy();
     this.#resolveClosed(reason);

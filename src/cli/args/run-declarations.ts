@@ -8,6 +8,7 @@ function addProcessOptions(command: Command): void {
     .optionsGroup("Process:")
     .option("-i, --interactive", "give standard input to the process")
     .option("-t, --tty", "give the process a terminal")
+    .option("--detach-keys <keys>", "keys that leave a terminal; default ctrl-p,ctrl-q; '' for none")
     .option("-e, --env <variable>", "set KEY=VALUE, or take KEY from this environment (repeatable)", collect)
     .option("--env-file <file>", "read variables from a file, one a line (repeatable)", collect)
     .option("-w, --workdir <dir>", "working directory, an absolute path")

@@ -24,6 +24,7 @@ import { readTextFile } from "./text-file.ts";
 export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
   readonly interactive?: boolean;
   readonly tty?: boolean;
+  readonly detachKeys?: string;
   readonly env?: readonly string[];
   readonly envFile?: readonly string[];
   readonly workdir?: string;

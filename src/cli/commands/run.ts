@@ -16,13 +16,18 @@ async function run(
   const { containerOptions, loadRunFiles } = await import("../args/run-options.ts");
   const { volumeNotices } = await import("../args/mounts.ts");
   const { checkTerminal, runSession } = await import("../session/session.ts");
+  const { parseDetachKeys } = await import("../session/detach-keys.ts");
   const { createReporter } = await import("../output/reporter.ts");
   const flags = command.opts<RunFlags>();
   const settings = settingsOf(command);
   if (settings.format !== undefined)
     throw new UsageError("--format is of no use to run: its output is the process's");
   const options = containerOptions(flags, words, await loadRunFiles(flags, context.env), context.env);
-  const manner = { interactive: flags.interactive ?? false, tty: flags.tty ?? false };
+  const manner = {
+    interactive: flags.interactive ?? false,
+    tty: flags.tty ?? false,
+    ...(flags.detachKeys === undefined ? {} : { detachKeys: parseDetachKeys(flags.detachKeys) }),
+  };
   checkTerminal(context, manner);
   const library = await context.loadLibrary();
   const reporter = createReporter(context, settings);
@@ -61,7 +66,7 @@ export function define(command: Command, context: CliContext): void {
       "Options behind IMAGE belong to the command. The exit code is the process's own; 128+n when signal n ended it; 125 when FlameBox failed; 126 when the command cannot be executed; 127 when it is not in the image.",
       "--memory is the container's limit. Its machine has that and what a kernel needs: 96 MiB, 1/32 of the machine, 4 MiB for each vCPU but the first, 48 MiB above 512 MiB, 96 MiB more from 2816 MiB. Without --memory the machine has 512 MiB, and the container 400 of them.",
       "--cpus counts CPUs of this host; the machine has as many vCPUs, rounded up. --security-opt, --ulimit, --sysctl, --mount, --tmpfs, --device and the --health-… options are written as Docker's.",
-      "Ports are published on 127.0.0.1 unless an ADDRESS says otherwise. Signals are handed to the process; a second Ctrl-C within two seconds, or a third, ends the machine.",
+      "Ports are published on 127.0.0.1 unless an ADDRESS says otherwise. Signals are handed to the process; a second Ctrl-C within two seconds, or a third, ends the machine. With -it every key is the container's but the detach keys: pressed twice they end it, as nothing can keep it running yet.",
     ],
   });
   command.action(async (image: string, words: string[]) => run(context, image, words, command));

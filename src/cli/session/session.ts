@@ -11,9 +11,10 @@ import type { CliContext } from "../context.ts";
 import { EXIT, Interrupted, isBrokenPipe, UsageError } from "../failure.ts";
 import type { ContainerOptions, Health, Library, RunningContainer } from "../library.ts";
 import type { Reporter } from "../output/reporter.ts";
-import { holdSignals, interruptible } from "../signals.ts";
+import { holdSignals, interruptible, SIGNAL_NUMBERS } from "../signals.ts";
+import { DEFAULT_DETACH_KEYS, KeySequence, parseDetachKeys } from "./detach-keys.ts";
 import { forwardSignals } from "./signals.ts";
-import { copyOutput, feedInput } from "./streams.ts";
+import { copyOutput, feedInput, type LocalKeys } from "./streams.ts";
 import { enterRawMode, terminalKind, terminalSize } from "./terminal.ts";
 
 export interface SessionPlan {
@@ -21,7 +22,14 @@ export interface SessionPlan {
   readonly options: ContainerOptions;
   readonly interactive: boolean;
   readonly tty: boolean;
+  /** Of a terminal that is given to the container; default ctrl-p,ctrl-q. */
+  readonly detachKeys?: Uint8Array;
 }
+
+/** How soon the detach keys have to be pressed again to be meant. */
+const DETACH_AGAIN_MS = 5_000;
+/** As long as Docker gives a container to stop. */
+const HANG_UP_GRACE_MS = 10_000;
 
 /** Refuses `-it` without a terminal before anything is pulled. */
 export function checkTerminal(context: CliContext, plan: Pick<SessionPlan, "interactive" | "tty">): void {
@@ -78,6 +86,47 @@ function outOfMemory({ memoryLimitBytes }: RunningContainer, code: number): stri
   return `${what}: out of memory (limit ${Math.floor(memoryLimitBytes / 2 ** 20)} MiB); raise --memory`;
 }
 
+/**
+ * There is nobody yet who would keep a container whose command has gone. So the detach keys do not end it by
+ * surprise: they say so, and pressed again they are the way out of a container that takes every other key.
+ */
+function detaching(
+  context: CliContext,
+  plan: SessionPlan,
+  onInsist: (error: Interrupted) => void,
+): LocalKeys {
+  let pressedMs = Number.NEGATIVE_INFINITY;
+  const onPressed = () => {
+    const now = context.clock.now();
+    if (now - pressedMs < DETACH_AGAIN_MS)
+      onInsist(new Interrupted("the detach keys", SIGNAL_NUMBERS.SIGTERM));
+    pressedMs = now;
+    // The terminal is raw: a line feed alone would not begin a line.
+    context.stderr.write(
+      "\r\nflamebox: a container cannot be left running yet; the same keys again within 5 s end it\r\n",
+    );
+  };
+  return { sequence: new KeySequence(plan.detachKeys ?? parseDetachKeys(DEFAULT_DETACH_KEYS)), onPressed };
+}
+
+/**
+ * A raw terminal has no end of input: it has gone, and nobody could reach the container any more. It is told
+ * (SIGHUP is forwarded, its own terminal ends); one that takes no notice is ended.
+ */
+function hangingUp(context: CliContext, onInsist: (error: Interrupted) => void): () => void {
+  const { stdin, clock } = context;
+  let stop = () => {};
+  const onGone = () => {
+    stop = clock.every(HANG_UP_GRACE_MS, () => onInsist(new Interrupted("SIGHUP", SIGNAL_NUMBERS.SIGHUP)));
+  };
+  const release = () => {
+    stop();
+    for (const event of ["end", "error"]) stdin.off(event, onGone);
+  };
+  for (const event of ["end", "error"]) stdin.once(event, onGone);
+  return release;
+}
+
 /** Resolves with the exit code once the process has ended and its output has been handed on. */
 async function attend(
   context: CliContext,
@@ -86,17 +135,22 @@ async function attend(
   reporter: Reporter,
 ): Promise<number> {
   const releases: (() => void)[] = [];
+  let insist: (error: Interrupted) => void = () => {};
   const insisted = new Promise<never>((_, reject) => {
+    insist = reject;
     const onInsist = (signalNumber: number) => reject(new Interrupted("SIGINT", signalNumber));
     releases.push(forwardSignals(context, container, { reporter, onInsist }));
   });
+  // Keys may come before anybody listens to the race.
+  insisted.catch(() => {});
   try {
     if (plan.tty) releases.push(followSize(context, container, reporter));
     if (container.stdin !== null && plan.interactive) {
       // Without -i the keys would go nowhere, and Ctrl-C with them; so the terminal stays as it is.
-      if (plan.tty) releases.push(enterRawMode(context));
+      if (plan.tty) releases.push(enterRawMode(context), hangingUp(context, insist));
       const onError = (error: Error) => reporter.onNotice(`standard input cannot be read: ${error.message}`);
-      releases.push(feedInput(context.stdin, container.stdin, onError));
+      const local = plan.tty ? detaching(context, plan, insist) : undefined;
+      releases.push(feedInput(context.stdin, container.stdin, onError, local));
     }
     const ended = Promise.all([
       container.wait(),

@@ -5,6 +5,7 @@
 import type { Readable, Writable } from "node:stream";
 import type { InputStream } from "../context.ts";
 import { outputFailure } from "../failure.ts";
+import type { KeySequence } from "./detach-keys.ts";
 
 /** Resolves once the sink takes more; rejects when it broke (EPIPE, ENOSPC). */
 function drained(sink: Writable): Promise<void> {
@@ -65,23 +66,40 @@ export async function copyOutput(source: Readable, sink: Writable, sinkName: str
   }
 }
 
+/** Keys that are not the container's. */
+export interface LocalKeys {
+  readonly sequence: KeySequence;
+  readonly onPressed: () => void;
+}
+
 /**
- * Gives `source` to `target` until either ends; the result lets go of `source`. That the process closes its
+ * Gives `source` to `target` until either ends, but for the local keys; the result lets go of `source`. That the process closes its
  * input, or never reads it, is no error: it is its business.
  */
 export function feedInput(
   source: InputStream,
   target: Writable,
   onError: (error: Error) => void,
+  local?: LocalKeys,
 ): () => void {
   let released = false;
+  const give = (chunk: Uint8Array) => {
+    if (chunk.length > 0 && !target.write(chunk)) source.pause();
+  };
   const onData = (chunk: Uint8Array) => {
-    if (!target.write(chunk)) source.pause();
+    if (local === undefined) return give(chunk);
+    for (let keys = chunk; keys.length > 0; ) {
+      const { pass, detach, rest } = local.sequence.feed(keys);
+      give(pass);
+      if (detach) local.onPressed();
+      keys = rest;
+    }
   };
   const onDrain = () => {
     if (!released) source.resume();
   };
   const onEnd = () => {
+    if (local !== undefined) give(local.sequence.flush());
     target.end();
   };
   const onSourceError = (error: Error) => {

@@ -1,3 +1,5 @@
+import { release } from "./release.ts";
+
 /**
  * Small chunks (a socket's 16 to 64 KiB) gathered into larger ones: each chunk costs a trip through libuv's
  * pool, whatever its size.
@@ -14,12 +16,20 @@ export async function* batched(
   }
 }
 
-/** Batches with a buffer to themselves, which can be transferred to another thread. */
+/**
+ * Batches with a buffer to themselves, which can be transferred to another thread. With `ownsInput`, the
+ * source's chunks are nobody else's, and freed.
+ */
 export async function* ownBatches(
   source: AsyncIterable<Uint8Array>,
-  batchBytes = BATCH_BYTES,
+  options: { readonly batchBytes?: number | undefined; readonly ownsInput?: boolean | undefined } = {},
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
-  for await (const { parts, length } of gathered(source, batchBytes)) yield joined(parts, length);
+  const { batchBytes = BATCH_BYTES, ownsInput = false } = options;
+  for await (const { parts, length } of gathered(source, batchBytes)) {
+    const batch = joined(parts, length);
+    if (ownsInput) for (const part of parts) release(part);
+    yield batch;
+  }
 }
 
 interface Gathered {

@@ -1,54 +1,16 @@
-/**
- * The QEMU driver. QEMU is started with three inherited socket pairs (monitor, agent, console); it is killed
- * by the kernel when this process dies, and nothing of it is left in the file system.
- */
-import type { ChildProcess } from "node:child_process";
-import { spawn } from "node:child_process";
-import { Duplex } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
-import { FlameBoxError, messageOf } from "../../util/error.ts";
-import { findProgram } from "../../util/find-program.ts";
-import type {
-  Diagnostics,
-  Machine,
-  MachineConfig,
-  MachineDriver,
-  MachineExit,
-  StartOptions,
-} from "../machine.ts";
-import { AGENT_PORT, MachineError } from "../machine.ts";
-import { TailBuffer } from "../tail-buffer.ts";
-import type { Acceleration } from "./arguments.ts";
-import { AGENT_FD, CONSOLE_FD, NETWORK_FD, QMP_FD, qemuArguments } from "./arguments.ts";
-import { QmpClient } from "./qmp.ts";
-
-const CONSOLE_BYTES = 64 * 1024;
-const STDERR_BYTES = 16 * 1024;
-/** How long a VMM that was asked to quit may take before it is killed. */
-const QUIT_GRACE_MS = 1_000;
-
-export const QEMU_PROGRAM = "qemu-system-x86_64";
-export const QEMU_HINT = "install Debian's package qemu-system-x86";
-
-export interface QemuOptions {
-  readonly acceleration: Acceleration;
-  /** Absolute path of the program; default: found as a shell would. */
-  readonly program?: string | undefined;
-}
+/** The QEMU driver: vmm.ts is the process, arguments.ts its command line, template.ts saving and restoring. */
+import type { Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
+import { qemuArguments } from "./arguments.ts";
+import { qemuTemplates } from "./template.ts";
+import type { QemuOptions } from "./vmm.ts";
+import { spawnQemu } from "./vmm.ts";
 
 export function qemuDriver(options: QemuOptions): MachineDriver {
   return {
     name: "qemu",
     start: async (config, startOptions) => await startQemu(options, config, startOptions),
+    templates: qemuTemplates(options),
   };
-}
-
-/** @throws MachineError `vmm-missing` */
-export async function findQemu(): Promise<string> {
-  const program = await findProgram(QEMU_PROGRAM);
-  if (program === undefined)
-    throw new MachineError("vmm-missing", `QEMU is not installed (no ${QEMU_PROGRAM})`, { hint: QEMU_HINT });
-  return program;
 }
 
 async function startQemu(
@@ -57,132 +19,11 @@ async function startQemu(
   start: StartOptions = {},
 ): Promise<Machine> {
   const { acceleration } = options;
-  const [program, setpriv] = await Promise.all([options.program ?? findQemu(), findProgram("setpriv")]);
-  start.signal?.throwIfAborted();
-  const command = [program, ...qemuArguments(config, acceleration)];
-  if (config.hostCpus !== undefined) command.unshift(...(await pinnedTo(config.hostCpus)));
-  // The VMM dies with this process, even if this process is killed. Without setpriv, the next command collects it.
-  if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
-  const [file = program, ...args] = command;
-  const child = spawn(file, args, {
-    stdio: [
-      "ignore",
-      "ignore",
-      "pipe",
-      "pipe",
-      "pipe",
-      "pipe",
-      config.network === undefined ? "ignore" : "pipe",
-    ],
-    // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
-    detached: true,
+  const machine = await spawnQemu(options, qemuArguments(config, acceleration), {
+    hasNetwork: config.network !== undefined,
+    hostCpus: config.hostCpus,
+    signal: start.signal,
   });
-  await new Promise<void>((resolve, reject) => {
-    child.once("spawn", resolve);
-    child.once("error", (error) =>
-      reject(
-        new MachineError("vmm-missing", `cannot start ${file}: ${messageOf(error)}`, {
-          hint: QEMU_HINT,
-          cause: error,
-        }),
-      ),
-    );
-  });
-  const machine = new QemuMachine(child, acceleration);
-  config.network?.attach(inherited(child, NETWORK_FD));
-  if (start.signal?.aborted === true) {
-    await machine.kill();
-    start.signal.throwIfAborted();
-  }
+  if (config.network !== undefined) machine.attachNetwork(config.network);
   return machine;
-}
-
-/** Set before the VMM begins, so that all of its threads are bound by it. @throws MachineError `program-missing` */
-async function pinnedTo(cpus: readonly number[]): Promise<string[]> {
-  const taskset = await findProgram("taskset");
-  if (taskset === undefined)
-    throw new MachineError("program-missing", "taskset is not installed, which chooses a machine's CPUs", {
-      hint: "install Debian's package util-linux, or leave out --cpuset-cpus",
-    });
-  return [taskset, "--cpu-list", cpus.join(",")];
-}
-
-class QemuMachine implements Machine {
-  readonly description: string;
-  readonly pid: number;
-  readonly exited: Promise<MachineExit>;
-  readonly #child: ChildProcess;
-  readonly #console = new TailBuffer(CONSOLE_BYTES);
-  readonly #stderr = new TailBuffer(STDERR_BYTES);
-  readonly #agent: Duplex;
-  readonly #qmp: QmpClient;
-  #dialled = false;
-  #ended = false;
-
-  constructor(child: ChildProcess, acceleration: Acceleration) {
-    this.#child = child;
-    this.description = acceleration === "kvm" ? "qemu (kvm)" : "qemu (software emulation)";
-    if (child.pid === undefined) throw new MachineError("vmm-missing", "the VMM has no process id");
-    this.pid = child.pid;
-    this.exited = new Promise((resolve) => {
-      child.once("close", (code, signal) => {
-        this.#ended = true;
-        resolve({ code, signal });
-      });
-    });
-    child.stderr?.on("data", (chunk: Buffer) => this.#stderr.write(chunk));
-    const console = inherited(child, CONSOLE_FD);
-    console.on("data", (chunk: Buffer) => this.#console.write(chunk));
-    // A socket pair of a killed VMM ends with an error; `exited` is where that is told.
-    console.on("error", () => {});
-    this.#agent = inherited(child, AGENT_FD);
-    this.#agent.on("error", () => {});
-    this.#qmp = new QmpClient(inherited(child, QMP_FD));
-  }
-
-  async dial(port: number): Promise<Duplex> {
-    if (port !== AGENT_PORT || this.#dialled)
-      throw new MachineError(
-        "no-such-port",
-        `this machine has one stream, on port ${AGENT_PORT}, and it is taken`,
-      );
-    this.#dialled = true;
-    return this.#agent;
-  }
-
-  /** Runs a monitor command; for templates and tests. */
-  async execute(command: string, args?: object): Promise<unknown> {
-    return await this.#qmp.execute(command, args);
-  }
-
-  async kill(): Promise<void> {
-    if (this.#ended) return;
-    const asked = this.#qmp.execute("quit", undefined, QUIT_GRACE_MS).catch((error: unknown) => {
-      if (!(error instanceof FlameBoxError)) throw error;
-    });
-    const grace = new AbortController();
-    await Promise.race([this.exited, asked.then(async () => await waitQuietly(QUIT_GRACE_MS, grace.signal))]);
-    grace.abort();
-    if (!this.#ended) this.#child.kill("SIGKILL");
-    await this.exited;
-  }
-
-  diagnostics(): Diagnostics {
-    return { console: this.#console.toString(), stderr: this.#stderr.toString() };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
-  }
-}
-
-async function waitQuietly(delayMs: number, signal: AbortSignal): Promise<void> {
-  await sleep(delayMs, undefined, { signal }).catch(() => {});
-}
-
-function inherited(child: ChildProcess, fd: number): Duplex {
-  const stream: unknown = child.stdio[fd];
-  if (!(stream instanceof Duplex))
-    throw new MachineError("vmm-missing", `the VMM was started without descriptor ${fd}`);
-  return stream;
 }

@@ -2,9 +2,9 @@
  * One repository of one registry over HTTP: finds the scheme, authorises, and turns statuses into errors.
  * https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
  *
- * Schemes: https, and nothing else, for hosts elsewhere. A registry on loopback, or one that the user calls
- * insecure, is asked once with https and then with http if what answers does not speak TLS. A certificate
- * that cannot be verified never leads to http.
+ * Schemes: https, and nothing else, for hosts elsewhere. A registry that the user calls insecure is asked once
+ * with https and then with http if what answers does not speak TLS. One on loopback is asked with http before
+ * that, which it speaks nearly always. A certificate that cannot be verified never leads to http.
  */
 import type { Keychain } from "../../auth/credentials.ts";
 import { DEFAULT_REGISTRY } from "../../reference/reference.ts";
@@ -129,6 +129,7 @@ export class RegistryClient implements AsyncDisposable {
     if (this.#base) return this.#base;
     const [https, http] = this.#candidates as readonly [URL, URL?];
     if (!http) return (this.#base = https);
+    if (isLoopback(http.hostname) && (await this.#speaksHttp(http, signal))) return (this.#base = http);
     try {
       discard(await this.#transport.send({ url: new URL("/v2/", https), signal }));
       return (this.#base = https);
@@ -137,6 +138,18 @@ export class RegistryClient implements AsyncDisposable {
       // A self-signed certificate that --insecure accepts does not come here; any other is a plain error.
       if (!isNotTls(cause)) throw error;
       return (this.#base = http);
+    }
+  }
+
+  /** A server that wants TLS resets the connection or answers 400. */
+  async #speaksHttp(base: URL, signal: AbortSignal | undefined): Promise<boolean> {
+    try {
+      const response = await this.#transport.send({ url: new URL("/v2/", base), signal });
+      discard(response);
+      return response.status === 200 || response.status === 401;
+    } catch (error) {
+      if (error instanceof SourceError) return false;
+      throw error;
     }
   }
 

@@ -1,6 +1,5 @@
 /**
- * HTTP for registries: undici, loaded at the first request because loading it costs 50 ms, with redirects
- * followed by hand.
+ * HTTP for registries: undici, loaded at the first request (undici.ts), with redirects followed by hand.
  *
  *     get(url, authorization) ─► request ─► 3xx? admit the next URL, drop the secret across origins ─► …
  *
@@ -14,6 +13,7 @@ import { printable, quote } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
 import { isLocalOnly, isLoopback } from "./address.ts";
 import { networkError } from "./http-error.ts";
+import { loadUndici } from "./undici.ts";
 
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
@@ -109,7 +109,7 @@ class UndiciTransport implements Transport {
   }
 
   async #makeAgent(rejectUnauthorized: boolean): Promise<Agent> {
-    const { Agent } = await import("undici");
+    const { Agent } = await loadUndici();
     const { ca, timeouts = {} } = this.#options;
     return new Agent({
       headersTimeout: timeouts.headersMs ?? 30_000,
@@ -134,9 +134,10 @@ class UndiciTransport implements Transport {
   async #request(url: URL, request: HttpRequest, authorization: string | undefined) {
     const { form, signal, headers } = request;
     signal?.throwIfAborted();
+    const undici = await loadUndici();
     const agent = await this.#agentFor(url);
     try {
-      return await agent.request({
+      return await undici.request(agent, {
         origin: url.origin,
         path: url.pathname + url.search,
         method: form ? "POST" : "GET",

@@ -32,9 +32,14 @@ const scripts = {
   debian: { script: "scripts/debian-image.sh", tag: "12" },
   /** Six layers of rare things below /edge, on `debian`. Only root can make it. */
   edge: { script: "test/support/images/edge.sh", tag: "1" },
+  /** nginx, PostgreSQL, Redis, Node, Python and cron, a tag each (`serviceTags`). Only root can make it. */
+  services: { script: "test/support/images/services.sh", tag: "packages" },
   /** Six large layers for the benchmarks. Only root can make it. */
   big: { script: "test/support/images/big.sh", tag: "1" },
 } as const;
+
+/** The tags of `services`: one layer set, started in six ways. */
+export const serviceTags = ["nginx", "postgres", "redis", "node", "python", "cron"] as const;
 
 export type LayoutName = keyof typeof scripts;
 

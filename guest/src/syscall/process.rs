@@ -1,0 +1,124 @@
+//! What a process can be and join: its namespaces, its terminal, who it is.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::check;
+
+/// A process, whatever becomes of its number.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = check(fd as libc::c_int)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Joins namespaces: of a process, all those in `kinds`; or the one that `target` is.
+pub fn join_namespaces(target: BorrowedFd, kinds: libc::c_int) -> io::Result<()> {
+    // SAFETY: no memory is involved; the agent's helpers have one thread, as some namespaces demand.
+    check(unsafe { libc::setns(target.as_raw_fd(), kinds) }).map(drop)
+}
+
+/// Whether others of the same user may look into this process, which the next exec decides anew.
+pub fn set_dumpable(dumpable: bool) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0) }).map(drop)
+}
+
+pub fn set_no_new_privileges() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
+}
+
+pub fn set_personality(domain: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::personality(domain) }).map(drop)
+}
+
+/// Makes `terminal` the controlling one of the session that this process leads.
+pub fn control_terminal(terminal: BorrowedFd) -> io::Result<()> {
+    // SAFETY: TIOCSCTTY takes a number.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Allows the other end of a new terminal to be opened.
+pub fn unlock_terminal(master: BorrowedFd) -> io::Result<()> {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }).map(drop)
+}
+
+/// Makes the group of this process, which leads it from now on, the one that a terminal as stdin talks to.
+pub fn lead_foreground() {
+    // SAFETY: no memory is involved; SIGTTOU would stop a process that is not in the foreground yet, and the
+    // caller has it blocked. Without a terminal the second call fails, which is as well.
+    unsafe {
+        libc::setpgid(0, 0);
+        libc::tcsetpgrp(0, libc::getpid());
+    }
+}
+
+/// Blocks every signal that can be blocked.
+pub fn block_signals() {
+    // SAFETY: plain calls with a valid set.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+/// Waits for the next of the blocked signals.
+pub fn wait_signal() -> i32 {
+    loop {
+        // SAFETY: plain calls with a valid set; the kernel writes nothing when there is no place for it.
+        let signal = unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::sigwaitinfo(&raw const all, std::ptr::null_mut())
+        };
+        if signal > 0 {
+            return signal;
+        }
+    }
+}
+
+/// Closes every descriptor. For a process that opens no other from then on.
+pub fn close_all() {
+    // SAFETY: the caller uses none of them any more.
+    unsafe {
+        // A filter of system calls may not know this one.
+        if libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) != 0 {
+            for fd in 0..1_024 {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+pub fn end(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Changes user and group for good. Capabilities stay permitted, and are the caller's to set afterwards.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved; a process with one thread needs no library to tell the others.
+    unsafe {
+        check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid) as libc::c_int)?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid) as libc::c_int)?;
+    }
+    Ok(())
+}
+
+/// At most niceness -20, and that of a new process only as much as it was given by itself.
+pub fn set_niceness(niceness: libc::c_int) -> io::Result<()> {
+    let ordinary = libc::sched_param { sched_priority: 0 };
+    let policy = libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the kernel reads one sched_param.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const ordinary) })?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) }).map(drop)
+}

@@ -1,0 +1,267 @@
+/**
+ * Templates on disk: `templates/KEY/` with the memory file, the devices' state and a record, which says what the
+ * two have to look like. The folder appears complete, by rename; a key is made of everything that a template
+ * depends on, so another kernel, agent, VMM or shape is another template.
+ *
+ *     templates/.new.PID.TICKS.X/  ─rename─►  templates/KEY/ram state template.json
+ *     templates/.new.PID.TICKS.X/  ◄─rename─  in the end
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, readFile, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import * as v from "valibot";
+import { makePrivateDir } from "../../util/atomic-file.ts";
+import { systemCode } from "../../util/error.ts";
+import { bootId, isAlive, ownIdentity } from "../../util/liveness.ts";
+import { withLock } from "../../util/lock.ts";
+import type { Paths } from "../../util/paths.ts";
+import type { BootFiles, MachineShape, TemplateFiles } from "../machine.ts";
+
+/** More are not kept: the one that was used longest ago goes. */
+export const MAX_TEMPLATES = 8;
+
+const UNFINISHED = /^\.new\.(\d+)\.(\d+)\./;
+const KEY = /^[0-9a-f]{24}$/;
+const BLOCK_BYTES = 512;
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const recordSchema = v.object({
+  version: v.literal(1),
+  /** The VMM's and the kernel's names, for people. */
+  description: v.string(),
+  shape: v.object({ cpus: count, memoryMib: count, network: v.boolean() }),
+  createdAt: v.string(),
+  /** Nobody writes to it once it is finished: a machine maps it privately. */
+  ram: v.object({ sizeBytes: count, mtimeMs: v.number() }),
+  state: v.object({ sizeBytes: count, crc32: count }),
+});
+
+type TemplateRecord = Readonly<v.InferOutput<typeof recordSchema>>;
+
+/** A template that is here and sound. */
+export interface Template {
+  readonly key: string;
+  readonly shape: MachineShape;
+  readonly files: TemplateFiles;
+}
+
+/** A template for people and programs. */
+export interface TemplateInfo {
+  readonly key: string;
+  readonly description: string;
+  readonly cpus: number;
+  readonly memoryMib: number;
+  readonly network: boolean;
+  /** RFC 3339. */
+  readonly createdAt: string;
+  readonly lastUsedAt: string;
+  /** What it takes on disk: its memory file has holes. */
+  readonly diskBytes: number;
+}
+
+function templatesDir(paths: Paths): string {
+  return join(paths.dataDir, "templates");
+}
+
+function filesIn(dir: string): TemplateFiles & { readonly recordPath: string } {
+  return { ramPath: join(dir, "ram"), statePath: join(dir, "state"), recordPath: join(dir, "template.json") };
+}
+
+/** Names of 24 hexadecimal digits. `identity` is the driver's. */
+export async function templateKey(identity: string, boot: BootFiles, shape: MachineShape): Promise<string> {
+  const hash = createHash("sha256").update(JSON.stringify([identity, shape]));
+  for (const path of [boot.kernelPath, boot.initramfsPath]) {
+    const { size, mtimeMs, ino } = await stat(path);
+    hash.update(JSON.stringify([path, size, mtimeMs, ino]));
+  }
+  return hash.digest("hex").slice(0, 24);
+}
+
+async function readRecord(dir: string): Promise<TemplateRecord | undefined> {
+  try {
+    const parsed = v.safeParse(recordSchema, JSON.parse(await readFile(filesIn(dir).recordPath, "utf8")));
+    return parsed.success ? parsed.output : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** The state is small enough to be read whole each time; the memory is told by its size and its last change. */
+async function isSound(dir: string, { ram, state }: TemplateRecord): Promise<boolean> {
+  const { ramPath, statePath } = filesIn(dir);
+  try {
+    const found = await stat(ramPath);
+    if (found.size !== ram.sizeBytes || found.mtimeMs !== ram.mtimeMs) return false;
+    const bytes = await readFile(statePath);
+    return bytes.length === state.sizeBytes && crc32(bytes) === state.crc32;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** The template, if it is here and sound; a damaged one is removed. */
+export async function findTemplate(paths: Paths, key: string): Promise<Template | undefined> {
+  const dir = join(templatesDir(paths), key);
+  const record = await readRecord(dir);
+  if (record !== undefined && (await isSound(dir, record))) {
+    const now = new Date();
+    // When it was last used; and no harm is done if it has just been removed.
+    await utimes(filesIn(dir).recordPath, now, now).catch(() => {});
+    return { key, shape: record.shape, files: filesIn(dir) };
+  }
+  await removeDir(paths, key);
+  return undefined;
+}
+
+/** By way of an unfinished one's name, so that nobody finds half of it. @returns whether it was there */
+async function removeDir(paths: Paths, key: string): Promise<boolean> {
+  const parent = templatesDir(paths);
+  const doomed = join(parent, unfinishedName());
+  try {
+    await rename(join(parent, key), doomed);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return false;
+    throw error;
+  }
+  await rm(doomed, { recursive: true, force: true });
+  return true;
+}
+
+function unfinishedName(): string {
+  const { pid, startTicks } = ownIdentity();
+  return `.new.${pid}.${startTicks}.${randomBytes(8).toString("hex")}`;
+}
+
+export interface EnsureOptions {
+  readonly shape: MachineShape;
+  readonly description: string;
+  /** Makes both files, and syncs them. */
+  readonly save: (files: TemplateFiles) => Promise<void>;
+  readonly signal?: AbortSignal | undefined;
+  /** Told when another process is making the same one. */
+  readonly onWait?: (() => void) | undefined;
+}
+
+/**
+ * The template, made when it is not here. Two processes that want it at once make one.
+ * @throws what `save` throws
+ */
+export async function ensureTemplate(paths: Paths, key: string, options: EnsureOptions): Promise<Template> {
+  const found = await findTemplate(paths, key);
+  if (found !== undefined) return found;
+  const parent = templatesDir(paths);
+  await makePrivateDir(parent);
+  const { signal, onWait } = options;
+  return await withLock(join(parent, `${key}.lock`), { signal, onWait: () => onWait?.() }, async () => {
+    const meanwhile = await findTemplate(paths, key);
+    if (meanwhile !== undefined) return meanwhile;
+    await collectTemplates(paths);
+    const dir = join(parent, unfinishedName());
+    await mkdir(dir, { mode: 0o700 });
+    try {
+      await options.save(filesIn(dir));
+      await writeRecord(dir, options);
+      await rename(dir, join(parent, key));
+    } catch (error) {
+      await rm(dir, { recursive: true, force: true });
+      throw error;
+    }
+    await evict(paths, key);
+    return { key, shape: options.shape, files: filesIn(join(parent, key)) };
+  });
+}
+
+async function writeRecord(dir: string, { shape, description }: EnsureOptions): Promise<void> {
+  const { ramPath, statePath, recordPath } = filesIn(dir);
+  const ram = await stat(ramPath);
+  const state = await readFile(statePath);
+  const record: TemplateRecord = {
+    version: 1,
+    description,
+    shape: { ...shape },
+    createdAt: new Date().toISOString(),
+    ram: { sizeBytes: ram.size, mtimeMs: ram.mtimeMs },
+    state: { sizeBytes: state.length, crc32: crc32(state) },
+  };
+  await writeFile(recordPath, JSON.stringify(record), { mode: 0o600, flag: "wx", flush: true });
+}
+
+/** Keys of what is here, used last first. */
+async function keysByUse(paths: Paths): Promise<{ key: string; usedMs: number }[]> {
+  let names: string[];
+  try {
+    names = await readdir(templatesDir(paths));
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
+  const found: { key: string; usedMs: number }[] = [];
+  for (const key of names.filter((name) => KEY.test(name))) {
+    const { recordPath } = filesIn(join(templatesDir(paths), key));
+    const used = await stat(recordPath).catch(() => undefined);
+    found.push({ key, usedMs: used?.mtimeMs ?? 0 });
+  }
+  return found.sort((a, b) => b.usedMs - a.usedMs);
+}
+
+async function evict(paths: Paths, keep: string): Promise<void> {
+  const others = (await keysByUse(paths)).filter(({ key }) => key !== keep);
+  for (const { key } of others.slice(MAX_TEMPLATES - 1)) await removeDir(paths, key);
+}
+
+export async function listTemplates(paths: Paths): Promise<TemplateInfo[]> {
+  const infos: TemplateInfo[] = [];
+  for (const { key, usedMs } of await keysByUse(paths)) {
+    const dir = join(templatesDir(paths), key);
+    const record = await readRecord(dir);
+    if (record === undefined) continue;
+    const { description, shape, createdAt } = record;
+    const diskBytes = await diskBytesOf(dir);
+    infos.push({
+      key,
+      description,
+      ...shape,
+      createdAt,
+      lastUsedAt: new Date(usedMs).toISOString(),
+      diskBytes,
+    });
+  }
+  return infos;
+}
+
+async function diskBytesOf(dir: string): Promise<number> {
+  let blocks = 0;
+  for (const name of await readdir(dir).catch(() => [])) {
+    blocks += (await stat(join(dir, name)).catch(() => undefined))?.blocks ?? 0;
+  }
+  return blocks * BLOCK_BYTES;
+}
+
+/** Machines that were restored from it go on: they have its files open. @returns whether it was there */
+export async function removeTemplate(paths: Paths, key: string): Promise<boolean> {
+  return KEY.test(key) && (await removeDir(paths, key));
+}
+
+/** Removes all but those of `keep`. @returns keys */
+export async function pruneTemplates(paths: Paths, keep: ReadonlySet<string>): Promise<string[]> {
+  await collectTemplates(paths);
+  const removed: string[] = [];
+  for (const { key } of await keysByUse(paths)) {
+    if (!keep.has(key) && (await removeDir(paths, key))) removed.push(key);
+  }
+  return removed;
+}
+
+/** Removes what killed processes left half made or half removed. */
+async function collectTemplates(paths: Paths): Promise<void> {
+  const parent = templatesDir(paths);
+  for (const name of await readdir(parent).catch(() => [])) {
+    const [, pid, startTicks] = UNFINISHED.exec(name) ?? [];
+    if (pid === undefined || startTicks === undefined) continue;
+    const owner = { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() };
+    if (!isAlive(owner)) await rm(join(parent, name), { recursive: true, force: true });
+  }
+}

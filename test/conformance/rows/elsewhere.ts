@@ -1,0 +1,115 @@
+/** Lines, or parts of them, that other tests show, and what is not here yet. */
+import type { Elsewhere, Missing } from "../row.ts";
+
+export const elsewhere: readonly Elsewhere[] = [
+  {
+    line: "platform",
+    name: "a platform's manifest out of an index, and what is no match",
+    file: "test/oci/platform.test.ts",
+    words: "arm v7 takes v6 when there is no v7",
+  },
+  {
+    line: "platform",
+    name: "attestation manifests are skipped",
+    file: "test/oci/platform.test.ts",
+    words: "not an attestation",
+  },
+  {
+    line: "platform",
+    name: "a mismatch is refused, with what there is",
+    file: "test/images/pull.test.ts",
+    words: "for another platform says so",
+  },
+  {
+    line: "layers",
+    name: "every entry of a six-layer image is inside what `umoci unpack` makes",
+    file: "test/vm/tree.test.ts",
+    words: "is inside the guest what umoci unpacks",
+  },
+  {
+    line: "layers",
+    name: "a layer is what its diff ID says",
+    file: "test/images/pull.test.ts",
+    words: "because a layer is not what the config says",
+  },
+  {
+    line: "env",
+    name: "odd variables: none without a name, the last of two",
+    file: "test/vm/odd-images.test.ts",
+    words: "odd-env",
+  },
+  {
+    line: "portsAndVolumes",
+    name: "-p: TCP and UDP, a free port, an address",
+    file: "test/vm/network.test.ts",
+    words: "published ports",
+  },
+  {
+    line: "portsAndVolumes",
+    name: "-P: every port that the image exposes",
+    file: "test/vm/real-images.test.ts",
+    words: "publishAll",
+  },
+  {
+    line: "ends",
+    name: "the image's stop signal, `--stop-signal`, `--stop-timeout` and then KILL",
+    file: "test/vm/conformance-ends.test.ts",
+    words: "sends the image's StopSignal",
+  },
+  {
+    line: "ends",
+    name: "servers end cleanly by their images' stop signals",
+    file: "test/vm/real-images.test.ts",
+    words: "container.stop(",
+  },
+  {
+    line: "health",
+    name: "an image's CMD-SHELL: starting, unhealthy after retries, healthy",
+    file: "test/vm/conformance-ends.test.ts",
+    words: "unhealthy after its retries",
+  },
+  {
+    line: "health",
+    name: "CMD, timeout, start period, NONE",
+    file: "test/vm/conformance-ends.test.ts",
+    words: "failures of the start period do not count",
+  },
+  {
+    line: "streams",
+    name: "the window's size, and its changes",
+    file: "test/vm/library.test.ts",
+    words: "can be written to, resized, signalled and waited for",
+  },
+  {
+    line: "streams",
+    name: "megabytes both ways, byte for byte",
+    file: "test/vm/run.test.ts",
+    words: "megabytes of bytes arrive as they are, both ways",
+  },
+  {
+    line: "rootfs",
+    name: "what a container wrote is gone with it",
+    file: "test/vm/run.test.ts",
+    words: "nothing that an earlier container wrote",
+  },
+];
+
+export const missing: readonly Missing[] = [
+  {
+    line: "exec",
+    name: "`flamebox exec`",
+    why: "the guest can; the command comes with containers that outlive it",
+  },
+  { line: "streams", name: "`-d`, detach keys", why: "containers run in the foreground, so far" },
+  {
+    line: "rootfs",
+    name: "a stopped container that is started again",
+    why: "containers are not kept, so far",
+  },
+  { line: "mounts", name: "`--volumes-from`, named volumes", why: "they need containers that are kept" },
+  {
+    line: "processOne",
+    name: "`--pid host` and its like",
+    why: "a machine of its own has nothing of the host's to share",
+  },
+];

@@ -1,0 +1,239 @@
+/** `flamebox run -it` on a real terminal: what reaches the process, and what the terminal is afterwards. */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { makeHome } from "../support/home.ts";
+import type { Home } from "../support/home.ts";
+import { repository } from "../support/images/layouts.ts";
+import { openTerminal } from "../support/terminal.ts";
+import type { Terminal, TerminalOptions } from "../support/terminal.ts";
+
+const busybox = `${inject("registry")}/flamebox/busybox:1`;
+const MAIN = join(repository, "dist", "cli", "main.js");
+const CTRL_C = "\u0003";
+const DETACH = "\u0010\u0011";
+
+let home: Home;
+beforeAll(async () => {
+  home = await makeHome(inject("kernelDir"));
+  const pulled = await home.run(["pull", busybox]);
+  if (pulled.code !== 0) throw new Error(pulled.stderr);
+});
+afterAll(async () => await home[Symbol.asyncDispose]());
+
+/**
+ * `flamebox run …` from a shell on the terminal, which says how the terminal was set before and after, and the
+ * exit code. The process id of flamebox is in the file `pid`.
+ */
+function atTerminal(
+  args: readonly string[],
+  { env = {}, ...options }: TerminalOptions = {},
+): Terminal & { readonly pid: () => number } {
+  const pidFile = join(home.dir, "pid");
+  const script = `
+    echo "before: $(stty -g)"
+    sh -c 'echo $$ >"$0"; exec "$@"' "$PID_FILE" "$@"
+    echo "code: $?"
+    echo "after: $(stty -g)"`;
+  const command = [
+    "sh",
+    "-c",
+    script,
+    "sh",
+    process.execPath,
+    MAIN,
+    "run",
+    "-q",
+    "--network",
+    "none",
+    ...args,
+  ];
+  const terminal = openTerminal(command, {
+    ...options,
+    env: {
+      FLAMEBOX_HOME: home.dir,
+      DOCKER_CONFIG: join(home.dir, "none"),
+      PID_FILE: pidFile,
+      TERM: "xterm",
+      ...env,
+    },
+  });
+  return Object.defineProperties(terminal, {
+    pid: { value: () => Number(readFileSync(pidFile, "latin1")) },
+  }) as Terminal & { readonly pid: () => number };
+}
+
+function shellLine({ shown }: Terminal, label: string): string | undefined {
+  return new RegExp(`^${label}: (.*?)\r?$`, "m").exec(shown)?.[1];
+}
+
+describe("the process", () => {
+  test("has the terminal's size, follows it, and its keys come one by one", async () => {
+    const script = "stty size; tty; read -n 1 key; echo key-$key; stty size; read line; stty size";
+    const terminal = atTerminal(["-it", busybox, "sh", "-c", script], { rows: 31, columns: 97 });
+    await terminal.shows(/31 97\r\n\/dev\/pts\/\d+\r\n/);
+    terminal.resize(50, 132);
+    await sleep(1_000);
+    // Without a line's end: a terminal of the host's that were not raw would keep it.
+    terminal.type("k");
+    await terminal.shows("key-k\r\n50 132\r\n");
+    terminal.resize(7, 13);
+    await sleep(1_000);
+    terminal.type("\r");
+    await terminal.shows("7 13\r\n");
+    expect(await terminal.ended).toBe(0);
+    expect(shellLine(terminal, "code")).toBe("0");
+  });
+
+  test("gets Ctrl-C as its terminal's foreground group does, and its shell goes on", async () => {
+    const terminal = atTerminal(["-it", busybox, "sh"]);
+    await terminal.shows("# ");
+    terminal.type("sleep 1000; echo woken\r");
+    await terminal.shows("woken\r\n");
+    await sleep(500);
+    terminal.type(CTRL_C);
+    await terminal.shows("# ");
+    terminal.type("echo code-$?\r");
+    await terminal.shows("code-130\r\n");
+    terminal.type("exit 4\r");
+    await terminal.ended;
+    expect(shellLine(terminal, "code")).toBe("4");
+    expect(terminal.shown).not.toContain("\nwoken");
+  });
+
+  test.each([
+    ["xterm-256color", "xterm-256color"],
+    ["xterm-of-my-own", "xterm"],
+  ])("finds, where TERM is %s, %s", async (outside, inside) => {
+    const terminal = atTerminal(["-it", busybox, "sh", "-c", "echo term-$TERM-"], { env: { TERM: outside } });
+    await terminal.shows(`term-${inside}-`);
+    expect(await terminal.ended).toBe(0);
+  });
+
+  test("keeps stdout and stderr apart when only -i is given, on a terminal too", async () => {
+    const script = "test -t 1 || echo no; echo out; echo err >&2";
+    const outPath = join(home.dir, "out");
+    const terminal = openTerminal(
+      [
+        "sh",
+        "-c",
+        '"$@" >"$OUT"',
+        "sh",
+        process.execPath,
+        MAIN,
+        "run",
+        "-q",
+        "-i",
+        busybox,
+        "sh",
+        "-c",
+        script,
+      ],
+      { env: { FLAMEBOX_HOME: home.dir, DOCKER_CONFIG: join(home.dir, "none"), OUT: outPath } },
+    );
+    expect(await terminal.ended).toBe(0);
+    expect(readFileSync(outPath, "utf8")).toBe("no\nout\n");
+    expect(terminal.shown).toBe("err\r\n");
+  });
+});
+
+/** Any other way out of a process: an error that nobody awaits, at a moment of the test's choice. */
+const crashOn = (path: string): string => {
+  const source = `
+    import { existsSync } from "node:fs";
+    setInterval(() => { if (existsSync(${JSON.stringify(path)})) throw new TypeError("a defect"); }, 50);`;
+  return `--import=data:text/javascript,${encodeURIComponent(source)}`;
+};
+
+function vmmPid(): number {
+  const dir = join(home.paths.dataDir, "containers");
+  const [id = ""] = readdirSync(dir).filter((name) => !name.startsWith("."));
+  return (JSON.parse(readFileSync(join(dir, id, "owner.json"), "utf8")) as { vmm: { pid: number } }).vmm.pid;
+}
+
+describe("the terminal is as it was", () => {
+  type Scene = ReturnType<typeof atTerminal>;
+  const crashFile = (): string => join(home.dir, "crash-now");
+  const deaf = "trap '' INT TERM HUP; stty -echo; echo ready; while :; do sleep 1; done";
+  const polite = "trap 'exit 5' TERM; trap 'exit 6' HUP; echo ready; while :; do sleep 0.1; done";
+
+  test.each<[name: string, script: string, end: (scene: Scene) => void | Promise<void>, code: string]>([
+    ["after the process's own end", "stty raw; echo ready; exit 0", () => {}, "0"],
+    ["after an end with another code", "echo ready; exit 7", () => {}, "7"],
+    [
+      "after a program that is killed",
+      "echo ready; stty raw; sleep 1; sh -c 'kill -9 $$'; exit $?",
+      () => {},
+      "137",
+    ],
+    [
+      "after SIGTERM, which the process handles",
+      polite,
+      ({ pid }) => void process.kill(pid(), "SIGTERM"),
+      "5",
+    ],
+    ["after SIGHUP, which the process handles", polite, ({ pid }) => void process.kill(pid(), "SIGHUP"), "6"],
+    ["after the loss of the machine", deaf, () => void process.kill(vmmPid(), "SIGKILL"), "125"],
+    [
+      "after the detach keys, pressed twice",
+      deaf,
+      async (scene) => {
+        scene.type(DETACH);
+        await scene.shows("the same keys again within 5 s end it\r\n");
+        scene.type(DETACH);
+      },
+      "143",
+    ],
+    [
+      "after two SIGINTs from elsewhere",
+      deaf,
+      async ({ pid }) => {
+        process.kill(pid(), "SIGINT");
+        await sleep(300);
+        process.kill(pid(), "SIGINT");
+      },
+      "130",
+    ],
+    ["after a defect of FlameBox's own", deaf, () => writeFileSync(crashFile(), ""), "125"],
+  ])("%s", async (_name, script, end, code) => {
+    const terminal = atTerminal(["-it", busybox, "sh", "-c", script], {
+      env: { NODE_OPTIONS: crashOn(crashFile()) },
+    });
+    await terminal.shows("ready");
+    // Raw mode begins as the process does; what is to be undone should have been done.
+    await sleep(300);
+    await end(terminal);
+    await terminal.ended;
+    expect(shellLine(terminal, "code"), terminal.shown).toBe(code);
+    expect(shellLine(terminal, "before")).toMatch(/^[0-9a-f:]{20,}$/);
+    expect(shellLine(terminal, "after")).toBe(shellLine(terminal, "before"));
+  });
+
+  test("raw while the process has it, as far as another program on it can see", async () => {
+    const terminal = atTerminal(["-it", busybox, "sh", "-c", "echo ready; read line"]);
+    await terminal.shows("ready");
+    await sleep(300);
+    const device = `/proc/${terminal.pid()}/fd/0`;
+    const seen = openTerminal(["sh", "-c", `stty -a <${device}`]);
+    await seen.ended;
+    for (const setting of ["-icanon", "-echo", "-isig", "-opost", "-icrnl"])
+      expect(seen.shown).toContain(setting);
+    terminal.type("\r");
+    expect(await terminal.ended).toBe(0);
+  });
+
+  test("and a terminal that goes away takes its container along", async () => {
+    const terminal = atTerminal(["-it", busybox, "sh"]);
+    await terminal.shows("# ");
+    terminal.hangUp();
+    await terminal.ended;
+    await home.run(["images"]);
+    expect(await home.leftovers()).toEqual([]);
+  });
+});
+
+test("nothing is left", async () => {
+  await home.run(["images"]);
+  expect(await home.leftovers()).toEqual([]);
+});
