@@ -12,7 +12,7 @@ import { FlameBoxError, messageOf, systemCode } from "../util/error.ts";
 import { quote } from "../util/printable.ts";
 import type { BindMount, ContainerOptions } from "./options.ts";
 
-/** Both are the protocol's. */
+/** The protocol's: protocol/PROTOCOL.md, `container.create`. */
 const MAX_VOLUMES = 64;
 const MAX_BINDS = 32;
 

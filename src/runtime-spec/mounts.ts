@@ -47,6 +47,9 @@ export function mountTarget(path: string, what: string): string {
     .replace(/^\/+/, "/")
     .replace(/(?<=.)\/$/, "");
   if (target === "/") throw invalidOption(`${what} cannot stand for the container's root`);
+  // Whoever writes there, also before the process runs, would believe to be speaking to the kernel.
+  if (/^\/proc(\/|$)/.test(target))
+    throw invalidOption(`${what} cannot be mounted at ${quote(target)}, which belongs to the kernel`);
   return target;
 }
 

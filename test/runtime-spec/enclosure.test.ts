@@ -298,6 +298,7 @@ describe("mounts", () => {
   it.each<[string, Partial<ProcessRequest>, string]>([
     ["a relative path", { tmpfs: [{ target: "run" }] }, "is not an absolute path"],
     ["the root", { tmpfs: [{ target: "/x/.." }] }, "cannot stand for the container's root"],
+    ["the kernel's own", { tmpfs: [{ target: "/proc/self/x" }] }, "which belongs to the kernel"],
     ["NUL", { tmpfs: [{ target: "/a\0b" }] }, "is not an absolute path"],
     ["a path without end", { tmpfs: [{ target: `/${"a".repeat(5000)}` }] }, "is not an absolute path"],
     ["an option that is none", { tmpfs: [{ target: "/a", options: ["bind"] }] }, "which tmpfs does not have"],

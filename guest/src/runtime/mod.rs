@@ -21,6 +21,7 @@ mod hooks;
 mod idmap;
 mod init;
 mod join;
+mod limits;
 mod own;
 mod propagation;
 mod relay;

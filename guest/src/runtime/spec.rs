@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use super::limits;
 use super::review::is_empty;
 use super::user::Account;
 
@@ -61,8 +62,9 @@ pub fn complete(config: &mut Value, additions: &Additions) -> Vec<(String, Strin
     }
 }
 
-/// Who the process of config.json is: user, capabilities, home.
+/// Who the process of config.json is: user, capabilities, home; and its limits, as the kernel writes them.
 pub fn complete_process(config: &mut Value, account: Option<&Account>, home: Option<&str>) {
+    limits::widen(&mut config["process"]);
     if let Some(account) = account {
         let umask = config.pointer("/process/user/umask").cloned();
         let mut user = json!({"uid": account.uid, "gid": account.gid, "additionalGids": account.groups});
