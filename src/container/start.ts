@@ -26,7 +26,7 @@ import { acquireImage, pullFromRegistry, requireRunnable } from "./acquire.ts";
 import type { BootedMachine } from "./boot.ts";
 import { bootMachine, machineLost } from "./boot.ts";
 import { networkOf, resolvConfOf } from "./connection.ts";
-import { newContainerId, shortId } from "./container-id.ts";
+import { newContainerId } from "./container-id.ts";
 import { generatedFiles } from "./files.ts";
 import { openHome } from "./home.ts";
 import type { Host } from "./host.ts";
@@ -78,7 +78,8 @@ export async function startOn(
   const id = newContainerId();
   const [workspace, prepared, { host, ready }] = await together(cleanup, options.signal, [
     async (signal) => await prepareWorkspace(paths, id, { ...options, signal }),
-    async (signal) => await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
+    async (signal) =>
+      await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
     async (signal) => await prepareMachine({ paths, surroundings, machine, options: { ...options, signal } }),
   ]);
   const { rootfs, startNetwork } = prepared;
@@ -220,11 +221,13 @@ async function together<T extends readonly AsyncDisposable[]>(
       throw error;
     }
   };
-  const results = await Promise.allSettled(jobs.map(run));
-  for (const result of results) if (result.status === "fulfilled") cleanup.use(result.value);
+  const running = jobs.map(run);
+  for (const result of await Promise.allSettled(running)) {
+    if (result.status === "fulfilled") cleanup.use(result.value);
+  }
   signal?.throwIfAborted();
   if (failing.signal.aborted) throw failing.signal.reason;
-  return (await Promise.all(results.map((r) => (r as PromiseFulfilledResult<AsyncDisposable>).value))) as unknown as T;
+  return (await Promise.all(running)) as unknown as T;
 }
 
 interface BootRequest {

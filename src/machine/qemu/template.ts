@@ -70,13 +70,17 @@ async function save(
       stateFd: dir.fd,
       signal,
     });
-    await using _guest = await ready(machine);
-    await sleep(SETTLE_MS, undefined, { signal });
-    await machine.execute("migrate-set-capabilities", IGNORE_SHARED);
-    await machine.execute("migrate", { uri: `unix:/proc/self/fd/${STATE_FD}/${SOCKET}` });
-    await migrated(machine, signal);
-    await state.received;
-    await machine.kill();
+    const guest = await ready(machine);
+    try {
+      await sleep(SETTLE_MS, undefined, { signal });
+      await machine.execute("migrate-set-capabilities", IGNORE_SHARED);
+      await machine.execute("migrate", { uri: `unix:/proc/self/fd/${STATE_FD}/${SOCKET}` });
+      await migrated(machine, signal);
+      await state.received;
+      await machine.kill();
+    } finally {
+      await guest[Symbol.asyncDispose]();
+    }
   } finally {
     await dir.close();
   }
