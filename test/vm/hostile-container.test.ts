@@ -35,8 +35,13 @@ const ALL_CAPABILITIES = [
 ].flatMap((line) => line.split(" ").map((name) => `CAP_${name}`));
 
 /** As `--privileged` makes one: every capability, nothing masked, nothing read-only. */
+function withoutFilter({ seccomp: _seccomp, ...linux }: RuntimeConfig["linux"]): RuntimeConfig["linux"] {
+  return linux;
+}
+
 function privileged(resources: object = {}): Config {
   const all = ALL_CAPABILITIES;
+  const devices = [{ allow: true, access: "rwm" }];
   return (config) => ({
     ...config,
     process: { ...config.process, capabilities: { bounding: all, effective: all, permitted: all } },
@@ -44,7 +49,12 @@ function privileged(resources: object = {}): Config {
       ...mount,
       options: mount.options.filter((option) => option !== "ro"),
     })),
-    linux: { ...config.linux, maskedPaths: [], readonlyPaths: [], resources },
+    linux: {
+      ...withoutFilter(config.linux),
+      maskedPaths: [],
+      readonlyPaths: [],
+      resources: { devices, ...resources },
+    },
   });
 }
 
