@@ -6,7 +6,7 @@ import { profile } from "./variants.ts";
 
 export interface Places extends AsyncDisposable {
   /** `{name}` replaced by the path it stands for. */
-  fill(flags: readonly string[]): string[];
+  readonly fill: (flags: readonly string[]) => string[];
 }
 
 export async function makePlaces(): Promise<Places> {

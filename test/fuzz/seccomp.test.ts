@@ -9,16 +9,20 @@ import { FlameBoxError } from "../../src/util/error.ts";
 const SEED = 20_250_611;
 const target = { architecture: "amd64", capabilities: ["CAP_CHOWN"], kernelRelease: "6.12" } as const;
 
-function take(text: string): void {
-  let profile: ReturnType<typeof parseProfile>;
+/** The profile, or undefined when it was refused properly. */
+function taken(text: string): ReturnType<typeof parseProfile> | undefined {
   try {
-    profile = parseProfile(text);
+    return parseProfile(text);
   } catch (error) {
-    expect(error).toBeInstanceOf(FlameBoxError);
-    expect(error).toMatchObject({ code: "invalid-seccomp-profile" });
-    expect((error as Error).message.length).toBeLessThan(1_000);
-    return;
+    const proper = error instanceof FlameBoxError && error.code === "invalid-seccomp-profile";
+    if (proper && error.message.length < 1_000) return undefined;
+    throw error;
   }
+}
+
+function expectSound(text: string): void {
+  const profile = taken(text);
+  if (profile === undefined) return;
   const resolved = resolveProfile(profile, target);
   for (const { names, action, args = [] } of resolved.syscalls) {
     expect(ACTIONS).toContain(action);
@@ -31,7 +35,7 @@ function take(text: string): void {
 }
 
 it("takes or refuses any text", () => {
-  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), take), { seed: SEED, numRuns: 2_000 });
+  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), expectSound), { seed: SEED, numRuns: 2_000 });
 });
 
 it("takes or refuses profiles with a piece of JSON put in somewhere", () => {
@@ -50,7 +54,10 @@ it("takes or refuses profiles with a piece of JSON put in somewhere", () => {
     ),
   });
   fc.assert(
-    fc.property(mutation, ({ at, drop, put }) => take(base.slice(0, at) + put + base.slice(at + drop))),
+    fc.property(
+      mutation.map(({ at, drop, put }) => base.slice(0, at) + put + base.slice(at + drop)),
+      expectSound,
+    ),
     { seed: SEED, numRuns: 3_000 },
   );
 });
@@ -81,7 +88,10 @@ it("takes or refuses objects that are nearly profiles", () => {
   );
   const profile = fc.record({ defaultAction: fc.constantFrom(...ACTIONS), syscalls: fc.array(rule) });
   fc.assert(
-    fc.property(profile, (value) => take(JSON.stringify(value))),
+    fc.property(
+      profile.map((value) => JSON.stringify(value)),
+      expectSound,
+    ),
     { seed: SEED, numRuns: 2_000 },
   );
 });

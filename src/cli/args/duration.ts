@@ -23,11 +23,11 @@ export function parseDuration(text: string, flag: string): number {
   if (text === "0") return 0;
   let totalMs = 0;
   PART.lastIndex = 0;
-  while (PART.lastIndex < text.length || text === "") {
+  do {
     const [, number, unit = ""] = PART.exec(text) ?? [];
     if (number === undefined) throw refuse();
     totalMs += Number(number) * (UNITS_MS[unit] ?? Number.NaN);
-  }
+  } while (PART.lastIndex < text.length);
   if (totalMs > 0 && totalMs < 1) throw new UsageError(`${flag} '${text}' is less than a millisecond`);
   if (!Number.isFinite(totalMs)) throw refuse();
   return totalMs;

@@ -4,11 +4,11 @@ import type { Group } from "../row.ts";
 const names: Group = {
   name: "names and environment",
   flags: [
-    ...["--hostname", "box", "--domainname", "corp.example", "--add-host", "other:192.0.2.7"],
-    ...["--add-host", "six:2001:db8::7", "--dns", "192.0.2.53", "--dns-search", "corp.example"],
-    ...["--dns-option", "ndots:3", "-e", "GIVEN=a  b=c", "-e", "PATH=/bin:/usr/bin", "-w", "/made/for/it"],
-    ...["--env-file", "{envFile}", "--label", "a=b", "--annotation", "org.example.note=yes"],
-  ],
+    ["--hostname", "box", "--domainname", "corp.example", "--add-host", "other:192.0.2.7"],
+    ["--add-host", "six:2001:db8::7", "--dns", "192.0.2.53", "--dns-search", "corp.example"],
+    ["--dns-option", "ndots:3", "-e", "GIVEN=a  b=c", "-e", "PATH=/bin:/usr/bin", "-w", "/made/for/it"],
+    ["--env-file", "{envFile}", "--label", "a=b", "--annotation", "org.example.note=yes"],
+  ].flat(),
   rows: [
     {
       line: "etc",
@@ -57,29 +57,29 @@ const names: Group = {
   ],
   podman: {
     flags: [
-      ...["--hostname", "box", "--add-host", "other:192.0.2.7", "--add-host", "six:2001:db8::7"],
-      ...["--dns", "192.0.2.53", "--dns-search", "corp.example", "--dns-option", "ndots:3"],
-      ...["-e", "GIVEN=a  b=c", "-e", "PATH=/bin:/usr/bin"],
-      ...["--env-file", "{envFile}", "--label", "a=b", "--annotation", "org.example.note=yes"],
-    ],
+      ["--hostname", "box", "--add-host", "other:192.0.2.7", "--add-host", "six:2001:db8::7"],
+      ["--dns", "192.0.2.53", "--dns-search", "corp.example", "--dns-option", "ndots:3"],
+      ["-e", "GIVEN=a  b=c", "-e", "PATH=/bin:/usr/bin"],
+      ["--env-file", "{envFile}", "--label", "a=b", "--annotation", "org.example.note=yes"],
+    ].flat(),
   },
 };
 
 const limits: Group = {
   name: "limits",
   flags: [
-    ...["--memory", "96m", "--memory-swap", "96m", "--memory-reservation", "48m", "--cpus", "0.5"],
-    ...["--cpu-shares", "512", "--pids-limit", "64", "--ulimit", "nofile=100:200", "--ulimit", "core=0"],
-    ...["--shm-size", "16m", "--oom-score-adj", "200", "--sysctl", "kernel.msgmax=16384"],
-    ...["--sysctl", "net.core.somaxconn=99"],
-  ],
+    ["--memory", "96m", "--memory-swap", "96m", "--memory-reservation", "48m", "--cpus", "0.5"],
+    ["--cpu-shares", "512", "--pids-limit", "64", "--ulimit", "nofile=100:200", "--ulimit", "core=0"],
+    ["--shm-size", "16m", "--oom-score-adj", "200", "--sysctl", "kernel.msgmax=16384"],
+    ["--sysctl", "net.core.somaxconn=99"],
+  ].flat(),
   podman: {
     flags: [
-      ...["--memory", "96m", "--memory-swap", "96m", "--memory-reservation", "48m", "--cpus", "0.5"],
-      ...["--cpu-shares", "512", "--pids-limit", "64", "--ulimit", "nofile=100:200", "--ulimit", "core=0"],
-      ...["--ulimit", "nproc=4096:4096", "--shm-size", "16m", "--oom-score-adj", "200"],
-      ...["--sysctl", "kernel.msgmax=16384", "--sysctl", "net.core.somaxconn=99"],
-    ],
+      ["--memory", "96m", "--memory-swap", "96m", "--memory-reservation", "48m", "--cpus", "0.5"],
+      ["--cpu-shares", "512", "--pids-limit", "64", "--ulimit", "nofile=100:200", "--ulimit", "core=0"],
+      ["--ulimit", "nproc=4096:4096", "--shm-size", "16m", "--oom-score-adj", "200"],
+      ["--sysctl", "kernel.msgmax=16384", "--sysctl", "net.core.somaxconn=99"],
+    ].flat(),
   },
   rows: [
     {
@@ -162,9 +162,9 @@ const limits: Group = {
 const capabilities: Group = {
   name: "capabilities dropped and added",
   flags: [
-    ...["--cap-drop", "ALL", "--cap-add", "CAP_CHOWN", "--cap-add", "net_admin", "--cap-add", "SETUID"],
-    ...["--security-opt", "no-new-privileges"],
-  ],
+    ["--cap-drop", "ALL", "--cap-add", "CAP_CHOWN", "--cap-add", "net_admin", "--cap-add", "SETUID"],
+    ["--security-opt", "no-new-privileges"],
+  ].flat(),
   rows: [
     {
       line: "capabilities",
@@ -198,16 +198,16 @@ const capabilities: Group = {
 const allCapabilities: Group = {
   name: "all capabilities but one, no seccomp",
   flags: [
-    ...["--cap-add", "ALL", "--cap-drop", "mknod", "--security-opt", "seccomp=unconfined"],
-    ...["--security-opt", "systempaths=unconfined", "--security-opt", "apparmor=unconfined"],
-    ...["--security-opt", "label=disable"],
-  ],
+    ["--cap-add", "ALL", "--cap-drop", "mknod", "--security-opt", "seccomp=unconfined"],
+    ["--security-opt", "systempaths=unconfined", "--security-opt", "apparmor=unconfined"],
+    ["--security-opt", "label=disable"],
+  ].flat(),
   images: ["debian"],
   podman: {
     flags: [
-      ...["--cap-add", "ALL", "--cap-drop", "mknod", "--security-opt", "seccomp=unconfined"],
-      ...["--security-opt", "unmask=ALL"],
-    ],
+      ["--cap-add", "ALL", "--cap-drop", "mknod", "--security-opt", "seccomp=unconfined"],
+      ["--security-opt", "unmask=ALL"],
+    ].flat(),
   },
   rows: [
     {
@@ -336,20 +336,12 @@ const readOnly: Group = {
 const binds: Group = {
   name: "binds and volumes",
   flags: [
-    ...[
-      "-v",
-      "{folder}:/bound",
-      "-v",
-      "{folder}:/bound-ro:ro",
-      "-v",
-      "{file}:/etc/one-file:ro",
-      "-v",
-      "/anonymous",
-    ],
-    ...["--mount", "type=bind,source={folder},target=/mounted,readonly"],
-    ...["--mount", "type=tmpfs,destination=/fast,tmpfs-size=2m,tmpfs-mode=0700"],
-    ...["--mount", "type=volume,dst=/volume"],
-  ],
+    ["-v", "{folder}:/bound", "-v", "{folder}:/bound-ro:ro"],
+    ["-v", "{file}:/etc/one-file:ro", "-v", "/anonymous"],
+    ["--mount", "type=bind,source={folder},target=/mounted,readonly"],
+    ["--mount", "type=tmpfs,destination=/fast,tmpfs-size=2m,tmpfs-mode=0700"],
+    ["--mount", "type=volume,dst=/volume"],
+  ].flat(),
   rows: [
     {
       line: "mounts",

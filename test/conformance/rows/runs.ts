@@ -162,44 +162,42 @@ const ends: readonly Run[] = [
 ];
 
 /** Told before a machine is started; with podman they share something, or fail later. */
-const refused: readonly Run[] = [
-  ...(
-    [
-      ["mounts", "--volumes-from", "other", /volumes-from/],
-      ["processOne", "--pid", "host", /pid/],
-      ["processOne", "--ipc", "host", /ipc/],
-      ["etc", "--uts", "host", /uts/],
-      ["user", "--userns", "host", /userns/],
-      ["kernelFiles", "--cgroupns", "host", /cgroupns/],
-      ["etc", "--ip", "192.0.2.9", /--ip/],
-      ["dev", "--device", "/dev/sda", /\/dev\/sda/],
-      ["workdir", "-w", "relative", /absolute/],
-      ["capabilities", "--cap-add", "CAP_FLY", /FLY/],
-      ["seccomp", "--security-opt", "seccomp=/nowhere.json", /\/nowhere\.json/],
-      ["sysctls", "--sysctl", "kernel.domainname", /sysctl/],
-      ["limits", "--ulimit", "nofile=200:100", /ulimit/],
-      ["limits", "--memory", "1k", /memory/],
-      ["etc", "--hostname", "no space", /hostname/],
-      ["ends", "--stop-signal", "SIGNOTHING", /SIGNOTHING/],
-      ["health", "--health-interval", "often", /health-interval/],
-    ] as const
-  ).map(
-    ([line, flag, value, stderr]): Run => ({
-      line,
-      name: `${flag} ${value} is refused, and said why`,
-      image: "busybox",
-      flags: [flag, value],
-      words: ["true"],
-      code: 125,
-      stdout: "",
-      stderr,
-      podman: {
-        notRun: ["--pid", "--ipc", "--uts", "--userns", "--cgroupns"].includes(flag)
-          ? mine
-          : "each tool's own words",
-      },
-    }),
-  ),
-];
+const refused: readonly Run[] = (
+  [
+    ["mounts", "--volumes-from", "other", /volumes-from/],
+    ["processOne", "--pid", "host", /pid/],
+    ["processOne", "--ipc", "host", /ipc/],
+    ["etc", "--uts", "host", /uts/],
+    ["user", "--userns", "host", /userns/],
+    ["kernelFiles", "--cgroupns", "host", /cgroupns/],
+    ["etc", "--ip", "192.0.2.9", /--ip/],
+    ["dev", "--device", "/dev/sda", /\/dev\/sda/],
+    ["workdir", "-w", "relative", /absolute/],
+    ["capabilities", "--cap-add", "CAP_FLY", /FLY/],
+    ["seccomp", "--security-opt", "seccomp=/nowhere.json", /\/nowhere\.json/],
+    ["sysctls", "--sysctl", "kernel.domainname", /sysctl/],
+    ["limits", "--ulimit", "nofile=200:100", /ulimit/],
+    ["limits", "--memory", "1k", /memory/],
+    ["etc", "--hostname", "no space", /hostname/],
+    ["ends", "--stop-signal", "SIGNOTHING", /SIGNOTHING/],
+    ["health", "--health-interval", "often", /health-interval/],
+  ] as const
+).map(
+  ([line, flag, value, stderr]): Run => ({
+    line,
+    name: `${flag} ${value} is refused, and said why`,
+    image: "busybox",
+    flags: [flag, value],
+    words: ["true"],
+    code: 125,
+    stdout: "",
+    stderr,
+    podman: {
+      notRun: ["--pid", "--ipc", "--uts", "--userns", "--cgroupns"].includes(flag)
+        ? mine
+        : "each tool's own words",
+    },
+  }),
+);
 
 export const runs: readonly Run[] = [...words, ...ends, ...refused];
