@@ -130,6 +130,20 @@ fn size(result: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
+/// Waits until `from` can be read, or has ended. False when nobody reads from the other end of `to` any more.
+pub fn wait_to_carry(from: BorrowedFd, to: BorrowedFd) -> io::Result<bool> {
+    let entry = |fd: BorrowedFd, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut entries = [entry(from, libc::POLLIN), entry(to, 0)];
+    loop {
+        // SAFETY: the kernel writes to the two entries that it is told of.
+        match check(unsafe { libc::poll(entries.as_mut_ptr(), 2, -1) }) {
+            Ok(_) => return Ok(entries[1].revents & libc::POLLERR == 0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
     // SAFETY: no memory is involved; O_NONBLOCK is the only status flag the agent sets on its own ends.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)

@@ -148,7 +148,8 @@ export async function createContainer(
   options: CallOptions = {},
 ): Promise<CreatedContainer> {
   const { init = false, volumes = [], shares = [] } = request;
-  if (init || volumes.length > 0) requireGeneration(session, 2, "an init process, or an anonymous volume");
+  if (init || volumes.length > 0 || shares.length > 0)
+    requireGeneration(session, 2, "an init process, an anonymous volume, or a host folder");
   const stdio = openStdio(session, request);
   const served = shares.map((share, index) => openShare(session, share, `s${index}`));
   const params = {

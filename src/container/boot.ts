@@ -6,7 +6,13 @@ import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Hello } from "../agent/protocol/messages.ts";
 import { AgentSession } from "../agent/session/session.ts";
-import type { Machine, MachineConfig, MachineDriver, MachineExit } from "../machine/machine.ts";
+import type {
+  Machine,
+  MachineConfig,
+  MachineDriver,
+  MachineExit,
+  NetworkAttachment,
+} from "../machine/machine.ts";
 import { AGENT_PORT, lastWords, MachineError } from "../machine/machine.ts";
 import type { Network } from "../network/network.ts";
 import { CleanupStack } from "../util/cleanup.ts";
@@ -55,45 +61,59 @@ export async function bootMachine(options: BootOptions): Promise<BootedMachine> 
 }
 
 async function bootOnce(options: BootOptions, retries: number): Promise<BootedMachine> {
-  const { driver, config, startNetwork, signal, emulated } = options;
+  const { driver, config, startNetwork, signal } = options;
   await using cleanup = new CleanupStack();
   const network = startNetwork && cleanup.use(await startNetwork());
-  const attachment = network && {
-    attach: (frames: Duplex) => network.attach(frames),
-    mac: network.guest.mac,
-  };
+  const attachment = network && attachmentOf(network);
   const machine = cleanup.use(await driver.start({ ...config, network: attachment }, { signal }));
   await options.onStarted?.(machine);
+  const { session, hello } = await greet(machine, { ...options, networkFailed: network?.failed });
+  cleanup.use(session);
+  return ownedBy(cleanup.move(), { machine, session, hello, network, retries });
+}
+
+export function attachmentOf(network: Network): NetworkAttachment {
+  return { attach: (frames: Duplex) => network.attach(frames), mac: network.guest.mac };
+}
+
+export interface GreetOptions extends Pick<BootOptions, "emulated" | "signal" | "deadlineMs" | "patience"> {
+  readonly networkFailed?: Promise<FlameBoxError> | undefined;
+}
+
+/** Waits for the agent's first answer. @throws as bootMachine */
+export async function greet(
+  machine: Machine,
+  options: GreetOptions,
+): Promise<{ readonly session: AgentSession; readonly hello: Hello }> {
+  const { signal, emulated, networkFailed, patience } = options;
+  const { deadlineMs = emulated ? DEADLINE_MS.emulated : DEADLINE_MS.fast } = options;
   const stream = await machine.dial(AGENT_PORT);
-  const { deadlineMs = emulated ? DEADLINE_MS.emulated : DEADLINE_MS.fast, patience } = options;
   const vmmEnded = machine.exited.then((exit) => Promise.reject(vmmFailure(machine, exit)));
-  const networkFailed = network?.failed.then((error) => Promise.reject(error));
+  const failed = networkFailed?.then((error) => Promise.reject(error));
   // The losers of the race may still reject later, when nobody listens any more.
   vmmEnded.catch(() => {});
-  networkFailed?.catch(() => {});
+  failed?.catch(() => {});
   const opened = AgentSession.open(stream, { deadlineMs, signal, patience }).catch(async (error: unknown) => {
     signal?.throwIfAborted();
     throw await failureOf(machine, error);
   });
   opened.catch(() => {});
-  const { session, hello } = await Promise.race([
-    opened,
-    vmmEnded,
-    ...(networkFailed ? [networkFailed] : []),
-  ]);
-  cleanup.use(session);
+  const { session, hello } = await Promise.race([opened, vmmEnded, ...(failed ? [failed] : [])]);
   session.explainLoss(async (loss) => await explainLoss(machine, loss));
-  const owned = cleanup.move();
+  return { session, hello };
+}
+
+/** Disposes `owned` in the end. */
+export function ownedBy(
+  owned: CleanupStack,
+  parts: Omit<BootedMachine, typeof Symbol.asyncDispose>,
+): BootedMachine {
   let disposed = false;
   // A guest that broke the protocol, or hangs, is not left to run until somebody looks; its owner still waits for
   // the end, and is told if that fails.
-  void session.closed.then(async () => disposed || (await machine.kill())).catch(() => {});
+  void parts.session.closed.then(async () => disposed || (await parts.machine.kill())).catch(() => {});
   return {
-    machine,
-    session,
-    hello,
-    network,
-    retries,
+    ...parts,
     [Symbol.asyncDispose]: async () => {
       disposed = true;
       await owned[Symbol.asyncDispose]();

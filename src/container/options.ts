@@ -61,6 +61,8 @@ export interface MachineOptions {
   readonly storageBytes?: number | undefined;
   /** A kernel of your own (bzImage) instead of the installed one. Its modules are looked for beside it. */
   readonly kernel?: string | undefined;
+  /** Start from a saved machine, which is made at the first start of its size; default true. False boots one. */
+  readonly template?: boolean | undefined;
   /** Fail rather than run under software emulation, which is no isolation boundary. */
   readonly requireKvm?: boolean | undefined;
 }

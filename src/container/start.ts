@@ -14,6 +14,7 @@ import type { Image } from "../images/images.ts";
 import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
 import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
+import type { MachineConfig } from "../machine/machine.ts";
 import type { Network } from "../network/network.ts";
 import type { Store } from "../store/layout.ts";
 import { CleanupStack } from "../util/cleanup.ts";
@@ -25,7 +26,7 @@ import { acquireImage, pullFromRegistry, requireRunnable } from "./acquire.ts";
 import type { BootedMachine } from "./boot.ts";
 import { bootMachine, machineLost } from "./boot.ts";
 import { networkOf, resolvConfOf } from "./connection.ts";
-import { newContainerId, shortId } from "./container-id.ts";
+import { newContainerId } from "./container-id.ts";
 import { generatedFiles } from "./files.ts";
 import { openHome } from "./home.ts";
 import type { Host } from "./host.ts";
@@ -39,6 +40,8 @@ import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
 import { openShares } from "./shares.ts";
 import type { OpenedShares } from "./shares.ts";
 import { keepVigil } from "./vigil.ts";
+import type { Connection, ReadyMachine } from "./template.ts";
+import { connectMachine, restoreMachine } from "./template.ts";
 import type { Workspace } from "./workspace.ts";
 import { createWorkspace } from "./workspace.ts";
 
@@ -73,17 +76,23 @@ export async function startOn(
   const shares = cleanup.use(await openShares(options.binds ?? [], options.onNotice));
   const store = cleanup.use(await openHome(options));
   const id = newContainerId();
-  const [prepared, host, workspace] = await together(cleanup, [
-    prepareImage(store, { name: image, id, machine, options }),
-    surroundings.prepareHost(paths, options),
-    prepareWorkspace(paths, id, options),
+  const [workspace, prepared, { host, ready }] = await together(cleanup, options.signal, [
+    async (signal) => await prepareWorkspace(paths, id, { ...options, signal }),
+    async (signal) =>
+      await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
+    async (signal) => await prepareMachine({ paths, surroundings, machine, options: { ...options, signal } }),
   ]);
-  cleanup.use(prepared.rootfs);
-  options.signal?.throwIfAborted();
-  const { vmdkPath } = prepared.rootfs;
-  const { startNetwork } = prepared;
+  const { rootfs, startNetwork } = prepared;
+  const disks: MachineConfig["disks"] = {
+    base: { path: rootfs.vmdkPath, format: "vmdk" },
+    scratch: { path: workspace.scratchPath, format: "raw" },
+  };
+  const connection = { disks, startNetwork };
+  if (ready !== undefined) await workspace.recordVmm(ready.machine.pid);
   const booted = cleanup.use(
-    await boot({ surroundings, host, vmdkPath, workspace, machine, startNetwork, options }),
+    ready === undefined
+      ? await boot({ surroundings, host, workspace, machine, connection, options })
+      : await connectMachine(ready, connection),
   );
   const config = prepared.plan.configFor(host.kernel.release);
   const launched = await launch(booted, { id, options, plan: prepared.plan, config, shares });
@@ -102,7 +111,7 @@ export async function startOn(
   return new Container(facts, booted, launched, cleanup.move());
 }
 
-interface PreparedImage {
+interface PreparedImage extends AsyncDisposable {
   readonly rootfs: Awaited<ReturnType<typeof openRootfs>>;
   readonly plan: ContainerPlan;
   readonly startNetwork: (() => Promise<Network>) | undefined;
@@ -137,7 +146,8 @@ async function openImage(store: Store, image: Image, request: ImageRequest): Pro
   const plan = planContainer(id, execution, machine.size, options);
   const startNetwork = networkOf(options, execution);
   const { signal, onProgress } = options;
-  return { rootfs: await openRootfs(store, image, { signal, onProgress }), plan, startNetwork };
+  const rootfs = await openRootfs(store, image, { signal, onProgress });
+  return { rootfs, plan, startNetwork, [Symbol.asyncDispose]: () => rootfs[Symbol.asyncDispose]() };
 }
 
 async function prepareWorkspace(paths: Paths, id: string, options: ContainerOptions): Promise<Workspace> {
@@ -156,31 +166,81 @@ async function prepareWorkspace(paths: Paths, id: string, options: ContainerOpti
   }
 }
 
-/** Waits for all three even when one fails, so that nothing goes on behind the error, and keeps what has to be undone. */
-async function together(
+interface PreparedMachine extends AsyncDisposable {
+  readonly host: Host;
+  /** Undefined when it is to be booted. */
+  readonly ready: ReadyMachine | undefined;
+}
+
+interface MachineRequest {
+  readonly paths: Paths;
+  readonly surroundings: Surroundings;
+  readonly machine: MachinePlan;
+  readonly options: ContainerOptions;
+}
+
+async function prepareMachine(request: MachineRequest): Promise<PreparedMachine> {
+  const { paths, surroundings, machine, options } = request;
+  const host = await surroundings.prepareHost(paths, options);
+  const { vcpus: cpus, memoryMib } = machine.size;
+  const wanted = options.template ?? true;
+  const ready = wanted
+    ? await restoreMachine({
+        ...options,
+        paths,
+        host,
+        shape: { cpus, memoryMib, network: options.network !== "none" },
+        hostCpus: machine.hostCpus,
+        deadlineMs: surroundings.bootDeadlineMs,
+        patience: surroundings.patience,
+      })
+    : undefined;
+  return { host, ready, [Symbol.asyncDispose]: async () => await ready?.[Symbol.asyncDispose]() };
+}
+
+type Jobs<T extends readonly AsyncDisposable[]> = {
+  readonly [K in keyof T]: (signal: AbortSignal) => Promise<T[K]>;
+};
+
+/**
+ * Does all at once. The first that fails ends the others, and they are waited for, so that nothing goes on behind
+ * the error. What they made belongs to `cleanup`, the last first.
+ */
+async function together<T extends readonly AsyncDisposable[]>(
   cleanup: CleanupStack,
-  jobs: readonly [Promise<PreparedImage>, Promise<Host>, Promise<Workspace>],
-): Promise<[PreparedImage, Host, Workspace]> {
-  const [image, host, workspace] = await Promise.allSettled(jobs);
-  if (workspace.status === "fulfilled") cleanup.use(workspace.value);
-  if (image.status === "fulfilled" && (host.status === "rejected" || workspace.status === "rejected"))
-    await image.value.rootfs[Symbol.asyncDispose]();
-  for (const result of [image, host, workspace]) if (result.status === "rejected") throw result.reason;
-  return await Promise.all(jobs);
+  signal: AbortSignal | undefined,
+  jobs: Jobs<T>,
+): Promise<T> {
+  const failing = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failing.signal]) : failing.signal;
+  const run = async (job: (signal: AbortSignal) => Promise<AsyncDisposable>) => {
+    try {
+      return await job(either);
+    } catch (error) {
+      failing.abort(error);
+      throw error;
+    }
+  };
+  const running = jobs.map(run);
+  for (const result of await Promise.allSettled(running)) {
+    if (result.status === "fulfilled") cleanup.use(result.value);
+  }
+  signal?.throwIfAborted();
+  if (failing.signal.aborted) throw failing.signal.reason;
+  return (await Promise.all(running)) as unknown as T;
 }
 
 interface BootRequest {
   readonly surroundings: Surroundings;
   readonly host: Host;
-  readonly vmdkPath: string;
   readonly workspace: Workspace;
   readonly machine: MachinePlan;
-  readonly startNetwork: (() => Promise<Network>) | undefined;
+  readonly connection: Connection;
   readonly options: ContainerOptions;
 }
 
 async function boot(request: BootRequest): Promise<BootedMachine> {
-  const { surroundings, host, vmdkPath, workspace, machine, startNetwork, options } = request;
+  const { surroundings, host, workspace, machine, connection, options } = request;
   const { signal, onProgress = silent } = options;
   const report = (state: "running" | "done" | "failed", note?: string): void =>
     onProgress({ id: "boot", label: "starting the machine", state, ...(note !== undefined && { note }) });
@@ -194,12 +254,9 @@ async function boot(request: BootRequest): Promise<BootedMachine> {
         cpus: machine.size.vcpus,
         memoryMib: machine.size.memoryMib,
         hostCpus: machine.hostCpus,
-        disks: {
-          base: { path: vmdkPath, format: "vmdk" },
-          scratch: { path: workspace.scratchPath, format: "raw" },
-        },
+        disks: connection.disks,
       },
-      startNetwork,
+      startNetwork: connection.startNetwork,
       signal,
       deadlineMs: surroundings.bootDeadlineMs,
       patience: surroundings.patience,

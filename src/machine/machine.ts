@@ -101,13 +101,15 @@ export interface SaveRequest {
   readonly shape: MachineShape;
   /** Both are made here. */
   readonly files: TemplateFiles;
-  /** Resolves when the guest behind the stream is ready; what it returns is disposed once the machine is saved. */
-  readonly ready: (stream: Duplex, machine: Machine) => Promise<AsyncDisposable>;
+  /** Resolves when the guest is ready; what it returns is disposed once the machine is saved. */
+  readonly ready: (machine: Machine) => Promise<AsyncDisposable>;
 }
 
 export interface RestoreRequest {
   readonly shape: MachineShape;
   readonly files: TemplateFiles;
+  /** CPUs of the host that the VMM's threads may run on; undefined is any. */
+  readonly hostCpus?: readonly number[] | undefined;
 }
 
 /** A machine that was restored before its disks and its network were known. */

@@ -84,6 +84,22 @@ const senders: Readonly<Record<string, (session: AgentSession) => Promise<unknow
         { path: "/data/ro", readonly: true, seed: false },
       ],
     }),
+  "create with shares": async (session) =>
+    await createContainer(session, {
+      id: "c1",
+      baseDevice: "base",
+      scratchDevice: "scratch",
+      files: [],
+      user: "",
+      groups: [],
+      config: { ociVersion: "1.2.0" },
+      stdin: false,
+      terminal: false,
+      shares: [
+        { path: "/src", kind: "directory", readonly: false, serve: () => {} },
+        { path: "/etc/a file", kind: "file", readonly: true, serve: () => {} },
+      ],
+    }),
 };
 const answer = {
   pid: 42,

@@ -261,7 +261,8 @@ describe("directories", () => {
     const listed = await client.list(ROOT_ID, { plus });
     expect(listed.map(({ name }) => name).sort()).toEqual([".", "..", ...names].sort());
     expect(listed.filter(({ type }) => type === 8)).toHaveLength(5_000);
-    if (plus) expect(listed.filter(({ entry }) => (entry?.id ?? 0) > ROOT_ID)).toHaveLength(5_000);
+    const told = listed.filter(({ entry }) => (entry?.id ?? 0) > ROOT_ID);
+    expect(told).toHaveLength(plus ? 5_000 : 0);
   });
 
   test("are read again from any place that was told, and anew from the beginning", async () => {

@@ -79,6 +79,15 @@ fn vectors_of_requests() {
                 let named = names.map(|name| wanted["stdio"][name].as_u64().map(|id| id as u32));
                 assert_eq!(streams, named, "{}", row["name"]);
             }
+            "container.create" if wanted["shares"].is_array() => {
+                let order: Create = params(row);
+                let shares = order.shares.iter().map(|share| {
+                    let is_file = share.kind == ShareKind::File;
+                    (share.path.as_str(), is_file, share.readonly, share.requests, share.replies)
+                });
+                let expected = [("/src", false, false, 3, 4), ("/etc/a file", true, true, 5, 6)];
+                assert_eq!(shares.collect::<Vec<_>>(), expected);
+            }
             "container.create" => {
                 let order: Create = params(row);
                 assert!(order.init);
@@ -112,7 +121,9 @@ fn what_generation_1_sends_is_still_understood() {
     let create = r#"{"id": "a", "rootfs": {"base": {"device": "b", "type": "erofs"}, "writable": {"type": "tmpfs",
         "sizeBytes": 1}}, "config": {}}"#;
     let order: Create = parse(create.as_bytes()).unwrap();
-    assert!(!order.init && order.volumes.is_empty() && order.stdio.stdin.is_none());
+    assert!(
+        !order.init && order.volumes.is_empty() && order.shares.is_empty() && order.stdio.stdin.is_none()
+    );
     assert_eq!(parse::<Signal>(br#"{"id": "a", "signal": 1}"#).unwrap().exec, None);
 }
 

@@ -24,6 +24,7 @@ mod join;
 mod limits;
 mod own;
 mod propagation;
+mod relay;
 mod resources;
 mod review;
 mod seccomp;
@@ -107,6 +108,8 @@ pub struct Ends {
     pub stdout: Option<File>,
     pub stderr: Option<File>,
     pub exec: ExecPipe,
+    /// Whether the streams go through a process that is not the agent.
+    pub relayed: bool,
 }
 
 /// The container's ends. An absent stdin or output is /dev/null.
@@ -130,15 +133,21 @@ impl Stdio {
 
 /// Starts the helper that creates a container. With a terminal, the streams come with the report.
 pub fn create(order: Create, terminal: bool) -> io::Result<(Helper, Ends)> {
-    let (ends, stdio) = connect(order.stdio, terminal)?;
+    let (ends, stdio) = connect(order.stdio, terminal, !order.shares.is_empty())?;
     let keep = stdio.raw();
     let helper = help(&keep, move |report| helper::create(order, stdio, report))?;
     Ok((helper, ends))
 }
 
-/// Starts the helper that executes a process in a running container, whose first process is `init`.
-pub fn exec(order: Exec, terminal: bool, container: exec::Target) -> io::Result<(Helper, Ends)> {
-    let (ends, stdio) = connect(order.stdio, terminal)?;
+/// Starts the helper that executes a process in a running container, whose first process is `init`. `relayed` is
+/// whether the container has shares.
+pub fn exec(
+    order: Exec,
+    terminal: bool,
+    container: exec::Target,
+    relayed: bool,
+) -> io::Result<(Helper, Ends)> {
+    let (ends, stdio) = connect(order.stdio, terminal, relayed)?;
     let mut keep = stdio.raw();
     keep.push(container.init.as_raw_fd());
     let helper = help(&keep, move |report| exec::exec(&order, stdio, &container, &report))?;
@@ -146,23 +155,26 @@ pub fn exec(order: Exec, terminal: bool, container: exec::Target) -> io::Result<
 }
 
 /// The pipes between the agent and a new process: the agent's ends, and the process's.
-fn connect(wanted: StreamIds, terminal: bool) -> io::Result<(Ends, Stdio)> {
+fn connect(wanted: StreamIds, terminal: bool, relayed: bool) -> io::Result<(Ends, Stdio)> {
     let wants = |stream: Option<u32>| stream.is_some() && !terminal;
+    let input = if relayed { relay::input } else { syscall::pipe };
+    let output = if relayed { relay::output } else { syscall::pipe };
     let (exec_read, exec_write) = syscall::pipe()?;
-    let mut ends = Ends { stdin: None, stdout: None, stderr: None, exec: ExecPipe::new(own_end(exec_read)?) };
+    let exec = ExecPipe::new(own_end(exec_read)?);
+    let mut ends = Ends { stdin: None, stdout: None, stderr: None, exec, relayed };
     let mut stdio = Stdio { stdin: None, stdout: None, stderr: None, exec: exec_write };
     if wants(wanted.stdin) {
-        let (read, write) = syscall::pipe()?;
+        let (read, write) = input()?;
         ends.stdin = Some(own_end(write)?);
         stdio.stdin = Some(read);
     }
     if wants(wanted.stdout) {
-        let (read, write) = syscall::pipe()?;
+        let (read, write) = output()?;
         ends.stdout = Some(own_end(read)?);
         stdio.stdout = Some(write);
     }
     if wants(wanted.stderr) {
-        let (read, write) = syscall::pipe()?;
+        let (read, write) = output()?;
         ends.stderr = Some(own_end(read)?);
         stdio.stderr = Some(write);
     }

@@ -25,7 +25,7 @@ impl Session {
             let message = format!("container {:?} is {:?}, not Running", order.id, container.state);
             return Err(Failure::new(Code::Conflict, message));
         };
-        let oom_kills = container.oom_kills();
+        let (oom_kills, relayed) = (container.oom_kills(), container.shares.any());
         self.check_exec(number, &order)?;
         let process: Process = serde_json::from_str(order.process.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, format!("process: {e}")))?;
@@ -34,7 +34,7 @@ impl Session {
         let init = syscall::process::open(pid).map_err(|e| Failure::failed(format!("the container: {e}")))?;
         let target = runtime::Target { pid, init, cgroup };
         let (container_id, id, ids) = (order.id.clone(), order.exec.clone(), order.stdio);
-        let (helper, ends) = runtime::exec(order, console.terminal, target)
+        let (helper, ends) = runtime::exec(order, console.terminal, target, relayed)
             .map_err(|e| Failure::failed(format!("start the runtime helper: {e}")))?;
         let order = Order { container: number, container_id, id, request, helper: helper.pid, oom_kills };
         let exec = Exec::new(order, Stdio::new(ids, ends, console));

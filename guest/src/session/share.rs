@@ -41,6 +41,7 @@ pub struct Relays {
     /// The kernel hands out nothing to a buffer that could not take the largest request.
     scratch: Vec<u8>,
     deadline: Option<Instant>,
+    any: bool,
 }
 
 struct Relay {
@@ -63,7 +64,13 @@ impl Relays {
             .map(|(&(requests, replies), connection)| Relay::new(requests, replies, connection))
             .collect();
         let scratch = if relays.is_empty() { Vec::new() } else { vec![0; MAX_MESSAGE_BYTES] };
-        Self { relays, scratch, deadline: None }
+        let any = !relays.is_empty();
+        Self { relays, scratch, deadline: None, any }
+    }
+
+    /// Whether there are, or were, any.
+    pub fn any(&self) -> bool {
+        self.any
     }
 
     /// The descriptors to wait for.

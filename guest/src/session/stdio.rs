@@ -29,7 +29,9 @@ pub struct Stdio {
 
 impl Stdio {
     pub fn new(ids: StreamIds, ends: Ends, console: Console) -> Self {
-        let output = |stream: Option<u32>, file: Option<File>| stream.map(|stream| Source::new(stream, file));
+        let relayed = ends.relayed;
+        let output =
+            |stream: Option<u32>, file: Option<File>| stream.map(|stream| Source::new(stream, file, relayed));
         let stderr = if console.terminal { None } else { ids.stderr };
         Self {
             exec: Some(ends.exec),

@@ -19,6 +19,8 @@ use crate::protocol::frame::{Kind, MAX_DATA_BYTES};
 
 /// How long an output may stay open, and silent, after the container's last process has ended.
 const LINGER: Duration = Duration::from_millis(500);
+/// The same, when another process has yet to hand over what the container's had written.
+const RELAYED_LINGER: Duration = Duration::from_secs(10);
 
 /// Reads of one source before everything else has its turn. A process that writes as fast as this side drops
 /// would otherwise keep the agent here for ever.
@@ -130,13 +132,22 @@ pub struct Source {
     file: Option<File>,
     allowance: Allowance,
     ready: bool,
+    linger: Duration,
     /// When an output that nobody of the container can write to any more is given up.
     deadline: Option<Instant>,
 }
 
 impl Source {
-    pub fn new(stream: u32, file: Option<File>) -> Self {
-        Self { stream: Some(stream), file, allowance: Allowance::default(), ready: true, deadline: None }
+    pub fn new(stream: u32, file: Option<File>, relayed: bool) -> Self {
+        let linger = if relayed { RELAYED_LINGER } else { LINGER };
+        Self {
+            stream: Some(stream),
+            file,
+            allowance: Allowance::default(),
+            ready: true,
+            linger,
+            deadline: None,
+        }
     }
 
     pub fn file(&self) -> Option<&File> {
@@ -222,6 +233,6 @@ impl Source {
             return false;
         }
         let now = Instant::now();
-        now >= *self.deadline.get_or_insert(now + LINGER)
+        now >= *self.deadline.get_or_insert(now + self.linger)
     }
 }

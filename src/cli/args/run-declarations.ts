@@ -141,6 +141,7 @@ function addMachineOptions(command: Command): void {
     .option("--pids-limit <count>", "processes and threads; -1 is no limit")
     .option("--blkio-weight <weight>", "10 to 1000, among the machine's processes")
     .option("--kernel <file>", "a kernel of your own (bzImage)")
+    .option("--no-template", "boot the machine; default: restored from a saved one, made at first use")
     .option("--require-kvm", "fail rather than run under software emulation");
 }
 

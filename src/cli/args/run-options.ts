@@ -77,6 +77,8 @@ export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
   readonly storageSize?: string;
   readonly kernel?: string;
   readonly requireKvm?: boolean;
+  /** False with --no-template. */
+  readonly template?: boolean;
   readonly insecure?: boolean;
 }
 
@@ -174,6 +176,7 @@ function machineOptions(flags: RunFlags) {
       optional(flags.kernel, (path) => resolve(path)),
     ),
     ...given("requireKvm", flags.requireKvm),
+    ...(flags.template === false ? { template: false } : {}),
   };
 }
 

@@ -18,7 +18,7 @@ import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { looseObject, optional, safeParse, string } from "valibot";
 import type { RestoreRequest, SaveRequest, StartOptions, TemplateDriver } from "../machine.ts";
-import { AGENT_PORT, MachineError } from "../machine.ts";
+import { MachineError } from "../machine.ts";
 import { STATE_FD, restoringArguments, savingArguments } from "./arguments.ts";
 import type { QemuMachine, QemuOptions } from "./vmm.ts";
 import { findQemu, spawnQemu } from "./vmm.ts";
@@ -70,13 +70,17 @@ async function save(
       stateFd: dir.fd,
       signal,
     });
-    await using _guest = await ready(await machine.dial(AGENT_PORT), machine);
-    await sleep(SETTLE_MS, undefined, { signal });
-    await machine.execute("migrate-set-capabilities", IGNORE_SHARED);
-    await machine.execute("migrate", { uri: `unix:/proc/self/fd/${STATE_FD}/${SOCKET}` });
-    await migrated(machine, signal);
-    await state.received;
-    await machine.kill();
+    const guest = await ready(machine);
+    try {
+      await sleep(SETTLE_MS, undefined, { signal });
+      await machine.execute("migrate-set-capabilities", IGNORE_SHARED);
+      await machine.execute("migrate", { uri: `unix:/proc/self/fd/${STATE_FD}/${SOCKET}` });
+      await migrated(machine, signal);
+      await state.received;
+      await machine.kill();
+    } finally {
+      await guest[Symbol.asyncDispose]();
+    }
   } finally {
     await dir.close();
   }
@@ -143,13 +147,18 @@ async function migrated(machine: QemuMachine, signal: AbortSignal | undefined): 
 
 async function restore(
   options: QemuOptions,
-  { shape, files }: RestoreRequest,
+  { shape, files, hostCpus }: RestoreRequest,
   { signal }: StartOptions = {},
 ): Promise<QemuMachine> {
   const state = await open(files.statePath, "r");
   try {
     const args = restoringArguments(shape, files, options.acceleration);
-    const machine = await spawnQemu(options, args, { hasNetwork: shape.network, stateFd: state.fd, signal });
+    const machine = await spawnQemu(options, args, {
+      hasNetwork: shape.network,
+      stateFd: state.fd,
+      hostCpus,
+      signal,
+    });
     try {
       await Promise.all([
         machine.execute("migrate-set-capabilities", IGNORE_SHARED),

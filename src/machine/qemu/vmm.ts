@@ -10,7 +10,6 @@ import { FlameBoxError, messageOf } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
 import type {
   Diagnostics,
-  Machine,
   MachineConfig,
   MachineExit,
   NetworkAttachment,
