@@ -9,29 +9,31 @@ import { FlameBoxError } from "../../src/util/error.ts";
 const SEED = 20_250_611;
 const target = { architecture: "amd64", capabilities: ["CAP_CHOWN"], kernelRelease: "6.12" } as const;
 
-function take(text: string): void {
+/** What is wrong with how `text` was taken or refused; nothing. */
+function problemsOf(text: string): string[] {
   let profile: ReturnType<typeof parseProfile>;
   try {
     profile = parseProfile(text);
   } catch (error) {
-    expect(error).toBeInstanceOf(FlameBoxError);
-    expect(error).toMatchObject({ code: "invalid-seccomp-profile" });
-    expect((error as Error).message.length).toBeLessThan(1_000);
-    return;
+    const refused = error instanceof FlameBoxError && error.code === "invalid-seccomp-profile";
+    return refused && error.message.length < 1_000 ? [] : [`refused with ${String(error)}`];
   }
-  const resolved = resolveProfile(profile, target);
-  for (const { names, action, args = [] } of resolved.syscalls) {
-    expect(ACTIONS).toContain(action);
-    for (const name of names) expect(name).toMatch(/^\w{1,64}$/);
-    for (const { index, value } of args) {
-      expect(index).toBeLessThan(6);
-      expect(Number.isSafeInteger(value)).toBe(true);
-    }
-  }
+  return resolveProfile(profile, target).syscalls.flatMap(({ names, action, args = [] }) => [
+    ...((ACTIONS as readonly string[]).includes(action) ? [] : [`the action ${action}`]),
+    ...names.filter((name) => !/^\w{1,64}$/.test(name)),
+    ...args
+      .filter(({ index, value }) => index > 5 || !Number.isSafeInteger(value))
+      .map((argument) => JSON.stringify(argument)),
+  ]);
 }
 
 it("takes or refuses any text", () => {
-  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), take), { seed: SEED, numRuns: 2_000 });
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+      expect(problemsOf(text)).toEqual([]);
+    }),
+    { seed: SEED, numRuns: 2_000 },
+  );
 });
 
 it("takes or refuses profiles with a piece of JSON put in somewhere", () => {
@@ -50,7 +52,9 @@ it("takes or refuses profiles with a piece of JSON put in somewhere", () => {
     ),
   });
   fc.assert(
-    fc.property(mutation, ({ at, drop, put }) => take(base.slice(0, at) + put + base.slice(at + drop))),
+    fc.property(mutation, ({ at, drop, put }) => {
+      expect(problemsOf(base.slice(0, at) + put + base.slice(at + drop))).toEqual([]);
+    }),
     { seed: SEED, numRuns: 3_000 },
   );
 });
@@ -81,7 +85,9 @@ it("takes or refuses objects that are nearly profiles", () => {
   );
   const profile = fc.record({ defaultAction: fc.constantFrom(...ACTIONS), syscalls: fc.array(rule) });
   fc.assert(
-    fc.property(profile, (value) => take(JSON.stringify(value))),
+    fc.property(profile, (value) => {
+      expect(problemsOf(JSON.stringify(value))).toEqual([]);
+    }),
     { seed: SEED, numRuns: 2_000 },
   );
 });

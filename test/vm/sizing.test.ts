@@ -41,21 +41,24 @@ function vmmOf({ paths }: Home): number {
 }
 
 describe("memory", () => {
-  test.each([16, 64, 600])("of %i MiB can be used up to the last few, and not further", async (memoryMib) => {
-    // A tmpfs cannot be written back, so this is memory for good; the shell and its page tables need the rest.
-    const script = `
+  test.each([16, 64, 388, 600, 1500])(
+    "of %i MiB can be used up to the last few, and not further",
+    async (memoryMib) => {
+      // A tmpfs cannot be written back, so this is memory for good; the shell and its page tables need the rest.
+      const script = `
       cat /sys/fs/cgroup/memory.max
       dd if=/dev/zero of=/fill/x bs=1M count=${memoryMib - 6} 2>/dev/null && stat -c %s /fill/x
       grep -c . /sys/fs/cgroup/memory.events; grep '^oom_kill ' /sys/fs/cgroup/memory.events
       exec dd if=/dev/zero of=/fill/y bs=1M count=64 2>/dev/null`;
-    const tmpfs = [{ target: "/fill", options: ["size=100%"] }];
-    const result = await run(busybox, { ...shell(script), memoryMib, tmpfs });
-    const [limit, filled, , kills] = result.stdout.toString().split("\n");
-    expect(limit).toBe(String(memoryMib << 20));
-    expect(filled).toBe(String((memoryMib - 6) << 20));
-    expect(kills).toBe("oom_kill 0");
-    expect(result).toMatchObject({ code: 137, signal: 9, oomKilled: true });
-  });
+      const tmpfs = [{ target: "/fill", options: ["size=100%"] }];
+      const result = await run(busybox, { ...shell(script), memoryMib, tmpfs });
+      const [limit, filled, , kills] = result.stdout.toString().split("\n");
+      expect(limit).toBe(String(memoryMib << 20));
+      expect(filled).toBe(String((memoryMib - 6) << 20));
+      expect(kills).toBe("oom_kill 0");
+      expect(result).toMatchObject({ code: 137, signal: 9, oomKilled: true });
+    },
+  );
 
   test("that is used up is told in one line, with the limit", async () => {
     const ended = await home.run(["run", "-m", "64m", "--network", "none", busybox, "tail", "/dev/zero"]);

@@ -21,9 +21,10 @@ export function parseDuration(text: string, flag: string): number {
       "write a number and ms, s, m or h, as in 30s or 1m30s",
     );
   if (text === "0") return 0;
+  if (text === "") throw refuse();
   let totalMs = 0;
   PART.lastIndex = 0;
-  while (PART.lastIndex < text.length || text === "") {
+  while (PART.lastIndex < text.length) {
     const [, number, unit = ""] = PART.exec(text) ?? [];
     if (number === undefined) throw refuse();
     totalMs += Number(number) * (UNITS_MS[unit] ?? Number.NaN);
