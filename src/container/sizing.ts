@@ -4,13 +4,14 @@
  * `memoryMib` is the container's: the limit of its cgroup. Its machine has that and what the kernel and the agent
  * need, so that a container which takes all of its memory is ended by its own limit, and nothing else suffers:
  *
- *     need of a machine of M MiB = 96 + M/32 + 4 for each further vCPU
- *                                + 48 above 512 MiB: the reserve that the kernel keeps for huge pages
- *                                + 96 from 2816 MiB: bounce buffers for 32-bit devices, and a third memory zone
+ *     need of a machine of M MiB = 92 + M/16 + 4 for each further vCPU
+ *                                + 64 above 512 MiB: the reserve that the kernel keeps for huge pages
+ *                                + 104 from 2816 MiB: bounce buffers for 32-bit devices, and a third memory zone
  *
- * Measured with Debian's 6.12 cloud kernel, used before the container plus the kernel's own reserve: 68 MiB of 128,
- * 83 of 512, 138 of 1024, 156 of 2048, 287 of 4096; 4 for a vCPU. What is left is for the agent's buffers. The
- * host gives a machine memory only when the machine touches it.
+ * The kernel counts what is available to programs, and the agent takes from that what it keeps from all containers
+ * together (guest/src/init/limits.rs). Measured with Debian's 6.12 cloud kernel, what is then missing of the machine:
+ * 87 MiB of 128, 98 of 256, 115 of 512, 206 of 1024, 259 of 2048, 475 of 4096; 4 for a vCPU. The host gives a
+ * machine memory only when the machine touches it.
  */
 import { availableParallelism, totalmem } from "node:os";
 import type { MachineShare } from "../runtime-spec/resources.ts";
@@ -52,9 +53,9 @@ export function hostCapacity(): HostCapacity {
 
 /** MiB that a machine of `machineMib` needs for itself. */
 export function machineNeedMib(machineMib: number, vcpus: number): number {
-  const hugePages = machineMib > HUGE_PAGES_ABOVE_MIB ? 48 : 0;
-  const highMemory = machineMib >= HIGH_MEMORY_FROM_MIB ? 96 : 0;
-  return 96 + Math.ceil(machineMib / 32) + 4 * (vcpus - 1) + hugePages + highMemory;
+  const hugePages = machineMib > HUGE_PAGES_ABOVE_MIB ? 64 : 0;
+  const highMemory = machineMib >= HIGH_MEMORY_FROM_MIB ? 104 : 0;
+  return 92 + Math.ceil(machineMib / 16) + 4 * (vcpus - 1) + hugePages + highMemory;
 }
 
 /** The smallest machine in which a container has `limitMib`. */

@@ -157,7 +157,8 @@ describe("a health check", () => {
     },
   };
 
-  it.each<[string, ExecutionConfig, HealthcheckOptions | undefined, object]>([
+  it.each<[string, ExecutionConfig, HealthcheckOptions | false | undefined, object | undefined]>([
+    ["none", {}, undefined, undefined],
     [
       "the image's",
       image,
@@ -195,6 +196,10 @@ describe("a health check", () => {
       { test: ["CMD", "x"] },
       { args: ["x"], intervalMs: 30_000, timeoutMs: 30_000, retries: 3, startPeriodMs: 0 },
     ],
+    ["switched off", image, false, undefined],
+    ["switched off by the image", { Healthcheck: { Test: ["NONE"] } }, { intervalMs: 5 }, undefined],
+    ["inherited from nobody", { Healthcheck: { Test: [] } }, undefined, undefined],
+    ["of a form that there is not", { Healthcheck: { Test: ["SHELL", "x"] } }, undefined, undefined],
     [
       "less than a millisecond, from an image",
       { Healthcheck: { Test: ["CMD", "x"], Interval: 5 } },
@@ -208,17 +213,7 @@ describe("a health check", () => {
       { intervalMs: 2 ** 31 - 1 },
     ],
   ])("%s", (_name, config, options, expected) => {
-    expect(healthcheckOf(config, options)).toMatchObject(expected);
-  });
-
-  it.each<[string, ExecutionConfig, HealthcheckOptions | false | undefined]>([
-    ["nobody asks for one", {}, undefined],
-    ["it is switched off", image, false],
-    ["the image switches it off", { Healthcheck: { Test: ["NONE"] } }, { intervalMs: 5 }],
-    ["it is inherited from nobody", { Healthcheck: { Test: [] } }, undefined],
-    ["its form is one that there is not", { Healthcheck: { Test: ["SHELL", "x"] } }, undefined],
-  ])("is not made where %s", (_name, config, options) => {
-    expect(healthcheckOf(config, options)).toBeUndefined();
+    expect({ made: healthcheckOf(config, options) }).toMatchObject({ made: expected });
   });
 
   it.each<[string, HealthcheckOptions]>([

@@ -9,33 +9,31 @@ import { FlameBoxError } from "../../src/util/error.ts";
 const SEED = 20_250_611;
 const target = { architecture: "amd64", capabilities: ["CAP_CHOWN"], kernelRelease: "6.12" } as const;
 
-/** The profile, or undefined when it was refused properly. */
-function taken(text: string): ReturnType<typeof parseProfile> | undefined {
+/** What is wrong with how `text` was taken or refused; nothing. */
+function problemsOf(text: string): string[] {
+  let profile: ReturnType<typeof parseProfile>;
   try {
-    return parseProfile(text);
+    profile = parseProfile(text);
   } catch (error) {
-    const proper = error instanceof FlameBoxError && error.code === "invalid-seccomp-profile";
-    if (proper && error.message.length < 1_000) return undefined;
-    throw error;
+    const refused = error instanceof FlameBoxError && error.code === "invalid-seccomp-profile";
+    return refused && error.message.length < 1_000 ? [] : [`refused with ${String(error)}`];
   }
-}
-
-function expectSound(text: string): void {
-  const profile = taken(text);
-  if (profile === undefined) return;
-  const resolved = resolveProfile(profile, target);
-  for (const { names, action, args = [] } of resolved.syscalls) {
-    expect(ACTIONS).toContain(action);
-    for (const name of names) expect(name).toMatch(/^\w{1,64}$/);
-    for (const { index, value } of args) {
-      expect(index).toBeLessThan(6);
-      expect(Number.isSafeInteger(value)).toBe(true);
-    }
-  }
+  return resolveProfile(profile, target).syscalls.flatMap(({ names, action, args = [] }) => [
+    ...((ACTIONS as readonly string[]).includes(action) ? [] : [`the action ${action}`]),
+    ...names.filter((name) => !/^\w{1,64}$/.test(name)),
+    ...args
+      .filter(({ index, value }) => index > 5 || !Number.isSafeInteger(value))
+      .map((argument) => JSON.stringify(argument)),
+  ]);
 }
 
 it("takes or refuses any text", () => {
-  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), expectSound), { seed: SEED, numRuns: 2_000 });
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+      expect(problemsOf(text)).toEqual([]);
+    }),
+    { seed: SEED, numRuns: 2_000 },
+  );
 });
 
 it("takes or refuses profiles with a piece of JSON put in somewhere", () => {
@@ -54,10 +52,9 @@ it("takes or refuses profiles with a piece of JSON put in somewhere", () => {
     ),
   });
   fc.assert(
-    fc.property(
-      mutation.map(({ at, drop, put }) => base.slice(0, at) + put + base.slice(at + drop)),
-      expectSound,
-    ),
+    fc.property(mutation, ({ at, drop, put }) => {
+      expect(problemsOf(base.slice(0, at) + put + base.slice(at + drop))).toEqual([]);
+    }),
     { seed: SEED, numRuns: 3_000 },
   );
 });
@@ -88,10 +85,9 @@ it("takes or refuses objects that are nearly profiles", () => {
   );
   const profile = fc.record({ defaultAction: fc.constantFrom(...ACTIONS), syscalls: fc.array(rule) });
   fc.assert(
-    fc.property(
-      profile.map((value) => JSON.stringify(value)),
-      expectSound,
-    ),
+    fc.property(profile, (value) => {
+      expect(problemsOf(JSON.stringify(value))).toEqual([]);
+    }),
     { seed: SEED, numRuns: 2_000 },
   );
 });

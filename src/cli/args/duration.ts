@@ -21,13 +21,14 @@ export function parseDuration(text: string, flag: string): number {
       "write a number and ms, s, m or h, as in 30s or 1m30s",
     );
   if (text === "0") return 0;
+  if (text === "") throw refuse();
   let totalMs = 0;
   PART.lastIndex = 0;
-  do {
+  while (PART.lastIndex < text.length) {
     const [, number, unit = ""] = PART.exec(text) ?? [];
     if (number === undefined) throw refuse();
     totalMs += Number(number) * (UNITS_MS[unit] ?? Number.NaN);
-  } while (PART.lastIndex < text.length);
+  }
   if (totalMs > 0 && totalMs < 1) throw new UsageError(`${flag} '${text}' is less than a millisecond`);
   if (!Number.isFinite(totalMs)) throw refuse();
   return totalMs;

@@ -1,0 +1,14 @@
+import { expect, it } from "vitest";
+import { nearest } from "../../src/util/nearest.ts";
+
+it.each([
+  ["a letter that is missing", "nofle", "nofile"],
+  ["a letter too many", "cpuu", "cpu"],
+  ["another letter", "stuck", "stack"],
+  ["the word itself", "core", "core"],
+  ["another word", "elephant", undefined],
+  ["nothing", "", undefined],
+  ["a word without end", "a".repeat(65), undefined],
+])("finds what was meant by %s", (_name, word, found) => {
+  expect(nearest(word, ["nofile", "cpu", "stack", "core"])).toBe(found);
+});
