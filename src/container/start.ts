@@ -78,7 +78,8 @@ export async function startOn(
   const id = newContainerId();
   const [workspace, prepared, { host, ready }] = await together(cleanup, options.signal, [
     async (signal) => await prepareWorkspace(paths, id, { ...options, signal }),
-    async (signal) => await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
+    async (signal) =>
+      await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
     async (signal) => await prepareMachine({ paths, surroundings, machine, options: { ...options, signal } }),
   ]);
   const { rootfs, startNetwork } = prepared;
@@ -224,7 +225,9 @@ async function together<T extends readonly AsyncDisposable[]>(
   for (const result of results) if (result.status === "fulfilled") cleanup.use(result.value);
   signal?.throwIfAborted();
   if (failing.signal.aborted) throw failing.signal.reason;
-  return (await Promise.all(results.map((r) => (r as PromiseFulfilledResult<AsyncDisposable>).value))) as unknown as T;
+  return (await Promise.all(
+    results.map((r) => (r as PromiseFulfilledResult<AsyncDisposable>).value),
+  )) as unknown as T;
 }
 
 interface BootRequest {

@@ -52,7 +52,9 @@ export async function restoreMachine(request: TemplateRequest): Promise<ReadyMac
     if (!(error instanceof FlameBoxError)) throw error;
     const why = error.message.split("\n")[0] ?? "";
     if (template !== undefined) await removeTemplate(request.paths, template.key);
-    request.onNotice?.(`the machine is booted, which takes longer, because no template could be used: ${why}`);
+    request.onNotice?.(
+      `the machine is booted, which takes longer, because no template could be used: ${why}`,
+    );
     return undefined;
   }
 }

@@ -14,7 +14,7 @@ import * as v from "valibot";
 import { makePrivateDir } from "../../util/atomic-file.ts";
 import { systemCode } from "../../util/error.ts";
 import { bootId, isAlive, ownIdentity } from "../../util/liveness.ts";
-import { withLock } from "../../util/lock.ts";
+import { removeIfDead, withLock } from "../../util/lock.ts";
 import type { Paths } from "../../util/paths.ts";
 import type { BootFiles, MachineShape, TemplateFiles } from "../machine.ts";
 
@@ -73,7 +73,7 @@ export async function templateKey(identity: string, boot: BootFiles, shape: Mach
   const hash = createHash("sha256").update(JSON.stringify([identity, shape]));
   for (const path of [boot.kernelPath, boot.initramfsPath]) {
     const { size, mtimeMs, ino } = await stat(path);
-    hash.update(JSON.stringify([path, size, mtimeMs, ino]));
+    hash.update(JSON.stringify([size, mtimeMs, ino]));
   }
   return hash.digest("hex").slice(0, 24);
 }
@@ -259,6 +259,7 @@ export async function pruneTemplates(paths: Paths, keep: ReadonlySet<string>): P
 async function collectTemplates(paths: Paths): Promise<void> {
   const parent = templatesDir(paths);
   for (const name of await readdir(parent).catch(() => [])) {
+    if (name.endsWith(".lock")) await removeIfDead(join(parent, name));
     const [, pid, startTicks] = UNFINISHED.exec(name) ?? [];
     if (pid === undefined || startTicks === undefined) continue;
     const owner = { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() };
