@@ -55,13 +55,12 @@ export class Home implements AsyncDisposable {
    * containers, unfinished files. Waits a little for processes that are about to end.
    */
   async leftovers(): Promise<string[]> {
-    let found: string[] = [];
-    for (let tries = 0; tries < 100; tries++) {
-      found = [...this.#processes(), ...this.#files()];
-      if (found.length === 0) return [];
-      await sleep(50);
-    }
-    return found;
+    return await noneOf(() => [...this.#processes(), ...this.#files()]);
+  }
+
+  /** Of a killed command, the next one removes the files; its processes end with it. */
+  async leftoverProcesses(): Promise<string[]> {
+    return await noneOf(() => this.#processes());
   }
 
   #processes(): string[] {
@@ -95,6 +94,16 @@ export class Home implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.dir, { recursive: true, force: true });
   }
+}
+
+async function noneOf(look: () => string[]): Promise<string[]> {
+  let found: string[] = [];
+  for (let tries = 0; tries < 100; tries++) {
+    found = look();
+    if (found.length === 0) return [];
+    await sleep(50);
+  }
+  return found;
 }
 
 /**

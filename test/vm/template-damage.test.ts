@@ -39,7 +39,7 @@ async function built(): Promise<{ info: TemplateInfo; dir: string }> {
 }
 
 const ranWell = { code: 0, stdout: "it runs\n" };
-const PREPARING = "preparing a machine";
+const PREPARING = "preparing a machine, once";
 const NOT_USED = "no template could be used";
 
 async function flip(path: string, offset: number): Promise<void> {
@@ -184,8 +184,7 @@ test(`${KILLS} containers killed at random moments leave nothing`, { timeout: 30
     await sleep(randomInt(50, 1_500));
     running.child.kill("SIGKILL");
     ends.push(await running.ended);
-    const processes = (await home.leftovers()).filter((line) => line.startsWith("process"));
-    expect(processes).toEqual([]);
+    expect(await home.leftoverProcesses()).toEqual([]);
   }
   expect(ends.map(({ signal }) => signal)).toEqual(Array.from({ length: KILLS }, () => "SIGKILL"));
   const ended = await echo();

@@ -105,6 +105,8 @@ async function isSound(dir: string, { ram, state }: TemplateRecord): Promise<boo
 /** The template, if it is here and sound; a damaged one is removed. */
 export async function findTemplate(paths: Paths, key: string): Promise<Template | undefined> {
   const dir = join(templatesDir(paths), key);
+  const inode = await inodeOf(dir);
+  if (inode === undefined) return undefined;
   const record = await readRecord(dir);
   if (record !== undefined && (await isSound(dir, record))) {
     const now = new Date();
@@ -112,8 +114,18 @@ export async function findTemplate(paths: Paths, key: string): Promise<Template 
     await utimes(filesIn(dir).recordPath, now, now).catch(() => {});
     return { key, shape: record.shape, files: filesIn(dir) };
   }
-  await removeDir(paths, key);
+  // Another process may have replaced it meanwhile, and is about to use what it has made.
+  if ((await inodeOf(dir)) === inode) await removeDir(paths, key);
   return undefined;
+}
+
+async function inodeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).ino;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** By way of an unfinished one's name, so that nobody finds half of it. @returns whether it was there */
