@@ -1,6 +1,6 @@
 /** The command tree as Markdown: docs/cli.md is this, and a test compares them. */
 import type { Argument, Command, Option } from "commander";
-import { lessonsOf } from "./commands/describe.ts";
+import { lessonsOf, nameOf } from "./commands/describe.ts";
 
 /** Text outside code: what looks like a tag would be taken for one. */
 function prose(text: string): string {
@@ -39,18 +39,21 @@ function lessons(command: Command): string[] {
 
 function section(command: Command, common: ReadonlySet<string>): string[] {
   const own = visibleOptions(command).filter(({ flags }) => !common.has(flags));
+  const name = nameOf(command);
+  const inner = command.createHelp().visibleCommands(command);
   return [
-    `## flamebox ${command.name()}`,
+    `${"#".repeat(name.split(" ").length + 1)} flamebox ${name}`,
     "",
     prose(command.description()),
     "",
     "```text",
-    `flamebox ${command.name()} ${command.usage()}`,
+    `flamebox ${name} ${command.usage()}`,
     "```",
     "",
     ...table(["argument", "meaning"], command.registeredArguments.map(argumentRow)),
     ...table(["option", "meaning"], own.map(optionRow)),
     ...lessons(command),
+    ...inner.flatMap((one) => section(one, common)),
   ];
 }
 

@@ -27,7 +27,9 @@ function styleOf(program: Program): { json: boolean; debug: boolean } {
 
 function fail(context: CliContext, program: Program, error: unknown): number {
   if (isBrokenPipe(error)) return EXIT.brokenPipe;
-  if (error instanceof AlreadyReported) return EXIT.failure;
+  // Of a command that has commands of its own, without one: its help has been shown instead of a message.
+  const helped = error instanceof CommanderError && error.code === "commander.help";
+  if (error instanceof AlreadyReported || helped) return EXIT.failure;
   const failure = describeFailure(error, program.activeName());
   context.stderr.write(renderFailure(failure, error, styleOf(program)));
   return failure.exitCode;

@@ -25,6 +25,7 @@ export type {
   PullOptions,
   RemovedImage,
   RunningContainer,
+  TemplateInfo,
   TmpfsMount,
   Ulimit,
   Volume,

@@ -3,7 +3,7 @@
  * loaded when its name is met on the command line, or when the whole tree is to be described.
  */
 import { Command } from "commander";
-import { lessonsOf, teach } from "./commands/describe.ts";
+import { lessonsOf, nameOf, teach } from "./commands/describe.ts";
 import type { CliContext } from "./context.ts";
 import { addCommonOptions } from "./settings.ts";
 
@@ -45,6 +45,11 @@ const ENTRIES: readonly Entry[] = [
     name: "setup",
     summary: "put the kernel and the guest in place",
     load: () => import("./commands/setup.ts"),
+  },
+  {
+    name: "template",
+    summary: "manage the saved machines that containers start from",
+    load: () => import("./commands/template.ts"),
   },
   { name: "version", summary: "show versions", load: () => import("./commands/version.ts") },
   {
@@ -92,6 +97,9 @@ export function createProgram(context: CliContext): Program {
     defined.add(command);
     const module = await entry.load();
     module.define(command, context);
+    command.hook("preSubcommand", (_, inner) => {
+      active = inner;
+    });
   };
 
   root
@@ -124,7 +132,7 @@ export function createProgram(context: CliContext): Program {
   });
   return {
     root,
-    activeName: () => (active === root ? "" : active.name()),
+    activeName: () => nameOf(active),
     activeCommand: () => active,
     loadAll: async () => {
       for (const command of root.commands) await complete(command);

@@ -1,4 +1,4 @@
-/** What has to be in place before the first machine: the kernel, the guest's agent, and the initramfs of both. */
+/** What the first container needs: the kernel, the guest's agent, the initramfs of both, and a template. */
 import { access, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { installKernel, prepareBoot } from "../machine/kernel/kernel.ts";
@@ -11,6 +11,8 @@ import type { OnProgress } from "../util/progress.ts";
 import { silent } from "../util/progress.ts";
 import { findAgent, guestSourceDir, requireAgent } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
+import type { TemplateInfo } from "./templates.ts";
+import { buildTemplate } from "./templates.ts";
 
 export interface SetupOptions extends OperationOptions {
   /** A Debian kernel package by name; default: the newest 6.12 cloud kernel. */
@@ -23,6 +25,8 @@ export interface SetupReport {
   readonly kernel: { readonly path: string; readonly release: string };
   readonly agent: { readonly path: string };
   readonly initramfs: { readonly path: string };
+  /** For containers of the default size; null where none could be made, which is told. */
+  readonly template: TemplateInfo | null;
 }
 
 /**
@@ -39,7 +43,21 @@ export async function setup(options: SetupOptions = {}): Promise<SetupReport> {
     kernel: { path: kernel.path, release: kernel.release },
     agent: { path: agent },
     initramfs: { path: boot.initramfsPath },
+    template: await makeTemplate(options),
   };
+}
+
+/** The first container would make it; one that cannot be made keeps nobody from the rest. */
+async function makeTemplate(options: SetupOptions): Promise<TemplateInfo | null> {
+  const { paths, signal, onProgress, onNotice } = options;
+  try {
+    return await buildTemplate({ paths, signal, onProgress, onNotice });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!(error instanceof FlameBoxError)) throw error;
+    onNotice?.(`no template was made: ${error.message.split("\n")[0] ?? ""}`);
+    return null;
+  }
 }
 
 /** The package brings the agent's source; Cargo makes the program, outside the package, which may be read-only. */

@@ -61,6 +61,8 @@ describe("bash offers", () => {
     ["no hidden command", "flamebox __", []],
     ["choices", "flamebox run --pull ", ["always", "missing", "never"]],
     ["choices of an argument", "flamebox completion ", ["bash", "zsh", "fish"]],
+    ["commands of a command", "flamebox template ", ["ls", "build", "rm", "prune"]],
+    ["options of a command of a command", "flamebox template build --ne", ["--network"]],
     ["images", "flamebox run al", ["alpine:3"]],
     ["what is behind the colon", "flamebox run alpine:", ["3"]],
     ["images behind an option's value", "flamebox run -e run -it ", ["alpine:3", "debian:12"]],

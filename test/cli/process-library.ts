@@ -180,6 +180,19 @@ async function pull(reference: string, options: api.PullOptions = {}): Promise<a
   return imageNamed(reference);
 }
 
+function template(key: string): api.TemplateInfo {
+  return {
+    key,
+    description: "qemu, software emulation, Linux 6.12.1",
+    cpus: 1,
+    memoryMib: 512,
+    network: true,
+    createdAt: "2024-01-02T03:04:05Z",
+    lastUsedAt: "2024-05-06T07:08:09Z",
+    diskBytes: 117_000_000,
+  };
+}
+
 const library = {
   FlameBoxError,
   locatePaths,
@@ -215,17 +228,35 @@ const library = {
     kernel: { path: "/k/vmlinuz", release: "6.12.1" },
     agent: { path: "/g/agent" },
     initramfs: { path: "/g/initramfs" },
+    template: template("488425218ea368f5a883b2ba"),
   }),
+  listTemplates: async () => [template("488425218ea368f5a883b2ba"), template("f".repeat(24))],
+  buildTemplate: async (options: api.BuildTemplateOptions) => ({
+    ...template("0".repeat(24)),
+    cpus: options.cpus ?? 1,
+    network: options.network !== "none",
+  }),
+  removeTemplates: async (keys: readonly string[]) => {
+    if (keys.includes("missing"))
+      throw new FlameBoxError("template-not-found", "there is no template 'missing'");
+    return keys.map(template);
+  },
+  pruneTemplates: async () => [],
 } satisfies Partial<Omit<Library, "version">> & { readonly version: string };
 
 const { run, listImages, removeImage, writeRootfs, diagnose, setup, version } = library;
+const { buildTemplate, listTemplates, pruneTemplates, removeTemplates } = library;
 export {
+  buildTemplate,
   diagnose,
   FlameBoxError,
   listImages,
+  listTemplates,
   locatePaths,
+  pruneTemplates,
   pull,
   removeImage,
+  removeTemplates,
   run,
   setup,
   start,

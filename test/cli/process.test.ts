@@ -143,7 +143,20 @@ describe.concurrent("results", () => {
       ["rmi", "a"],
       `Untagged: docker.io/library/a:latest\nDeleted: sha256:${"cd34".repeat(16)}\nReclaimed: 7.83MB\n`,
     ],
-    ["setup", ["setup"], "kernel      6.12.1  /k/vmlinuz\nagent       /g/agent\ninitramfs   /g/initramfs\n"],
+    [
+      "setup",
+      ["setup"],
+      "kernel      6.12.1  /k/vmlinuz\nagent       /g/agent\ninitramfs   /g/initramfs\ntemplate    488425218ea368f5a883b2ba  117MB\n",
+    ],
+    ["template ls -q", ["template", "ls", "-q"], `488425218ea368f5a883b2ba\n${"f".repeat(24)}\n`],
+    [
+      "template ls --format",
+      ["template", "ls", "--format", "{{truncate .Key 4}} {{.CPUs}} {{.Memory}} {{.Network}} {{.Size}}"],
+      "4884 1 512MiB user 117MB\nffff 1 512MiB user 117MB\n",
+    ],
+    ["template build", ["template", "build", "--cpus", "2"], `${"0".repeat(24)}\n`],
+    ["template rm", ["template", "rm", "a", "b"], "Deleted: a\nDeleted: b\nReclaimed: 234MB\n"],
+    ["template prune, with nothing to do", ["template", "prune"], ""],
     ["completion's question", ["__complete", "images"], "alpine:3\ndebian:12\n"],
   ])("%s", async (_, words, stdout) => {
     expect(await flamebox(...words)).toMatchObject({ code: 0, stdout });
@@ -156,6 +169,10 @@ describe.concurrent("results", () => {
     ["rootfs", ["rootfs", "a", "-o", "/tmp/x"]],
     ["doctor", ["doctor"]],
     ["setup", ["setup"]],
+    ["template ls", ["template", "ls"]],
+    ["template build", ["template", "build", "--network", "none", "-m", "1g"]],
+    ["template rm", ["template", "rm", "a"]],
+    ["template prune", ["template", "prune"]],
   ])("%s --json is JSON and nothing else", async (_, words) => {
     const { code, stdout, stderr } = await flamebox("--json", ...words);
     expect([code, stderr]).toEqual([0, ""]);

@@ -127,6 +127,24 @@ describe("wrong command lines", () => {
       "flamebox: --format: there is no field .Nme\n  hint: fields here: .Repository .Tag .Reference .ID .Digest .Platform .Size .CreatedAt .CreatedSince .PulledAt\n",
     ],
     [
+      "an unknown command of a command",
+      ["template", "list"],
+      1,
+      "flamebox: unknown command 'list'\n  hint: did you mean ls? see 'flamebox template --help'\n",
+    ],
+    [
+      "a command of a command without its argument",
+      ["template", "rm"],
+      1,
+      "flamebox: missing required argument 'key'\n  hint: see 'flamebox template rm --help'\n",
+    ],
+    [
+      "--format where there is no list",
+      ["--format", "json", "template", "build"],
+      1,
+      "flamebox: --format is only for template ls\n  hint: use --json\n",
+    ],
+    [
       "an unknown shell",
       ["completion", "tcsh"],
       1,
@@ -149,6 +167,13 @@ describe("wrong command lines", () => {
     expect(made.context.stderr.text).toBe(stderr);
     expect(made.context.stdout.text).toBe("");
     expect(made.exitCode).toBe(exitCode);
+  });
+
+  it("are the help of a command that has commands of its own, and was given none", async () => {
+    const { exitCode, context } = await execution(["template"]);
+    expect([exitCode, context.stdout.text]).toEqual([1, ""]);
+    expect(context.stderr.text).toMatch(/^Usage: flamebox template [^]* {2}prune /);
+    expect(context.stderr.text).not.toContain("outputHelp");
   });
 
   it("are JSON with --json, wherever it stands", async () => {
@@ -191,6 +216,7 @@ describe("help and version", () => {
     ["run", ["help", "run"]],
     ["images", ["images", "-h"]],
     ["rootfs", ["rootfs", "--help"]],
+    ["template build", ["template", "build", "--help"]],
   ])("of %s teaches with examples", async (name, words) => {
     const { exitCode, context } = await execution(words);
     expect(exitCode).toBe(0);

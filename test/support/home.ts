@@ -2,10 +2,10 @@
  * A FLAMEBOX_HOME of a test's own, with the kernel already in it, and the built command line run against it.
  * Everything that FlameBox starts inherits the variable, so that what is left over can be found by it.
  */
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { locatePaths } from "../../src/util/paths.ts";
 import type { Paths } from "../../src/util/paths.ts";
@@ -55,13 +55,12 @@ export class Home implements AsyncDisposable {
    * containers, unfinished files. Waits a little for processes that are about to end.
    */
   async leftovers(): Promise<string[]> {
-    let found: string[] = [];
-    for (let tries = 0; tries < 100; tries++) {
-      found = [...this.#processes(), ...this.#files()];
-      if (found.length === 0) return [];
-      await sleep(50);
-    }
-    return found;
+    return await noneOf(() => [...this.#processes(), ...this.#files()]);
+  }
+
+  /** Of a killed command, the next one removes the files; its processes end with it. */
+  async leftoverProcesses(): Promise<string[]> {
+    return await noneOf(() => this.#processes());
   }
 
   #processes(): string[] {
@@ -97,10 +96,38 @@ export class Home implements AsyncDisposable {
   }
 }
 
-/** A fresh home. The kernel is copied: fetching it anew for every test file would load Debian's mirrors. */
-export async function makeHome(kernelDir: string): Promise<Home> {
+async function noneOf(look: () => string[]): Promise<string[]> {
+  let found: string[] = [];
+  for (let tries = 0; tries < 100; tries++) {
+    found = look();
+    if (found.length === 0) return [];
+    await sleep(50);
+  }
+  return found;
+}
+
+/**
+ * A fresh home. Its kernels, initramfs and templates are those of the home where `setup` has run, by symbolic links:
+ * fetching a kernel anew for every test file would load Debian's mirrors, and booting for a template takes longer
+ * than most tests. `ownTemplates` is for tests that damage or count them.
+ */
+export async function makeHome(
+  kernelDir: string,
+  { ownTemplates = false }: { readonly ownTemplates?: boolean } = {},
+): Promise<Home> {
   const home = new Home(mkdtempSync(join(tmpdir(), "flamebox-home-")));
-  await mkdir(home.paths.dataDir, { recursive: true, mode: 0o700 });
-  cpSync(kernelDir, join(home.paths.dataDir, "kernels"), { recursive: true });
+  const from = dirname(kernelDir);
+  const to = home.paths.dataDir;
+  await mkdir(to, { recursive: true, mode: 0o700 });
+  linkEach(kernelDir, join(to, "kernels"), (name) => !name.startsWith("custom-"));
+  linkEach(join(from, "guest"), join(to, "guest"), (name) => /^initramfs-\w+\.cpio$/.test(name));
+  if (!ownTemplates && existsSync(join(from, "templates")))
+    symlinkSync(join(from, "templates"), join(to, "templates"));
   return home;
+}
+
+/** What the home makes of its own (another initramfs, a kernel by --kernel) stays in the home. */
+function linkEach(from: string, to: string, wanted: (name: string) => boolean): void {
+  mkdirSync(to, { mode: 0o700 });
+  for (const name of readdirSync(from).filter(wanted)) symlinkSync(join(from, name), join(to, name));
 }

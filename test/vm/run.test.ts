@@ -212,8 +212,7 @@ describe("interruption", () => {
     await running.shows("ready");
     running.child.kill("SIGKILL");
     await running.ended;
-    const processes = (await home.leftovers()).filter((line) => line.startsWith("process"));
-    expect(processes).toEqual([]);
+    expect(await home.leftoverProcesses()).toEqual([]);
     expect(await home.run(["run", "-q", busybox, "true"])).toMatchObject({ code: 0 });
     expect(await home.leftovers()).toEqual([]);
   });

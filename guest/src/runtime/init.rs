@@ -19,9 +19,9 @@ pub fn become_init(run: impl FnOnce() -> Failure) -> ! {
         run();
         127
     });
-    // The outputs stay: whatever has no output of its own, as a job of cron's, writes to /proc/1/fd/1. What the child
-    // reads is its own, and the exec pipe's end must not be held up.
-    process::keep_outputs_only();
+    // The streams are the child's: their ends must not be held up by this process, nor the exec pipe's. Nobody could
+    // open them by /proc/1/fd in any case: this process' memory is the agent's, and closed to the container.
+    process::close_all();
     process::set_name(c"flamebox-init");
     let code = match child {
         Ok(child) => serve(child),

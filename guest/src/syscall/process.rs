@@ -84,14 +84,13 @@ pub fn wait_signal() -> i32 {
     }
 }
 
-/// Closes every descriptor but standard output and error. For a process that opens no other from then on.
-pub fn keep_outputs_only() {
+/// Closes every descriptor. For a process that opens no other from then on.
+pub fn close_all() {
     // SAFETY: the caller uses none of them any more.
     unsafe {
-        libc::close(0);
         // A filter of system calls may not know this one.
-        if libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) != 0 {
-            for fd in 3..1_024 {
+        if libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) != 0 {
+            for fd in 0..1_024 {
                 libc::close(fd);
             }
         }

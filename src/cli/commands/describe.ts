@@ -38,6 +38,12 @@ export function teach(command: Command, what: Lessons): void {
   command.addHelpText("after", `\n${blocks.join("\n\n")}`);
 }
 
+/** `template ls`: the words behind the program's name; "" for the program itself. */
+export function nameOf(command: Command): string {
+  if (command.parent === null) return "";
+  return `${nameOf(command.parent)} ${command.name()}`.trimStart();
+}
+
 /** For repeatable options: collects the values in the order given. */
 export function collect(value: string, previous: readonly string[] | undefined): string[] {
   return [...(previous ?? []), value];

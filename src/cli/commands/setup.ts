@@ -13,6 +13,7 @@ async function setup(context: CliContext, command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { print, toJson } = await import("../output/print.ts");
   const { renderTable } = await import("../output/table.ts");
+  const { humanSize } = await import("../output/units.ts");
   const settings = settingsOf(command);
   if (settings.format !== undefined) throw new UsageError("--format is of no use to setup", "use --json");
   const flags = command.opts<SetupFlags>();
@@ -21,11 +22,12 @@ async function setup(context: CliContext, command: Command): Promise<void> {
   );
   if (settings.json) await print(context, toJson(done));
   else if (!settings.quiet) {
-    const { kernel, agent, initramfs } = done;
+    const { kernel, agent, initramfs, template } = done;
     const rows = [
       ["kernel", `${kernel.release}  ${kernel.path}`],
       ["agent", agent.path],
       ["initramfs", initramfs.path],
+      ...(template === null ? [] : [["template", `${template.key}  ${humanSize(template.diskBytes)}`]]),
     ];
     await print(context, renderTable(rows));
   }
@@ -34,7 +36,9 @@ async function setup(context: CliContext, command: Command): Promise<void> {
 /** Defines `setup`. */
 export function define(command: Command, context: CliContext): void {
   command
-    .description("Put in place what every machine needs: the kernel and the guest's agent.")
+    .description(
+      "Put in place what every machine needs: the kernel, the guest's agent, and a template of the default size.",
+    )
     .option(
       "--kernel-package <name>",
       "the Debian package to take the kernel from; default: the 6.12 cloud kernel",

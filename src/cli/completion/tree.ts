@@ -37,6 +37,8 @@ function completedOption(option: Option): CompletedOption {
 }
 
 function argumentOf(command: Command, names: readonly string[]): Candidates | null {
+  const inner = command.createHelp().visibleCommands(command);
+  if (inner.length > 0) return { kind: "words", words: inner.map((one) => one.name()) };
   const [first] = command.registeredArguments;
   if (first === undefined) return null;
   if (first.argChoices !== undefined) return { kind: "words", words: first.argChoices };
@@ -52,6 +54,13 @@ const HELP: CompletedOption = {
   value: null,
 };
 
+/** Those of the commands below it as well, each once: a script knows one level. */
+function optionsOf(command: Command): Option[] {
+  const all = [command, ...command.createHelp().visibleCommands(command)].flatMap(({ options }) => options);
+  const visible = all.filter(({ hidden }) => !hidden);
+  return visible.filter((one, at) => visible.findIndex(({ flags }) => flags === one.flags) === at);
+}
+
 export interface CompletedTree {
   readonly options: readonly CompletedOption[];
   readonly commands: readonly CompletedCommand[];
@@ -61,12 +70,9 @@ export interface CompletedTree {
 export function completedTree(root: Command): CompletedTree {
   const commands = root.createHelp().visibleCommands(root);
   const names = commands.map((command) => command.name());
-  const visible = (command: Command) => [
-    ...command.options.filter(({ hidden }) => !hidden).map(completedOption),
-    HELP,
-  ];
+  const visible = (command: Command) => [...optionsOf(command).map(completedOption), HELP];
   return {
-    options: visible(root),
+    options: [...root.options.filter(({ hidden }) => !hidden).map(completedOption), HELP],
     commands: commands.map((command) => ({
       name: command.name(),
       summary: command.summary(),

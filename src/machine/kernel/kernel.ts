@@ -15,6 +15,7 @@ import {
   open,
   readFile,
   readdir,
+  realpath,
   rename,
   rm,
   stat,
@@ -222,7 +223,8 @@ export async function prepareBoot(kernel: Kernel, agentPath: string, paths: Path
     });
   });
   // Size and mtime stand for the agent's bytes, so that a start need not read them.
-  const identity = `2 ${kernel.moduleDir} ${kernel.modules.join(" ")} ${agentPath} ${agent.size} ${agent.mtimeMs}`;
+  const modules = await realpath(kernel.moduleDir);
+  const identity = `2 ${modules} ${kernel.modules.join(" ")} ${agentPath} ${agent.size} ${agent.mtimeMs}`;
   const key = createHash("sha256").update(identity).digest("hex").slice(0, 16);
   const guestDir = join(paths.dataDir, "guest");
   const initramfsPath = join(guestDir, `initramfs-${key}.cpio`);

@@ -14,7 +14,7 @@ import * as v from "valibot";
 import { makePrivateDir } from "../../util/atomic-file.ts";
 import { systemCode } from "../../util/error.ts";
 import { bootId, isAlive, ownIdentity } from "../../util/liveness.ts";
-import { withLock } from "../../util/lock.ts";
+import { removeIfDead, withLock } from "../../util/lock.ts";
 import type { Paths } from "../../util/paths.ts";
 import type { BootFiles, MachineShape, TemplateFiles } from "../machine.ts";
 
@@ -73,7 +73,7 @@ export async function templateKey(identity: string, boot: BootFiles, shape: Mach
   const hash = createHash("sha256").update(JSON.stringify([identity, shape]));
   for (const path of [boot.kernelPath, boot.initramfsPath]) {
     const { size, mtimeMs, ino } = await stat(path);
-    hash.update(JSON.stringify([path, size, mtimeMs, ino]));
+    hash.update(JSON.stringify([size, mtimeMs, ino]));
   }
   return hash.digest("hex").slice(0, 24);
 }
@@ -105,6 +105,8 @@ async function isSound(dir: string, { ram, state }: TemplateRecord): Promise<boo
 /** The template, if it is here and sound; a damaged one is removed. */
 export async function findTemplate(paths: Paths, key: string): Promise<Template | undefined> {
   const dir = join(templatesDir(paths), key);
+  const inode = await inodeOf(dir);
+  if (inode === undefined) return undefined;
   const record = await readRecord(dir);
   if (record !== undefined && (await isSound(dir, record))) {
     const now = new Date();
@@ -112,8 +114,18 @@ export async function findTemplate(paths: Paths, key: string): Promise<Template 
     await utimes(filesIn(dir).recordPath, now, now).catch(() => {});
     return { key, shape: record.shape, files: filesIn(dir) };
   }
-  await removeDir(paths, key);
+  // Another process may have replaced it meanwhile, and is about to use what it has made.
+  if ((await inodeOf(dir)) === inode) await removeDir(paths, key);
   return undefined;
+}
+
+async function inodeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).ino;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** By way of an unfinished one's name, so that nobody finds half of it. @returns whether it was there */
@@ -259,6 +271,7 @@ export async function pruneTemplates(paths: Paths, keep: ReadonlySet<string>): P
 async function collectTemplates(paths: Paths): Promise<void> {
   const parent = templatesDir(paths);
   for (const name of await readdir(parent).catch(() => [])) {
+    if (name.endsWith(".lock")) await removeIfDead(join(parent, name));
     const [, pid, startTicks] = UNFINISHED.exec(name) ?? [];
     if (pid === undefined || startTicks === undefined) continue;
     const owner = { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() };

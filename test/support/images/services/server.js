@@ -8,6 +8,7 @@ if (!isMainThread) {
   parentPort.on("message", (count) => {
     let sum = 0;
     for (let n = 1; n <= count; n++) sum += n;
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker, not a window
     parentPort.postMessage(sum);
   });
 } else {
@@ -16,6 +17,7 @@ if (!isMainThread) {
     const { pathname, searchParams } = new URL(request.url, "http://localhost");
     if (pathname === "/sum") {
       worker.once("message", (sum) => response.end(`${sum}\n`));
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker, not a window
       worker.postMessage(Number(searchParams.get("to")));
     } else if (pathname === "/user") {
       execFile("id", ["-un"], (error, stdout) => response.end(error ? String(error) : stdout));
