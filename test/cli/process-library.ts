@@ -231,10 +231,10 @@ const library = {
     template: template("488425218ea368f5a883b2ba"),
   }),
   listTemplates: async () => [template("488425218ea368f5a883b2ba"), template("f".repeat(24))],
-  buildTemplate: async (options: api.BuildTemplateOptions) => ({
+  buildTemplate: async (options?: api.BuildTemplateOptions) => ({
     ...template("0".repeat(24)),
-    cpus: options.cpus ?? 1,
-    network: options.network !== "none",
+    cpus: options?.cpus ?? 1,
+    network: options?.network !== "none",
   }),
   removeTemplates: async (keys: readonly string[]) => {
     if (keys.includes("missing"))
