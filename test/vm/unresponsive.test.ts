@@ -26,9 +26,11 @@ async function started(script: string) {
     heartbeat: HEARTBEAT,
     prepareHost: async (...args: Parameters<typeof prepareHost>) => {
       const host = await prepareHost(...args);
-      const start: typeof host.driver.start = async (config, options) =>
-        (machine = await host.driver.start(config, options));
-      return { ...host, driver: { ...host.driver, start } };
+      const { templates } = host.driver;
+      if (templates === undefined) throw new Error(`${host.driver.name} has no templates`);
+      const restore: typeof templates.restore = async (request, options) =>
+        (machine = await templates.restore(request, options));
+      return { ...host, driver: { ...host.driver, templates: { ...templates, restore } } };
     },
   };
   const command = ["sh", "-c", script];
