@@ -108,6 +108,18 @@ describe("stop", () => {
   });
 });
 
+describe("out of memory", () => {
+  const eat = "tail /dev/zero";
+  test.each([
+    ["process 1", ["sh", "-c", `echo ready; exec ${eat}`], { code: 137, signal: 9, oomKilled: true }],
+    ["another process", ["sh", "-c", `echo ready; ${eat}; exit 5`], { code: 5, oomKilled: true }],
+    ["none", ["sh", "-c", "echo ready; kill -9 $(sleep 9 & echo $!); exit 6"], { code: 6, oomKilled: false }],
+  ] as const)("%s", async (_name, command, exit) => {
+    await using watched = await ready("ends-signal", { command, memoryMib: 64 });
+    expect(await watched.container.wait()).toMatchObject(exit);
+  });
+});
+
 describe("health", () => {
   test("the image's check: starting, unhealthy after its retries, healthy at the first success", async () => {
     const statuses: Health["status"][] = [];

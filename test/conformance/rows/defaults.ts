@@ -292,6 +292,12 @@ export const defaults: Group = {
     },
     {
       line: "streams",
+      name: "process 1's output can be opened by others, as jobs without one of their own do",
+      script: "echo text >/proc/1/fd/1",
+      shows: "text",
+    },
+    {
+      line: "streams",
       name: "stdin is /dev/null without -i",
       script: "cat | wc -c; readlink /proc/1/fd/0",
       shows: "0\n/dev/null",

@@ -55,6 +55,7 @@ install -D -m 0644 "$here"/services/first.sql "$rootfs/srv/initdb.d/first.sql"
 install -m 0644 "$here"/services/crontab "$rootfs/etc/crontab"
 rm -f "$rootfs"/etc/cron.d/* "$rootfs"/etc/cron.daily/*
 echo 'served from the image' >"$rootfs/var/www/html/index.html"
+install -m 0666 /dev/null "$rootfs/var/log/cron.log"
 ln -sf /dev/stdout "$rootfs/var/log/nginx/access.log"
 ln -sf /dev/stderr "$rootfs/var/log/nginx/error.log"
 umoci repack --image "$image:packages" --history.created_by "programs and logs" "$bundle"
@@ -82,6 +83,6 @@ set_words command cmd node /srv/server.js
 tag node "${command[@]}" --config.exposedports 3000/tcp --config.user www-data --config.env NODE_ENV=production
 set_words command cmd python3 /srv/program.py
 tag python "${command[@]}" --config.env PYTHONUNBUFFERED=1
-set_words command cmd cron -f
+set_words command cmd sh -c 'cron && exec tail --follow=name --lines=+1 /var/log/cron.log'
 tag cron "${command[@]}"
 publish_layout
