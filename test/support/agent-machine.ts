@@ -28,7 +28,7 @@ import { DEFAULT_PATH } from "../../src/runtime-spec/defaults.ts";
 import { generate } from "../../src/runtime-spec/generate.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 
-/** Of the 512 MiB that the machine has. */
+/** More than such a machine has: where a test sets no limit, the one around all containers is what ends it. */
 const SHARE = { memoryLimitBytes: 400 * 2 ** 20, cpu: undefined };
 const BOOT_DEADLINE_MS = 120_000;
 

@@ -12,7 +12,7 @@ let container: Container;
 beforeAll(async () => {
   machine = await startAgentMachine(`${inject("registry")}/flamebox/busybox:1`);
   container = await machine.start({
-    script: "mkdir -p /run/here; echo from-init >/run/here/file; sleep 1000",
+    script: "mkdir -p /run/here; echo from-init >/run/here/file; sleep 1000; true",
     config: (config) => ({
       ...config,
       linux: { ...config.linux, resources: { pids: { limit: 200 }, memory: { limit: 96 << 20 } } },

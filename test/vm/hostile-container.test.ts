@@ -34,11 +34,11 @@ const ALL_CAPABILITIES = [
   "SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM",
 ].flatMap((line) => line.split(" ").map((name) => `CAP_${name}`));
 
-/** As `--privileged` makes one: every capability, nothing masked, nothing read-only. */
 function withoutFilter({ seccomp: _seccomp, ...linux }: RuntimeConfig["linux"]): RuntimeConfig["linux"] {
   return linux;
 }
 
+/** As `--privileged` makes one: every capability, nothing masked, nothing read-only, no filter, all devices. */
 function privileged(resources: object = {}): Config {
   const all = ALL_CAPABILITIES;
   const devices = [{ allow: true, access: "rwm" }];

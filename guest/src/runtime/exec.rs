@@ -88,12 +88,13 @@ fn try_exec(order: &message::Exec, stdio: Stdio, target: &Target, report: &Owned
     }
     let terminal = process.terminal().unwrap_or(false);
     let uid = process.user().uid();
+    let owner = helper::owner_of_streams(u64::from(uid), &container);
     let pipes = match terminal {
         true => None,
         false => Some([
-            helper::stdio_end(stdio.stdin, u64::from(uid))?,
-            helper::stdio_end(stdio.stdout, u64::from(uid))?,
-            helper::stdio_end(stdio.stderr, u64::from(uid))?,
+            helper::stdio_end(stdio.stdin, owner)?,
+            helper::stdio_end(stdio.stdout, owner)?,
+            helper::stdio_end(stdio.stderr, owner)?,
         ]),
     };
     set_limits(&process)?;

@@ -173,7 +173,8 @@ fn run_libcontainer(
     init: bool,
 ) -> Result<(i32, Option<OwnedFd>), Failure> {
     let terminal = config.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
-    let uid = owner_of_streams(config);
+    let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
+    let uid = owner_of_streams(uid, config);
     let builder = ContainerBuilder::new(RUNTIME_ID.to_owned(), SyscallType::default())
         .with_root_path(layout.state())
         .map_err(explain)?
@@ -210,9 +211,8 @@ fn run_libcontainer(
 }
 
 /// The machine's number for the user of the process, who may be in a user namespace.
-fn owner_of_streams(config: &Value) -> u64 {
+pub fn owner_of_streams(uid: u64, config: &Value) -> u64 {
     let number = |value: &Value, name: &str| value[name].as_u64().unwrap_or(0);
-    let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
     let mappings = config.pointer("/linux/uidMappings").and_then(Value::as_array);
     let mapping = mappings.into_iter().flatten().find(|mapping| {
         (number(mapping, "containerID")..number(mapping, "containerID") + number(mapping, "size"))

@@ -158,7 +158,8 @@ async function attend(
       copyOutput(container.stderr, context.stderr, "standard error"),
     ]);
     const [exit] = await Promise.race([ended, insisted]);
-    if (exit.oomKilled) reporter.onNotice(outOfMemory(container, exit.code));
+    // Told however quiet it is to be: it is why the process failed.
+    if (exit.oomKilled) context.stderr.write(`flamebox: ${outOfMemory(container, exit.code)}\n`);
     return exit.code;
   } finally {
     for (const release of releases.toReversed()) release();
