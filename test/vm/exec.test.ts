@@ -12,7 +12,7 @@ let container: Container;
 beforeAll(async () => {
   machine = await startAgentMachine(`${inject("registry")}/flamebox/busybox:1`);
   container = await machine.start({
-    script: "mkdir -p /run/here; echo from-init >/run/here/file; sleep 1000; true",
+    script: "mkdir -p /run/here; echo from-init >/run/here/file; exec sleep 1000",
     config: (config) => ({
       ...config,
       linux: { ...config.linux, resources: { pids: { limit: 200 }, memory: { limit: 96 << 20 } } },
@@ -25,7 +25,7 @@ afterAll(async () => {
 
 describe("what it finds", () => {
   test.each([
-    ["the container's processes", "cat /proc/1/comm", "sh"],
+    ["the container's processes", "cat /proc/1/comm", "sleep"],
     ["the container's files", "cat /run/here/file", "from-init"],
     ["the container's host name", "hostname", "box"],
     ["its own root and directory", "pwd", "/"],

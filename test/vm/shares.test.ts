@@ -164,8 +164,9 @@ describe("a host folder", () => {
     writeFileSync(at("f"), "changed by the host, and longer\n");
     writeFileSync(at("new"), "");
     const until = Date.now() + 30_000;
-    while (!fs.existsSync(at("answer")) && Date.now() < until) await sleep(50);
-    expect(readFileSync(at("answer"), "utf8")).toBe("seen\n");
+    const answer = () => (fs.existsSync(at("answer")) ? readFileSync(at("answer"), "utf8") : "");
+    while (answer() === "" && Date.now() < until) await sleep(50);
+    expect(answer()).toBe("seen\n");
     running.child.stdin.end();
     expect(await running.ended).toMatchObject({ code: 0 });
   });

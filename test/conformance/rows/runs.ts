@@ -112,11 +112,13 @@ const ends: readonly Run[] = [
   },
   {
     line: "limits",
-    name: "137 when memory runs out",
+    name: "137 and a word about it when memory runs out",
     image: "debian",
     flags: ["--memory", "64m", "--memory-swap", "64m"],
     words: ["python3", "-c", "blocks = [b'x' * (1 << 20) for _ in range(400)]"],
     code: 137,
+    stderr: /out of memory.*64 ?M/i,
+    podman: { differs: "podman says it in inspect only", code: 137, stderr: "" },
   },
   {
     line: "ends",
