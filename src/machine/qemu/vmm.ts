@@ -33,6 +33,8 @@ import { QmpClient } from "./qmp.ts";
 
 const CONSOLE_BYTES = 64 * 1024;
 const STDERR_BYTES = 16 * 1024;
+/** A parent that died before the signal was set would never be missed: so it is looked for once more behind that. */
+const ONLY_WITH_PARENT = ["/bin/sh", "-c", 'test "$PPID" = "$0" && exec "$@"', String(process.pid)];
 /** How long a VMM that was asked to quit may take before it is killed. */
 const QUIT_GRACE_MS = 1_000;
 
@@ -72,7 +74,7 @@ export async function spawnQemu(
   const command = [program, ...qemuArgs];
   if (hostCpus !== undefined) command.unshift(...(await pinnedTo(hostCpus)));
   // The VMM dies with this process, even if this process is killed. Without setpriv, the next command collects it.
-  if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
+  if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--", ...ONLY_WITH_PARENT);
   const [file = program, ...args] = command;
   const network = hasNetwork ? "pipe" : "ignore";
   const state = stateFd === undefined ? [] : [stateFd];
