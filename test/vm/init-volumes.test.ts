@@ -41,10 +41,11 @@ describe("an init", () => {
       for i in 1 2 3 4 5; do (sleep 0.1 &) ; done
       sleep 1
       grep -l '^State:.Z' /proc/[0-9]*/status | wc -l
-      ls /proc | grep -c '^[0-9]'`;
+      set -- /proc/[0-9]*
+      echo $#`;
     expect(await machine.run({ script, init: true })).toMatchObject({
       end: { exitCode: 0 },
-      stdout: "0\n4\n",
+      stdout: "0\n2\n",
     });
   });
 
