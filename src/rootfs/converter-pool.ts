@@ -44,7 +44,7 @@ export interface ConverterPool extends AsyncDisposable {
 /** Threads start with the first layers and do not keep the process alive when idle. */
 export function createConverterPool(options: ConverterPoolOptions = {}): ConverterPool {
   const { workers = 2, layersPerWorker = 2 } = options;
-  const workerUrl = options.workerUrl ?? new URL("./convert-worker.js", import.meta.url);
+  const workerUrl = options.workerUrl ?? new URL("../rootfs/convert-worker.js", import.meta.url);
   const slots = limit(workers * layersPerWorker);
   if (!existsSync(workerUrl)) {
     return {
