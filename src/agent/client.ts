@@ -141,6 +141,37 @@ export async function configure(
   await session.request("system.configure", network === undefined ? params : { ...params, network }, options);
 }
 
+/** What a machine is to have ready for its first container, before it is known what that will be. */
+export interface PreparationRequest {
+  /** Serial numbers of the disks. */
+  readonly baseDevice: string;
+  readonly scratchDevice: string;
+  /** An OCI runtime-spec config.json. A container whose own differs only in its process, and its host name, is quick. */
+  readonly config: object;
+}
+
+/**
+ * Generation 3.
+ * @throws AgentError `invalid-config`, `conflict`, `failed`
+ */
+export async function prepareContainer(
+  session: AgentSession,
+  request: PreparationRequest,
+  options: CallOptions = {},
+): Promise<void> {
+  requireGeneration(session, 3, "a container made beforehand");
+  const rootfs = rootfsOf(request);
+  const params = { rootfs, config: request.config };
+  await session.request("container.prepare", params, { ...options, deadlineMs: CREATE_DEADLINE_MS });
+}
+
+function rootfsOf(disks: Pick<PreparationRequest, "baseDevice" | "scratchDevice">): object {
+  return {
+    base: { device: disks.baseDevice, type: "erofs" },
+    writable: { device: disks.scratchDevice, type: "ext4" },
+  };
+}
+
 /** @throws AgentError `user-not-found`, `invalid-config`, `command-not-found`, `failed`, … */
 export async function createContainer(
   session: AgentSession,
@@ -154,10 +185,7 @@ export async function createContainer(
   const served = shares.map((share, index) => openShare(session, share, `s${index}`));
   const params = {
     id: request.id,
-    rootfs: {
-      base: { device: request.baseDevice, type: "erofs" },
-      writable: { device: request.scratchDevice, type: "ext4" },
-    },
+    rootfs: rootfsOf(request),
     files: request.files.map(({ path, mode, text }) => ({
       path,
       mode,

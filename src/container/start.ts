@@ -14,7 +14,7 @@ import type { Image } from "../images/images.ts";
 import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
 import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
-import type { MachineConfig } from "../machine/machine.ts";
+import type { DiskFile, MachineConfig } from "../machine/machine.ts";
 import type { Network } from "../network/network.ts";
 import type { Store } from "../store/layout.ts";
 import { CleanupStack } from "../util/cleanup.ts";
@@ -36,7 +36,7 @@ import type { ContainerPlan, MachinePlan } from "./plan.ts";
 import { planContainer, planMachine } from "./plan.ts";
 import type { Launched } from "./running.ts";
 import { Container } from "./running.ts";
-import { DEFAULT_STORAGE_BYTES, makeScratchDisk } from "./scratch.ts";
+import { copyDisk, makeOverlayDisk, makeScratchDisk, storageSize } from "./scratch.ts";
 import { openShares } from "./shares.ts";
 import type { OpenedShares } from "./shares.ts";
 import { keepVigil } from "./vigil.ts";
@@ -76,17 +76,15 @@ export async function startOn(
   const shares = cleanup.use(await openShares(options.binds ?? [], options.onNotice));
   const store = cleanup.use(await openHome(options));
   const id = newContainerId();
-  const [workspace, prepared, { host, ready }] = await together(cleanup, options.signal, [
-    async (signal) => await prepareWorkspace(paths, id, { ...options, signal }),
+  const workspace = cleanup.use(await createWorkspace(paths, id));
+  const [prepared, { host, ready, scratch }] = await together(cleanup, options.signal, [
     async (signal) =>
       await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
-    async (signal) => await prepareMachine({ paths, surroundings, machine, options: { ...options, signal } }),
+    async (signal) =>
+      await prepareMachine({ paths, surroundings, machine, workspace, options: { ...options, signal } }),
   ]);
   const { rootfs, startNetwork } = prepared;
-  const disks: MachineConfig["disks"] = {
-    base: { path: rootfs.vmdkPath, format: "vmdk" },
-    scratch: { path: workspace.scratchPath, format: "raw" },
-  };
+  const disks: MachineConfig["disks"] = { base: { path: rootfs.vmdkPath, format: "vmdk" }, scratch };
   const connection = { disks, startNetwork };
   if (ready !== undefined) await workspace.recordVmm(ready.machine.pid);
   const booted = cleanup.use(
@@ -150,37 +148,24 @@ async function openImage(store: Store, image: Image, request: ImageRequest): Pro
   return { rootfs, plan, startNetwork, [Symbol.asyncDispose]: () => rootfs[Symbol.asyncDispose]() };
 }
 
-async function prepareWorkspace(paths: Paths, id: string, options: ContainerOptions): Promise<Workspace> {
-  const workspace = await createWorkspace(paths, id);
-  try {
-    await makeScratchDisk(
-      paths,
-      workspace.scratchPath,
-      options.storageBytes ?? DEFAULT_STORAGE_BYTES,
-      options.signal,
-    );
-    return workspace;
-  } catch (error) {
-    await workspace[Symbol.asyncDispose]();
-    throw error;
-  }
-}
-
 interface PreparedMachine extends AsyncDisposable {
   readonly host: Host;
   /** Undefined when it is to be booted. */
   readonly ready: ReadyMachine | undefined;
+  readonly scratch: DiskFile;
 }
 
 interface MachineRequest {
   readonly paths: Paths;
   readonly surroundings: Surroundings;
   readonly machine: MachinePlan;
+  readonly workspace: Workspace;
   readonly options: ContainerOptions;
 }
 
 async function prepareMachine(request: MachineRequest): Promise<PreparedMachine> {
   const { paths, surroundings, machine, options } = request;
+  const storageBytes = storageSize(options.storageBytes);
   const host = await surroundings.prepareHost(paths, options);
   const { vcpus: cpus, memoryMib } = machine.size;
   const wanted = options.template ?? true;
@@ -189,13 +174,33 @@ async function prepareMachine(request: MachineRequest): Promise<PreparedMachine>
         ...options,
         paths,
         host,
-        shape: { cpus, memoryMib, network: options.network !== "none" },
+        shape: { cpus, memoryMib, network: options.network !== "none", storageBytes },
         hostCpus: machine.hostCpus,
         deadlineMs: surroundings.bootDeadlineMs,
         patience: surroundings.patience,
       })
     : undefined;
-  return { host, ready, [Symbol.asyncDispose]: async () => await ready?.[Symbol.asyncDispose]() };
+  await using cleanup = new CleanupStack();
+  if (ready !== undefined) cleanup.use(ready);
+  const scratch = await writableDisk(request, host, ready);
+  const owned = cleanup.move();
+  return { host, ready, scratch, [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose]() };
+}
+
+/** A restored machine knows its disk's bytes already; any other gets a fresh one. */
+async function writableDisk(
+  { paths, workspace: { scratchPath: path }, options }: MachineRequest,
+  { driver }: Host,
+  ready: ReadyMachine | undefined,
+): Promise<DiskFile> {
+  const sizeBytes = storageSize(options.storageBytes);
+  if (ready !== undefined && driver.overlays) {
+    await makeOverlayDisk(path, sizeBytes);
+    return { path, format: "qcow2", backingPath: ready.scratchPath };
+  }
+  if (ready === undefined) await makeScratchDisk(paths, path, sizeBytes, options.signal);
+  else await copyDisk(ready.scratchPath, path, options.signal);
+  return { path, format: "raw" };
 }
 
 type Jobs<T extends readonly AsyncDisposable[]> = {

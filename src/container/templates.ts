@@ -8,6 +8,8 @@ import { locatePaths } from "../util/paths.ts";
 import { quote } from "../util/printable.ts";
 import { prepareHost } from "./host.ts";
 import type { MachineOptions, OperationOptions } from "./options.ts";
+import { preparationFor } from "./preparation.ts";
+import { storageSize } from "./scratch.ts";
 import { hostCapacity, sizeMachine } from "./sizing.ts";
 import { provideTemplate } from "./template.ts";
 
@@ -15,7 +17,7 @@ export type { TemplateInfo };
 
 export interface BuildTemplateOptions
   extends OperationOptions,
-    Pick<MachineOptions, "cpus" | "memoryMib" | "kernel" | "requireKvm"> {
+    Pick<MachineOptions, "cpus" | "memoryMib" | "storageBytes" | "kernel" | "requireKvm"> {
   /** As the container's: `none` is a machine without a network interface. Default `user`. */
   readonly network?: "user" | "none" | undefined;
 }
@@ -36,7 +38,8 @@ export async function buildTemplate(options: BuildTemplateOptions = {}): Promise
   const { templates } = host.driver;
   if (templates === undefined)
     throw new MachineError("templates-unsupported", `${host.driver.name} cannot save machines`);
-  const shape = { cpus, memoryMib, network: options.network !== "none" };
+  const storageBytes = storageSize(options.storageBytes);
+  const shape = { cpus, memoryMib, network: options.network !== "none", storageBytes };
   const template = await provideTemplate(templates, { ...options, paths, host, shape });
   return await infoOf(paths, template);
 }
@@ -101,11 +104,12 @@ async function usableKeys(
 ): Promise<Set<string>> {
   // A kernel that is yet to be fetched has no templates, and fetching it is not what was asked for.
   if (present.length === 0 || (await findKernel(paths)) === undefined) return new Set();
-  const { driver, boot } = await prepareHost(paths, options);
+  const { driver, boot, kernel } = await prepareHost(paths, options);
   if (driver.templates === undefined) return new Set();
   const identity = await driver.templates.identity();
-  const keys = present.map(({ cpus, memoryMib, network }) =>
-    store.templateKey(identity, boot, { cpus, memoryMib, network }),
-  );
+  const keys = present.map(({ cpus, memoryMib, network, storageBytes }) => {
+    const shape = { cpus, memoryMib, network, storageBytes };
+    return store.templateKey(identity, boot, shape, preparationFor(shape, kernel.release));
+  });
   return new Set(await Promise.all(keys));
 }

@@ -20,7 +20,9 @@ export interface BootFiles {
 export interface DiskFile {
   readonly path: string;
   /** Always said to the VMM, never guessed from what an image wrote into its first bytes. */
-  readonly format: "raw" | "vmdk";
+  readonly format: "raw" | "vmdk" | "qcow2";
+  /** Of a qcow2 disk: the raw one whose bytes it has until they are written. Read-only. */
+  readonly backingPath?: string | undefined;
 }
 
 export interface NetworkAttachment {
@@ -78,6 +80,8 @@ export interface StartOptions {
 export interface MachineDriver {
   readonly name: string;
   start(config: MachineConfig, options?: StartOptions): Promise<Machine>;
+  /** Whether it takes disks that are overlays (qcow2). */
+  readonly overlays: boolean;
   /** Where the driver can save a machine that has booted, and start others from it. */
   readonly templates?: TemplateDriver | undefined;
 }
@@ -88,18 +92,24 @@ export interface MachineShape {
   readonly memoryMib: number;
   /** Whether it has a network interface. */
   readonly network: boolean;
+  /** Of its writable disk. */
+  readonly storageBytes: number;
 }
 
-/** A saved machine: its memory, mapped copy-on-write by all that are restored from it, and the devices' state. */
+/**
+ * A saved machine: its memory, mapped copy-on-write by all that are restored from it, the devices' state, and its
+ * writable disk as it was then, raw. A restored machine wants that disk's bytes behind its own.
+ */
 export interface TemplateFiles {
   readonly ramPath: string;
   readonly statePath: string;
+  readonly scratchPath: string;
 }
 
 export interface SaveRequest {
   readonly boot: BootFiles;
   readonly shape: MachineShape;
-  /** Both are made here. */
+  /** Memory and state are made here; the disk is there, and the machine may have written to it in the end. */
   readonly files: TemplateFiles;
   /** Resolves when the guest is ready; what it returns is disposed once the machine is saved. */
   readonly ready: (machine: Machine) => Promise<AsyncDisposable>;

@@ -126,6 +126,13 @@ pub struct Create {
     pub shares: Vec<Share>,
 }
 
+/// `container.prepare`
+#[derive(Deserialize)]
+pub struct Prepare {
+    pub rootfs: Rootfs,
+    pub config: Box<RawValue>,
+}
+
 /// A folder or file of the host's.
 #[derive(Deserialize)]
 pub struct Share {

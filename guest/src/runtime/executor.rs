@@ -19,6 +19,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 
+use super::blank::Inside;
 use super::hooks::{Hooks, Moment};
 use super::init;
 use super::seccomp::Filter;
@@ -55,13 +56,22 @@ pub struct Exec {
     /// Shared, because libcontainer clones executors; closed on exec.
     report: Arc<File>,
     last: Arc<Last>,
-    /// Whether the process is to be the child of an init.
-    init: bool,
+    role: Role,
+}
+
+/// What the container's process 1 is to be.
+#[derive(Clone)]
+pub enum Role {
+    Program,
+    /// The program is the child of an init.
+    Init,
+    /// Whatever it is told to be.
+    Blank(Arc<Inside>),
 }
 
 impl Exec {
-    pub fn new(report: OwnedFd, last: Last, init: bool) -> Self {
-        Self { report: Arc::new(File::from(report)), last: Arc::new(last), init }
+    pub fn new(report: OwnedFd, last: Last, role: Role) -> Self {
+        Self { report: Arc::new(File::from(report)), last: Arc::new(last), role }
     }
 
     /// Becomes the program `args[0]`. Returns only when that failed, after it was told.
@@ -160,10 +170,12 @@ impl Executor for Exec {
             return Err(ExecutorError::InvalidArg);
         }
         let env = process.env().as_deref().unwrap_or_default();
-        if self.init {
-            return Err(ExecutorError::Other(self.run_below_init(process, args, env).message));
-        }
-        Err(ExecutorError::Other(self.run(args, env).message))
+        let failure = match &self.role {
+            Role::Program => self.run(args, env),
+            Role::Init => self.run_below_init(process, args, env),
+            Role::Blank(blank) => blank.serve(self),
+        };
+        Err(ExecutorError::Other(failure.message))
     }
 
     /// The search has to happen at the exec anyway, where it cannot race.

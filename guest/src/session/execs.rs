@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use super::blank::keep_config;
 use super::container::State;
 use super::exec::{Exec, Order};
 use super::requests::{Answer, Process};
@@ -27,6 +28,10 @@ impl Session {
         };
         let (oom_kills, relayed) = (container.oom_kills(), container.shares.any());
         self.check_exec(number, &order)?;
+        if let Some(config) = self.containers.get_mut(&number).and_then(|container| container.config.take()) {
+            keep_config(&order.id, &config)
+                .map_err(|e| Failure::failed(format!("the container's config.json: {e}")))?;
+        }
         let process: Process = serde_json::from_str(order.process.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, format!("process: {e}")))?;
         let console = process.console(order.stdio)?;

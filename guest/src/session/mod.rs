@@ -8,6 +8,7 @@
 //! Everything is waited for edge-triggered, because a port without a host, or a pipe without credit, would
 //! otherwise wake the loop for ever.
 
+mod blank;
 mod container;
 mod credit;
 mod exec;
@@ -28,6 +29,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use self::blank::Blank;
 use self::container::Container;
 use self::exec::Exec;
 use self::link::{Link, Received};
@@ -56,6 +58,9 @@ const FRAMES_A_ROUND: usize = 256;
 
 /// What a helper does, and for which container or exec.
 enum Job {
+    /// Of the blank.
+    Prepare,
+    Ready,
     Create(u32),
     Poststart(u32),
     Remove(u32),
@@ -67,6 +72,8 @@ pub struct Session {
     link: Link,
     signals: SignalFd,
     containers: BTreeMap<u32, Container>,
+    /// A container that waits to be one.
+    blank: Option<Blank>,
     execs: BTreeMap<u32, Exec>,
     helpers: BTreeMap<u32, (Helper, Job)>,
     unclaimed: BTreeMap<i32, Ending>,
@@ -92,6 +99,7 @@ pub fn run() -> io::Result<()> {
         link,
         signals,
         containers: BTreeMap::new(),
+        blank: None,
         execs: BTreeMap::new(),
         helpers: BTreeMap::new(),
         unclaimed: BTreeMap::new(),
@@ -251,6 +259,7 @@ impl Session {
 
     fn disconnect(&mut self) {
         self.shutdown_request = None;
+        self.forget_preparation();
         self.containers.values_mut().for_each(Container::disconnect);
         self.execs.values_mut().for_each(Exec::disconnect);
     }

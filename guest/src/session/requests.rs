@@ -3,10 +3,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::blank::Made;
 use super::container::{Container, Poststart, State};
 use super::share::Relays;
 use super::stdio::{Console, Stdio};
@@ -79,7 +81,8 @@ impl Session {
         match method {
             "system.ping" => Ok(Some(json!({"rssBytes": machine::own_memory_bytes()}))),
             "system.configure" => machine::configure(&message::parse::<Configure>(params)?).map(done),
-            "container.create" => self.create(request, message::parse(params)?),
+            "container.prepare" => self.prepare(request, message::parse(params)?),
+            "container.create" => self.create(request, message::parse(params)?, params),
             "container.start" => self.start(request, &message::parse::<ById>(params)?.id),
             "container.exec" => self.exec(request, message::parse(params)?),
             "container.stats" => self.stats(&message::parse::<ById>(params)?.id).map(Some),
@@ -102,8 +105,11 @@ impl Session {
             .ok_or_else(|| Failure::new(Code::NotFound, format!("no container {id:?}")))
     }
 
-    fn create(&mut self, request: u32, order: Create) -> Answer {
+    fn create(&mut self, request: u32, order: Create, text: &[u8]) -> Answer {
         self.check(&order)?;
+        if let Some(answer) = self.fill_blank(request, &order, text) {
+            return answer;
+        }
         let config: Config = serde_json::from_str(order.config.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
         let console = config.process.unwrap_or_default().console(order.stdio)?;
@@ -178,7 +184,11 @@ impl Session {
             let state = container.state;
             return Err(Failure::new(Code::Conflict, format!("container {id:?} is {state:?}, not Created")));
         }
-        runtime::start(id).map_err(|e| Failure::failed(format!("start container {id:?}: {e}")))?;
+        let started = match &container.filling {
+            Some(filling) => runtime::blank::go(filling.socket.as_fd()),
+            None => runtime::start(id),
+        };
+        started.map_err(|e| Failure::failed(format!("start container {id:?}: {e}")))?;
         container.state = State::Starting;
         container.start_request = Some(request);
         Ok(None)
@@ -248,11 +258,16 @@ impl Session {
 
     pub(super) fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
         let number = self.take_number();
-        let event = EpollEvent::new(
+        let mut event = EpollEvent::new(
             EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             FIRST + u64::from(number) * PARTS + HELPER_PART,
         );
-        self.epoll.add(helper.report.as_fd(), event).map_err(|e| Failure::failed(e.to_string()))?;
+        let added = match self.epoll.add(helper.report.as_fd(), event) {
+            // A blank's socket is waited for under one number after another, each a duplicate of the same.
+            Err(Errno::EEXIST) => self.epoll.modify(helper.report.as_fd(), &mut event),
+            other => other,
+        };
+        added.map_err(|e| Failure::failed(e.to_string()))?;
         self.helpers.insert(number, (helper, job));
         Ok(())
     }
@@ -268,6 +283,8 @@ impl Session {
         for (number, (report, terminal)) in reported {
             let Some((_, job)) = self.helpers.remove(&number) else { continue };
             match job {
+                Job::Prepare => self.prepared(report),
+                Job::Ready => self.blank_is_ready(report),
                 Job::Create(container) => self.created(container, report, terminal)?,
                 Job::Poststart(container) => self.hooked(container, report),
                 Job::Remove(container) => self.removed(container, report),
@@ -293,11 +310,21 @@ impl Session {
                 container.poststart = poststart.then_some(Poststart::Wanted);
                 (pid, cgroup, warnings)
             }
+            Report::Filled => match &container.filling {
+                Some(filling) => {
+                    let Made { pid, cgroup, warnings } = filling.made.clone();
+                    (pid, cgroup, warnings)
+                }
+                None => {
+                    self.never_created(number, request, Failure::failed("what was filled was no blank"));
+                    return Ok(());
+                }
+            },
             Report::Failed(failure) => {
                 self.never_created(number, request, failure);
                 return Ok(());
             }
-            Report::Joined { .. } | Report::Removed(_) | Report::Hooked(_) => {
+            _ => {
                 self.never_created(number, request, Failure::failed("the runtime helper did another job"));
                 return Ok(());
             }
@@ -342,7 +369,8 @@ impl Session {
         for number in settled {
             let Some(container) = self.containers.get_mut(&number) else { continue };
             container.removing = true;
-            let helper = runtime::remove(container.id.clone(), container.cgroup.clone())?;
+            let was_blank = container.filling.is_some();
+            let helper = runtime::remove(container.id.clone(), container.cgroup.clone(), was_blank)?;
             self.add_helper(helper, Job::Remove(number)).map_err(|e| io::Error::other(e.message))?;
         }
         Ok(())
@@ -393,6 +421,6 @@ fn say_failures(report: &Report) {
             failures.iter().for_each(|failure| console::say(failure));
         }
         Report::Failed(failure) => console::say(&failure.message),
-        Report::Created { .. } | Report::Joined { .. } => {}
+        _ => {}
     }
 }

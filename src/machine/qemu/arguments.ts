@@ -8,8 +8,9 @@
  *     fd 3  QMP       fd 4  agent (virtio-serial)       fd 5  console (serial port)       fd 6  network
  *                                                                                        fd 7  a template's state
  *
- * A template and the machines restored from it have the same devices in the same order. Their disks are empty
- * ones of the largest size, until files are put behind them.
+ * A template and the machines restored from it have the same devices in the same order. The image's disk is an empty
+ * one of the largest size, until a file is put behind it; the writable disk is the template's own while it is made, and
+ * an empty one of the same size in a restored machine, until a copy of that is put behind it.
  */
 import type { BootFiles, DiskFile, MachineConfig, MachineShape, TemplateFiles } from "../machine.ts";
 
@@ -65,7 +66,9 @@ export function savingArguments(
     SANDBOX,
     bootArguments(boot, acceleration),
     commonDevices(),
-    placeholderArguments(),
+    basePlaceholder(),
+    blockdev(scratchNode({ path: files.scratchPath, format: "raw" })),
+    scratchDevice("scratch"),
     networkArguments(shape.network ? TEMPLATE_MAC : undefined),
   ].flat();
 }
@@ -82,7 +85,9 @@ export function restoringArguments(
     SANDBOX,
     ["-incoming", "defer"],
     commonDevices(),
-    placeholderArguments(),
+    basePlaceholder(),
+    blockdev(emptyNode("no-scratch", shape.storageBytes, false)),
+    scratchDevice("no-scratch"),
     networkArguments(shape.network ? TEMPLATE_MAC : undefined),
   ].flat();
 }
@@ -136,26 +141,22 @@ function kernelCommandLine(acceleration: Acceleration): string {
 function diskArguments(config: MachineConfig): string[] {
   const { base, scratch } = config.disks;
   return [
-    base === undefined ? [] : ["-blockdev", JSON.stringify(baseNode(base)), ...baseDevice("base")],
-    scratch === undefined
-      ? []
-      : ["-blockdev", JSON.stringify(scratchNode(scratch)), ...scratchDevice("scratch")],
+    base === undefined ? [] : [...blockdev(baseNode(base)), ...baseDevice("base")],
+    scratch === undefined ? [] : [...blockdev(scratchNode(scratch)), ...scratchDevice("scratch")],
   ].flat();
 }
 
-function placeholderArguments(): string[] {
-  const empty = (name: string, isReadOnly: boolean) =>
-    JSON.stringify({
-      driver: "null-co",
-      "node-name": name,
-      size: PLACEHOLDER_BYTES,
-      "read-zeroes": true,
-      "read-only": isReadOnly,
-    });
-  return [
-    ["-blockdev", empty("no-base", true), ...baseDevice("no-base")],
-    ["-blockdev", empty("no-scratch", false), ...scratchDevice("no-scratch")],
-  ].flat();
+function basePlaceholder(): string[] {
+  return [...blockdev(emptyNode("no-base", PLACEHOLDER_BYTES, true)), ...baseDevice("no-base")];
+}
+
+function emptyNode(name: string, sizeBytes: number, isReadOnly: boolean): object {
+  const reads = { "read-zeroes": true, "read-only": isReadOnly };
+  return { driver: "null-co", "node-name": name, size: sizeBytes, ...reads };
+}
+
+function blockdev(node: object): string[] {
+  return ["-blockdev", JSON.stringify(node)];
 }
 
 function baseDevice(node: string): string[] {
@@ -176,7 +177,13 @@ export function scratchNode(scratch: DiskFile): object {
   // What is on it ends with the container, so nothing is gained by waiting for the host's disk.
   const throwaway = { discard: "unmap", cache: { "no-flush": true } };
   const file = { driver: "file", filename: scratch.path, ...throwaway };
-  return { driver: scratch.format, "node-name": "scratch", ...throwaway, file };
+  const backing = scratch.backingPath === undefined ? {} : { backing: backingNode(scratch.backingPath) };
+  return { driver: scratch.format, "node-name": "scratch", ...throwaway, file, ...backing };
+}
+
+function backingNode(path: string): object {
+  const file = { driver: "file", filename: path, "read-only": true, locking: "off" };
+  return { driver: "raw", "read-only": true, file };
 }
 
 function networkArguments(mac: string | undefined): string[] {

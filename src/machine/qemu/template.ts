@@ -24,7 +24,7 @@ import type { QemuMachine, QemuOptions } from "./vmm.ts";
 import { findQemu, spawnQemu } from "./vmm.ts";
 
 /** The devices that the arguments make. Another number for another set: old templates do not fit then. */
-const DEVICES_VERSION = 1;
+const DEVICES_VERSION = 2;
 /** What a guest still does after it has answered (closing files, freeing its initramfs) is saved with it. */
 const SETTLE_MS = 300;
 const SAVE_DEADLINE_MS = 60_000;

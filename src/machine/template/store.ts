@@ -1,9 +1,9 @@
 /**
- * Templates on disk: `templates/KEY/` with the memory file, the devices' state and a record, which says what the
- * two have to look like. The folder appears complete, by rename; a key is made of everything that a template
+ * Templates on disk: `templates/KEY/` with the memory file, the devices' state, the writable disk, and a record, which
+ * says what they have to look like. The folder appears complete, by rename; a key is made of everything that a template
  * depends on, so another kernel, agent, VMM or shape is another template.
  *
- *     templates/.new.PID.TICKS.X/  ─rename─►  templates/KEY/ram state template.json
+ *     templates/.new.PID.TICKS.X/  ─rename─►  templates/KEY/ram state scratch template.json
  *     templates/.new.PID.TICKS.X/  ◄─rename─  in the end
  */
 import { createHash, randomBytes } from "node:crypto";
@@ -27,13 +27,14 @@ const BLOCK_BYTES = 512;
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const recordSchema = v.object({
-  version: v.literal(1),
+  version: v.literal(2),
   /** The VMM's and the kernel's names, for people. */
   description: v.string(),
-  shape: v.object({ cpus: count, memoryMib: count, network: v.boolean() }),
+  shape: v.object({ cpus: count, memoryMib: count, network: v.boolean(), storageBytes: count }),
   createdAt: v.string(),
-  /** Nobody writes to it once it is finished: a machine maps it privately. */
+  /** Nobody writes to these two once they are finished: machines have them copy-on-write. */
   ram: v.object({ sizeBytes: count, mtimeMs: v.number() }),
+  scratch: v.object({ sizeBytes: count, mtimeMs: v.number() }),
   state: v.object({ sizeBytes: count, crc32: count }),
 });
 
@@ -53,6 +54,8 @@ export interface TemplateInfo {
   readonly cpus: number;
   readonly memoryMib: number;
   readonly network: boolean;
+  /** Of the writable disk, in bytes. */
+  readonly storageBytes: number;
   /** RFC 3339. */
   readonly createdAt: string;
   readonly lastUsedAt: string;
@@ -65,12 +68,18 @@ function templatesDir(paths: Paths): string {
 }
 
 function filesIn(dir: string): TemplateFiles & { readonly recordPath: string } {
-  return { ramPath: join(dir, "ram"), statePath: join(dir, "state"), recordPath: join(dir, "template.json") };
+  const [ramPath, statePath, scratchPath] = [join(dir, "ram"), join(dir, "state"), join(dir, "scratch")];
+  return { ramPath, statePath, scratchPath, recordPath: join(dir, "template.json") };
 }
 
-/** Names of 24 hexadecimal digits. `identity` is the driver's. */
-export async function templateKey(identity: string, boot: BootFiles, shape: MachineShape): Promise<string> {
-  const hash = createHash("sha256").update(JSON.stringify([identity, shape]));
+/** Names of 24 hexadecimal digits. `identity` is the driver's, `prepared` what the guest was told before it was saved. */
+export async function templateKey(
+  identity: string,
+  boot: BootFiles,
+  shape: MachineShape,
+  prepared: unknown = null,
+): Promise<string> {
+  const hash = createHash("sha256").update(JSON.stringify([identity, shape, prepared]));
   for (const path of [boot.kernelPath, boot.initramfsPath]) {
     const { size, mtimeMs, ino } = await stat(path);
     hash.update(JSON.stringify([size, mtimeMs, ino]));
@@ -89,11 +98,13 @@ async function readRecord(dir: string): Promise<TemplateRecord | undefined> {
 }
 
 /** The state is small enough to be read whole each time; the memory is told by its size and its last change. */
-async function isSound(dir: string, { ram, state }: TemplateRecord): Promise<boolean> {
-  const { ramPath, statePath } = filesIn(dir);
+async function isSound(dir: string, { ram, scratch, state }: TemplateRecord): Promise<boolean> {
+  const { ramPath, scratchPath, statePath } = filesIn(dir);
   try {
-    const found = await stat(ramPath);
-    if (found.size !== ram.sizeBytes || found.mtimeMs !== ram.mtimeMs) return false;
+    for (const [path, wanted] of [[ramPath, ram], [scratchPath, scratch]] as const) {
+      const found = await stat(path);
+      if (found.size !== wanted.sizeBytes || found.mtimeMs !== wanted.mtimeMs) return false;
+    }
     const bytes = await readFile(statePath);
     return bytes.length === state.sizeBytes && crc32(bytes) === state.crc32;
   } catch (error) {
@@ -150,7 +161,7 @@ function unfinishedName(): string {
 export interface EnsureOptions {
   readonly shape: MachineShape;
   readonly description: string;
-  /** Makes both files, and syncs them. */
+  /** Makes the files, and syncs them. */
   readonly save: (files: TemplateFiles) => Promise<void>;
   readonly signal?: AbortSignal | undefined;
   /** Told when another process is making the same one. */
@@ -187,15 +198,16 @@ export async function ensureTemplate(paths: Paths, key: string, options: EnsureO
 }
 
 async function writeRecord(dir: string, { shape, description }: EnsureOptions): Promise<void> {
-  const { ramPath, statePath, recordPath } = filesIn(dir);
-  const ram = await stat(ramPath);
+  const { ramPath, scratchPath, statePath, recordPath } = filesIn(dir);
+  const [ram, scratch] = await Promise.all([stat(ramPath), stat(scratchPath)]);
   const state = await readFile(statePath);
   const record: TemplateRecord = {
-    version: 1,
+    version: 2,
     description,
     shape: { ...shape },
     createdAt: new Date().toISOString(),
     ram: { sizeBytes: ram.size, mtimeMs: ram.mtimeMs },
+    scratch: { sizeBytes: scratch.size, mtimeMs: scratch.mtimeMs },
     state: { sizeBytes: state.length, crc32: crc32(state) },
   };
   await writeFile(recordPath, JSON.stringify(record), { mode: 0o600, flag: "wx", flush: true });

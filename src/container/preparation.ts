@@ -1,0 +1,20 @@
+/**
+ * What a machine is told before it is saved as a template: the container that most people run, without its image, its
+ * command and its user. So all that this container is made of is in the template, and none of it is anybody's.
+ */
+import type { PreparationRequest } from "../agent/client.ts";
+import type { MachineShape } from "../machine/machine.ts";
+import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
+import { generate } from "../runtime-spec/generate.ts";
+import { limitWithin } from "./sizing.ts";
+
+const MIB = 1 << 20;
+/** Twelve digits, as a container's id; what it names is not seen from inside. */
+const NOBODY = "0".repeat(12);
+
+export function preparationFor(shape: MachineShape, kernelRelease: string): PreparationRequest {
+  const share = { memoryLimitBytes: limitWithin(shape.memoryMib, shape.cpus) * MIB };
+  const request = { containerId: NOBODY, hostname: NOBODY, share, kernelRelease };
+  const config = generate({ Cmd: ["true"] }, request);
+  return { baseDevice: BASE_SERIAL, scratchDevice: SCRATCH_SERIAL, config };
+}
