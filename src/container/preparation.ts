@@ -2,10 +2,13 @@
  * What a machine is told before it is saved as a template: the container that most people run, without its image, its
  * command and its user. So all that this container is made of is in the template, and none of it is anybody's.
  */
-import type { PreparationRequest } from "../agent/client.ts";
+import { randomBytes } from "node:crypto";
+import type { Configuration, PreparationRequest } from "../agent/client.ts";
 import type { MachineShape } from "../machine/machine.ts";
+import { TEMPLATE_MAC } from "../machine/machine.ts";
 import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
 import { generate } from "../runtime-spec/generate.ts";
+import { usualGuestNetwork } from "../network/user-mode.ts";
 import { limitWithin } from "./sizing.ts";
 
 const MIB = 1 << 20;
@@ -17,4 +20,15 @@ export function preparationFor(shape: MachineShape, kernelRelease: string): Prep
   const request = { containerId: NOBODY, hostname: NOBODY, share, kernelRelease };
   const config = generate({ Cmd: ["true"] }, request);
   return { baseDevice: BASE_SERIAL, scratchDevice: SCRATCH_SERIAL, config };
+}
+
+/** Each machine is told its own after the restore; what is then as it was here need not be done again. */
+export function usualConfiguration(shape: MachineShape): Configuration {
+  return {
+    timeMs: Date.now(),
+    entropy: randomBytes(64),
+    hostname: NOBODY,
+    machineId: "0".repeat(32),
+    network: shape.network ? { mac: TEMPLATE_MAC, ...usualGuestNetwork() } : undefined,
+  };
 }

@@ -7,7 +7,7 @@
  * Whatever goes wrong with templates costs time and never the container: it is told, the template is dropped,
  * and the machine boots.
  */
-import { prepareContainer } from "../agent/client.ts";
+import { configure, prepareContainer } from "../agent/client.ts";
 import type { AgentSession } from "../agent/session/session.ts";
 import type { Hello } from "../agent/protocol/messages.ts";
 import type {
@@ -28,7 +28,7 @@ import type { BootedMachine, GreetOptions } from "./boot.ts";
 import { attachmentOf, greet, ownedBy } from "./boot.ts";
 import type { Host } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
-import { preparationFor } from "./preparation.ts";
+import { preparationFor, usualConfiguration } from "./preparation.ts";
 import { makeScratchDisk } from "./scratch.ts";
 
 export interface TemplateRequest extends Pick<OperationOptions, "signal" | "onProgress" | "onNotice"> {
@@ -91,7 +91,9 @@ export async function provideTemplate(
         await makeScratchDisk(paths, files.scratchPath, shape.storageBytes, signal);
         const ready: SaveRequest["ready"] = async (machine) => {
           const { session } = await greet(machine, greeting(request));
-          await prepareContainer(session, preparation, signal === undefined ? {} : { signal });
+          const call = signal === undefined ? {} : { signal };
+          await configure(session, usualConfiguration(shape), call);
+          await prepareContainer(session, preparation, call);
           return session;
         };
         await templates.save({ boot: host.boot, shape, files, ready }, { signal });

@@ -135,9 +135,16 @@ export interface TemplateDriver {
   identity(): Promise<string>;
   /** Boots a machine, waits until it is ready and saves it. @throws MachineError */
   save(request: SaveRequest, options?: StartOptions): Promise<void>;
-  /** @throws MachineError; a state that does not fit ends the VMM, which `exited` and `diagnostics` tell */
+  /**
+   * Returns as soon as the VMM runs: that the restore has succeeded is known when the guest answers. A state that does
+   * not fit ends the VMM, which `exited` and `diagnostics` tell.
+   * @throws MachineError `vmm-missing`
+   */
   restore(request: RestoreRequest, options?: StartOptions): Promise<RestoredMachine>;
 }
+
+/** The network interface's address in a template, until the agent sets another. */
+export const TEMPLATE_MAC = "52:54:00:00:00:01";
 
 /** The agent's vsock port; drivers without ports have one stream and take only this one. */
 export const AGENT_PORT = 1024;

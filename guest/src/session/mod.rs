@@ -35,6 +35,7 @@ use self::exec::Exec;
 use self::link::{Link, Received};
 use self::stdio::{Part, Stdio};
 use self::transport::VirtioPort;
+use crate::init::network;
 use crate::protocol::frame::{Frame, Kind, MAX_DATA_BYTES, ProtocolError};
 use crate::runtime::Helper;
 use crate::syscall::{self, Ending};
@@ -72,6 +73,8 @@ pub struct Session {
     link: Link,
     signals: SignalFd,
     containers: BTreeMap<u32, Container>,
+    /// What the machine's interface was given.
+    network: Option<network::Plan>,
     /// A container that waits to be one.
     blank: Option<Blank>,
     execs: BTreeMap<u32, Exec>,
@@ -99,6 +102,7 @@ pub fn run() -> io::Result<()> {
         link,
         signals,
         containers: BTreeMap::new(),
+        network: None,
         blank: None,
         execs: BTreeMap::new(),
         helpers: BTreeMap::new(),

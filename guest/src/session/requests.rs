@@ -80,7 +80,9 @@ impl Session {
         let done = |()| Some(json!({}));
         match method {
             "system.ping" => Ok(Some(json!({"rssBytes": machine::own_memory_bytes()}))),
-            "system.configure" => machine::configure(&message::parse::<Configure>(params)?).map(done),
+            "system.configure" => {
+                machine::configure(&message::parse::<Configure>(params)?, &mut self.network).map(done)
+            }
             "container.prepare" => self.prepare(request, message::parse(params)?),
             "container.create" => self.create(request, message::parse(params)?, params),
             "container.start" => self.start(request, &message::parse::<ById>(params)?.id),

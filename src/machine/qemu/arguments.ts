@@ -13,6 +13,7 @@
  * an empty one of the same size in a restored machine, until a copy of that is put behind it.
  */
 import type { BootFiles, DiskFile, MachineConfig, MachineShape, TemplateFiles } from "../machine.ts";
+import { TEMPLATE_MAC } from "../machine.ts";
 
 export type Acceleration = "kvm" | "tcg";
 
@@ -33,14 +34,22 @@ export const SCRATCH_SERIAL = "flamebox-scratch";
 export const BASE_DEVICE = "disk-base";
 export const SCRATCH_DEVICE = "disk-scratch";
 
-/** The interface's address until the agent sets another. */
-const TEMPLATE_MAC = "52:54:00:00:00:01";
 /** No disk is larger: a guest that has seen this size believes in any smaller one. */
 const PLACEHOLDER_BYTES = 2 ** 44;
 
 const COMMON_KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on";
-/** Emulated time sources need no calibration against each other, and speculation is not emulated. */
-const TCG_KERNEL_ARGUMENTS = "tsc=reliable no_timer_check mitigations=off";
+/** Security modules that nobody has given a policy are only asked at every step. What programs use themselves stays. */
+const SECURITY_ARGUMENTS = "lsm=landlock,yama audit=0";
+/**
+ * Emulated time sources need no calibration against each other, and speculation is not emulated. Pages are cleared when
+ * they are handed out, not also before.
+ */
+const TCG_KERNEL_ARGUMENTS = "tsc=reliable no_timer_check mitigations=off init_on_alloc=0";
+/**
+ * All that can be emulated, but for what makes a kernel choose ways that only hardware is fast on: strings that are
+ * copied byte by byte, a fifth level of page tables, and registers that every switch has to save.
+ */
+const TCG_PROCESSOR = "max,-erms,-fsrm,-la57,-pku";
 
 export function qemuArguments(config: MachineConfig, acceleration: Acceleration): string[] {
   return [
@@ -107,7 +116,7 @@ function processorArguments(
   shape: Pick<MachineShape, "cpus" | "memoryMib">,
   acceleration: Acceleration,
 ): string[] {
-  const processor = ["-accel", acceleration, "-cpu", acceleration === "kvm" ? "host" : "max"];
+  const processor = ["-accel", acceleration, "-cpu", acceleration === "kvm" ? "host" : TCG_PROCESSOR];
   return [...processor, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
 }
 
@@ -133,9 +142,8 @@ function commonDevices(): string[] {
 }
 
 function kernelCommandLine(acceleration: Acceleration): string {
-  return acceleration === "tcg"
-    ? `${COMMON_KERNEL_ARGUMENTS} ${TCG_KERNEL_ARGUMENTS}`
-    : COMMON_KERNEL_ARGUMENTS;
+  const common = `${COMMON_KERNEL_ARGUMENTS} ${SECURITY_ARGUMENTS}`;
+  return acceleration === "tcg" ? `${common} ${TCG_KERNEL_ARGUMENTS}` : common;
 }
 
 function diskArguments(config: MachineConfig): string[] {

@@ -28,7 +28,7 @@ export class QmpClient {
   readonly #onEvent: (event: QmpEvent) => void;
   #rest = "";
   #failure: MachineError | undefined;
-  #negotiated: Promise<unknown> | undefined;
+  #isNegotiated = false;
 
   constructor(stream: Duplex, onEvent: (event: QmpEvent) => void = () => {}) {
     this.#stream = stream;
@@ -44,9 +44,14 @@ export class QmpClient {
    * @throws MachineError `qmp-error` for an error answer, `qmp-timeout`, `qmp-closed`
    */
   async execute(command: string, args?: object, deadlineMs = DEFAULT_DEADLINE_MS): Promise<unknown> {
-    // Negotiation is put off until somebody has a command: most machines never need one.
-    this.#negotiated ??= this.#send("qmp_capabilities", undefined, deadlineMs);
-    await this.#negotiated;
+    // Negotiation is put off until somebody has a command: most machines never need one. Answers come in the order
+    // of the commands, so that nobody has to wait for it; where it fails, what comes behind it does, too.
+    if (!this.#isNegotiated) {
+      this.#isNegotiated = true;
+      this.#send("qmp_capabilities", undefined, deadlineMs).catch((error: unknown) =>
+        this.#fail(messageOf(error), "qmp-error"),
+      );
+    }
     return await this.#send(command, args, deadlineMs);
   }
 

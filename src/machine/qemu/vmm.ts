@@ -5,8 +5,7 @@
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { Duplex } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
-import { FlameBoxError, messageOf } from "../../util/error.ts";
+import { messageOf } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
 import type {
   Diagnostics,
@@ -35,8 +34,6 @@ const CONSOLE_BYTES = 64 * 1024;
 const STDERR_BYTES = 16 * 1024;
 /** A parent that died before the signal was set would never be missed: so it is looked for once more behind that. */
 const ONLY_WITH_PARENT = ["/bin/sh", "-c", 'test "$PPID" = "$0" && exec "$@"', String(process.pid)];
-/** How long a VMM that was asked to quit may take before it is killed. */
-const QUIT_GRACE_MS = 1_000;
 
 export const QEMU_PROGRAM = "qemu-system-x86_64";
 export const QEMU_HINT = "install Debian's package qemu-system-x86";
@@ -155,6 +152,11 @@ export class QemuMachine implements RestoredMachine {
     return this.#agent;
   }
 
+  /** Adds to the VMM's own complaints. */
+  note(complaint: string): void {
+    this.#stderr.write(Buffer.from(`${complaint}\n`));
+  }
+
   /** Runs a monitor command; for templates and tests. */
   async execute(command: string, args?: object): Promise<unknown> {
     return await this.#qmp.execute(command, args);
@@ -179,13 +181,7 @@ export class QemuMachine implements RestoredMachine {
   }
 
   async kill(): Promise<void> {
-    if (this.#ended) return;
-    const asked = this.#qmp.execute("quit", undefined, QUIT_GRACE_MS).catch((error: unknown) => {
-      if (!(error instanceof FlameBoxError)) throw error;
-    });
-    const grace = new AbortController();
-    await Promise.race([this.exited, asked.then(async () => await waitQuietly(QUIT_GRACE_MS, grace.signal))]);
-    grace.abort();
+    // Not asked first: it has nothing to put in order. What its disks were for ends with it.
     if (!this.#ended) this.#child.kill("SIGKILL");
     await this.exited;
   }
@@ -197,10 +193,6 @@ export class QemuMachine implements RestoredMachine {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
-}
-
-async function waitQuietly(delayMs: number, signal: AbortSignal): Promise<void> {
-  await sleep(delayMs, undefined, { signal }).catch(() => {});
 }
 
 function inherited(child: ChildProcess, fd: number): Duplex {

@@ -101,7 +101,10 @@ async function readRecord(dir: string): Promise<TemplateRecord | undefined> {
 async function isSound(dir: string, { ram, scratch, state }: TemplateRecord): Promise<boolean> {
   const { ramPath, scratchPath, statePath } = filesIn(dir);
   try {
-    for (const [path, wanted] of [[ramPath, ram], [scratchPath, scratch]] as const) {
+    for (const [path, wanted] of [
+      [ramPath, ram],
+      [scratchPath, scratch],
+    ] as const) {
       const found = await stat(path);
       if (found.size !== wanted.sizeBytes || found.mtimeMs !== wanted.mtimeMs) return false;
     }
