@@ -17,6 +17,8 @@ import * as images from "./images/images.ts";
 import type { ImageInfo, RemovedImage } from "./images/images.ts";
 import { exportRootfs } from "./images/rootfs.ts";
 
+export { createPool } from "./container/pool.ts";
+export type { Pool, PoolOptions, PoolStartOptions } from "./container/pool.ts";
 export { run } from "./container/run.ts";
 export { start } from "./container/start.ts";
 export type { Check, HostReport } from "./container/doctor.ts";

@@ -1,11 +1,12 @@
 /*
- * The floor of a start: one VMM, restored from a template to its guest's first answer, by a program that does nothing
- * else. It stands in the place of FlameBox, with the same descriptors for the VMM.
+ * The floor of a start: one VMM, restored from a template or booting, to its guest's first answer, by a program that
+ * does nothing else. It stands in the place of FlameBox, with the same descriptors for the VMM.
  *
  *     restore STATE HELLO VMM ARGUMENTS…
  *
- * STATE is the file with the devices' state, HELLO one with the bytes that the agent answers. Prints the milliseconds
- * from before the VMM is spawned to the first byte of the answer; the VMM is killed then, and waited for.
+ * STATE is the file with the devices' state, or "-" for a VMM that boots; HELLO one with the bytes that the agent
+ * answers. Prints the milliseconds from before the VMM is spawned to the first byte of the answer; the VMM is killed
+ * then, and waited for.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -69,7 +70,8 @@ int main(int count, char **words) {
     if (hello_bytes <= 0) fail(words[2]);
 
     double started = now_ms();
-    int state = open(words[1], O_RDONLY | O_CLOEXEC);
+    int restores = strcmp(words[1], "-") != 0;
+    int state = open(restores ? words[1] : "/dev/null", O_RDONLY | O_CLOEXEC);
     if (state < 0) fail(words[1]);
     int ours[STREAMS], theirs[STREAMS];
     for (int i = 0; i < STREAMS; i++) {
@@ -78,11 +80,11 @@ int main(int count, char **words) {
         ours[i] = pair[0];
         theirs[i] = pair[1];
     }
-    pid_t vmm = vfork();
-    if (vmm < 0) fail("vfork");
+    pid_t vmm = fork();
+    if (vmm < 0) fail("fork");
     if (vmm == 0) become_vmm(theirs, state, words + 3);
     for (int i = 0; i < STREAMS; i++) close(theirs[i]);
-    send_all(ours[QMP], commands, sizeof commands - 1);
+    if (restores) send_all(ours[QMP], commands, sizeof commands - 1);
     send_all(ours[AGENT], hello, hello_bytes);
 
     struct pollfd waiting[STREAMS];

@@ -187,6 +187,7 @@ function template(key: string): api.TemplateInfo {
     cpus: 1,
     memoryMib: 512,
     network: true,
+    storageBytes: 10 * 1024 ** 3,
     createdAt: "2024-01-02T03:04:05Z",
     lastUsedAt: "2024-05-06T07:08:09Z",
     diskBytes: 117_000_000,

@@ -26,7 +26,7 @@ import { messageOf, systemCode } from "../../src/util/error.ts";
 import { startTicksOf } from "../../src/util/liveness.ts";
 
 const DEADLINE_MS = 90_000;
-const SHAPE: MachineShape = { cpus: 1, memoryMib: 256, network: true };
+const SHAPE: MachineShape = { cpus: 1, memoryMib: 256, network: true, storageBytes: 64 * 2 ** 20 };
 
 async function greet(machine: Machine): Promise<AgentSession> {
   const { session } = await AgentSession.open(await machine.dial(AGENT_PORT), { deadlineMs: DEADLINE_MS });
@@ -66,13 +66,12 @@ export function templateContract(
     const filesOf = (label: string): TemplateFiles => ({
       ramPath: join(dir, `${label}.ram`),
       statePath: join(dir, `${label}.state`),
+      scratchPath: join(dir, `${label}.scratch`),
     });
-    const request = (label: string, ready: SaveRequest["ready"]): SaveRequest => ({
-      boot,
-      shape: SHAPE,
-      files: filesOf(label),
-      ready,
-    });
+    const request = async (label: string, ready: SaveRequest["ready"]): Promise<SaveRequest> => {
+      await truncateTo(filesOf(label).scratchPath, SHAPE.storageBytes, "w");
+      return { boot, shape: SHAPE, files: filesOf(label), ready };
+    };
 
     beforeAll(async () => {
       dir = await mkdtemp(join(tmpdir(), "flamebox-template-"));
@@ -81,7 +80,7 @@ export function templateContract(
       ({ templates } = driver);
       boot = given;
       files = filesOf("good");
-      await templates.save(request("good", greet));
+      await templates.save(await request("good", greet));
     });
     afterAll(async () => await rm(dir, { recursive: true, force: true }));
 
@@ -152,7 +151,7 @@ export function templateContract(
         ({ pid } = machine);
         throw reason;
       };
-      await expect(templates.save(request("unready", ready))).rejects.toBe(reason);
+      await expect(templates.save(await request("unready", ready))).rejects.toBe(reason);
       expect(pid).not.toBe(0);
       expect(startTicksOf(pid)).toBeUndefined();
     });
@@ -160,14 +159,14 @@ export function templateContract(
     it("are neither made nor used by somebody who was told to stop already", async () => {
       const reason = new Error("enough");
       const options = { signal: AbortSignal.abort(reason) };
-      await expect(templates.save(request("aborted", greet), options)).rejects.toBe(reason);
+      await expect(templates.save(await request("aborted", greet), options)).rejects.toBe(reason);
       await expect(templates.restore({ shape: SHAPE, files }, options)).rejects.toBe(reason);
     });
   });
 }
 
-async function truncateTo(path: string, sizeBytes: number): Promise<void> {
-  await using handle = await open(path, "r+");
+async function truncateTo(path: string, sizeBytes: number, flags = "r+"): Promise<void> {
+  await using handle = await open(path, flags);
   await handle.truncate(sizeBytes);
 }
 

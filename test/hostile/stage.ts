@@ -105,7 +105,7 @@ export class Stage implements AsyncDisposable {
     options: ContainerOptions = {},
     timing: Timing = QUICK,
   ): Promise<RunningContainer> {
-    const driver: MachineDriver = { name: "script", start: connectGuest };
+    const driver: MachineDriver = { name: "script", overlays: false, start: connectGuest };
     const kernel = { release: "0", path: "", moduleDir: "", modules: [] };
     const kvm = { usable: true, reason: "" };
     const host: Host = { driver, kernel, kvm, boot: { kernelPath: "", initramfsPath: "" } };

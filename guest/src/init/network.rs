@@ -78,7 +78,7 @@ impl Plan {
         }
         // The host says what the addresses are: nothing is to be learned from the link, and no other node is
         // there whose address could be the same, so that waiting a second for a duplicate is in vain.
-        for knob in ["accept_ra", "autoconf", "accept_dad"] {
+        for knob in ["accept_ra", "autoconf", "accept_dad", "router_solicitations"] {
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/{knob}"), "0");
         }
         // A network program such as passt can send nothing to a guest that it has not heard: without the guest's

@@ -233,6 +233,22 @@ pub struct ById {
 }
 
 #[derive(Deserialize)]
+pub struct Start {
+    pub id: String,
+    #[serde(flatten)]
+    pub process: Override,
+}
+
+/// What a blank's process is to be, when that is another than what it was filled for.
+#[derive(Deserialize, Serialize, Default)]
+pub struct Override {
+    #[serde(default)]
+    pub args: Vec<String>,
+    #[serde(default)]
+    pub env: Vec<String>,
+}
+
+#[derive(Deserialize)]
 pub struct Signal {
     pub id: String,
     pub exec: Option<String>,

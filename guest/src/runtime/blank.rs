@@ -32,7 +32,7 @@ use super::executor::Exec;
 use super::user::{self, Databases};
 use super::{Report, Stdio, bound_warnings, helper, join, own, resources, send_report, spec, targets};
 use crate::mounts;
-use crate::protocol::message::{self, Code, Create, Failure, GeneratedFile};
+use crate::protocol::message::{self, Code, Create, Failure, GeneratedFile, Override};
 use crate::syscall::{self, tree};
 
 /// Not an id that a container can have.
@@ -130,9 +130,13 @@ pub fn give(socket: BorrowedFd, order: &[u8], base: BorrowedFd) -> io::Result<bo
 }
 
 /// Lets a filled blank execute.
-pub fn go(socket: BorrowedFd) -> io::Result<()> {
+pub fn go(socket: BorrowedFd, process: &Override) -> io::Result<()> {
+    let text = serde_json::to_vec(process)?;
+    if text.len() > MAX_ORDER_BYTES {
+        return Err(io::Error::from(io::ErrorKind::ArgumentListTooLong));
+    }
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(b"!")], &[], flags, None)?;
+    sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(&text)], &[], flags, None)?;
     Ok(())
 }
 
@@ -156,11 +160,10 @@ impl Inside {
     /// The life of a blank, as process 1 of its container. Returns only when it failed, after that was told.
     pub fn serve(&self, exec: &Exec) -> Failure {
         match self.wait_for_order() {
-            Ok(filled) => {
+            Ok(mut filled) => {
                 send_report(&self.socket, &Report::Filled, None);
-                if !self.may_go() {
-                    return Failure::failed("the agent has gone");
-                }
+                let Some(process) = self.wait_for_go() else { return Failure::failed("the agent has gone") };
+                filled.change(process);
                 exec.run(&filled.args, &filled.env)
             }
             Err(failure) => {
@@ -233,9 +236,25 @@ impl Inside {
             .map_err(|e| Failure::new(Code::InvalidConfig, format!("process: {e}")))
     }
 
-    fn may_go(&self) -> bool {
-        let Ok(socket) = syscall::duplicate(&self.socket) else { return false };
-        matches!(File::from(socket).read(&mut [0]), Ok(1))
+    fn wait_for_go(&self) -> Option<Override> {
+        let mut text = vec![0; MAX_ORDER_BYTES];
+        let length = File::from(syscall::duplicate(&self.socket).ok()?).read(&mut text).ok()?;
+        serde_json::from_slice(&text[..length]).ok()
+    }
+}
+
+impl Filled {
+    fn change(&mut self, Override { args, env }: Override) {
+        if !args.is_empty() {
+            self.args = args;
+        }
+        for entry in env {
+            let name = entry.split_inclusive('=').next().unwrap_or_default();
+            match self.env.iter_mut().find(|before| before.starts_with(name)) {
+                Some(before) => *before = entry,
+                None => self.env.push(entry),
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod credit;
 mod exec;
 mod execs;
 mod link;
+mod reports;
 mod requests;
 mod share;
 mod stdio;
