@@ -12,6 +12,7 @@ mod container;
 mod credit;
 mod exec;
 mod execs;
+mod jobs;
 mod link;
 mod requests;
 mod share;
