@@ -19,7 +19,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { looseObject, optional, safeParse, string } from "valibot";
 import type { RestoreRequest, SaveRequest, StartOptions, TemplateDriver } from "../machine.ts";
 import { MachineError } from "../machine.ts";
-import { STATE_FD, restoringArguments, savingArguments } from "./arguments.ts";
+import { PROCESSORS, STATE_FD, restoringArguments, savingArguments } from "./arguments.ts";
 import type { QemuMachine, QemuOptions } from "./vmm.ts";
 import { findQemu, spawnQemu } from "./vmm.ts";
 
@@ -49,7 +49,8 @@ async function identityOf({ acceleration, program: given }: QemuOptions): Promis
   const program = given ?? (await findQemu());
   const { size, mtimeMs, ino } = await stat(program);
   // `-cpu host` is what this host's processor and kernel make of it.
-  const processor = acceleration === "kvm" ? [cpus()[0]?.model ?? "", release()] : [];
+  const own = acceleration === "kvm" ? [cpus()[0]?.model ?? "", release()] : [];
+  const processor = [PROCESSORS[acceleration], ...own];
   return JSON.stringify(["qemu", DEVICES_VERSION, acceleration, program, size, mtimeMs, ino, ...processor]);
 }
 
