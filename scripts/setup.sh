@@ -38,6 +38,7 @@ newuidmap                     uidmap
 "
 testing="
 fsck.erofs                    erofs-utils
+qemu-img                      qemu-utils
 /var/lib/dpkg/info/busybox-static.list busybox-static
 openssl                       openssl
 setfattr                      attr

@@ -3,10 +3,12 @@
  * deadline of its own kind.
  */
 import type { Readable, Writable } from "node:stream";
+import type { BaseIssue, BaseSchema } from "valibot";
 import { FlameBoxError } from "../util/error.ts";
+import { ProtocolError } from "./protocol/frame.ts";
 import type { ExecExitEvent } from "./protocol/messages.ts";
 import { AgentError, check, createdSchema, pidSchema, pingSchema, statsSchema } from "./protocol/messages.ts";
-import type { AgentSession } from "./session/session.ts";
+import type { AgentSession, RequestOptions } from "./session/session.ts";
 
 /** Under emulation, and with many machines on few cores, a mount takes its time. */
 const CREATE_DEADLINE_MS = 60_000;
@@ -119,6 +121,24 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A request whose answer has to have a form. One that has not is the end of the session, like any other breach. */
+async function ask<Output>(
+  session: AgentSession,
+  method: string,
+  schema: BaseSchema<unknown, Output, BaseIssue<unknown>>,
+  params: object,
+  options: RequestOptions,
+): Promise<Output> {
+  const answer = await session.request(method, params, options);
+  try {
+    return check(method, schema, answer);
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error;
+    session.refuse(error);
+    throw await session.closed;
+  }
+}
+
 /**
  * The heartbeat. `rssBytes` is the agent's own memory.
  * @throws FlameBoxError `agent-timeout`, `agent-lost`
@@ -128,7 +148,7 @@ export async function ping(
   options: CallOptions & { readonly deadlineMs?: number | undefined } = {},
 ): Promise<{ readonly rssBytes: number }> {
   requireGeneration(session, 2, "a heartbeat");
-  return check("system.ping", pingSchema, await session.request("system.ping", {}, options));
+  return await ask(session, "system.ping", pingSchema, {}, options);
 }
 
 export async function configure(
@@ -209,11 +229,8 @@ export async function createContainer(
     ...(volumes.length > 0 && { volumes }),
     ...(served.length > 0 && { shares: served }),
   };
-  const result = await session.request("container.create", params, {
-    ...options,
-    deadlineMs: CREATE_DEADLINE_MS,
-  });
-  const { warnings, prepared } = check("container.create", createdSchema, result);
+  const call = { ...options, deadlineMs: CREATE_DEADLINE_MS };
+  const { warnings, prepared } = await ask(session, "container.create", createdSchema, params, call);
   return { ...stdio.streams, warnings, prepared };
 }
 
@@ -266,7 +283,7 @@ export async function execInContainer(
   };
   try {
     const call = { ...options, deadlineMs: CREATE_DEADLINE_MS };
-    check("container.exec", pidSchema, await session.request("container.exec", params, call));
+    await ask(session, "container.exec", pidSchema, params, call);
   } catch (error) {
     // Else it may still come to run: its exit is waited for, and it is told to go.
     if (error instanceof AgentError) forget();
@@ -308,7 +325,7 @@ export async function containerStats(
   options: CallOptions = {},
 ): Promise<ContainerStats> {
   requireGeneration(session, 2, "a container's use of its machine");
-  return check("container.stats", statsSchema, await session.request("container.stats", { id }, options));
+  return await ask(session, "container.stats", statsSchema, { id }, options);
 }
 
 /** A member that an agent of generation 1 does not know would be passed over, and the container be signalled. */

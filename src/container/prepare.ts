@@ -7,6 +7,8 @@ import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
 import type { DiskFile } from "../machine/machine.ts";
 import type { Network } from "../network/network.ts";
+import type { ImageConfig } from "../oci/config.ts";
+import { annotationsOfImage } from "../runtime-spec/annotations.ts";
 import type { Store } from "../store/layout.ts";
 import type { HeartbeatTiming } from "../agent/session/heartbeat.ts";
 import { CleanupStack } from "../util/cleanup.ts";
@@ -67,12 +69,20 @@ export async function prepareImage(store: Store, request: ImageRequest): Promise
 async function openImage(store: Store, image: Image, request: ImageRequest): Promise<PreparedImage> {
   const { id, machine, options } = request;
   requireRunnable(image.platform);
-  const { config: execution = {} } = await imageConfig(store, image);
-  const plan = planContainer(id, execution, machine.size, options);
+  const config = await imageConfig(store, image);
+  const { config: execution = {} } = config;
+  const annotations = { ...labelled(config, options.onNotice), ...options.annotations };
+  const plan = planContainer(id, execution, machine.size, { ...options, annotations });
   const startNetwork = networkOf(options, execution);
   const { signal, onProgress } = options;
   const rootfs = await openRootfs(store, image, { signal, onProgress });
   return { rootfs, plan, startNetwork, [Symbol.asyncDispose]: () => rootfs[Symbol.asyncDispose]() };
+}
+
+function labelled(config: ImageConfig, onNotice: ContainerOptions["onNotice"]): Record<string, string> {
+  const { annotations, leftOut } = annotationsOfImage(config);
+  if (leftOut > 0) onNotice?.(`${leftOut} of the image's labels are no annotations: they are too long`);
+  return annotations;
 }
 
 export interface PreparedMachine extends AsyncDisposable {

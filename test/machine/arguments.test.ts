@@ -26,6 +26,11 @@ describe("QEMU's command line", () => {
     expect(valuesOf(args, "-display")).toEqual(["none"]);
   });
 
+  it("shows the host's processor, or an emulated one without string instructions that would be slow", () => {
+    expect(valuesOf(args, "-cpu")).toEqual(["max,-erms,-fsrm"]);
+    expect(valuesOf(qemuArguments(config, "kvm"), "-cpu")).toEqual(["host"]);
+  });
+
   it("forbids new processes and privileges", () => {
     expect(valuesOf(args, "-sandbox")).toEqual([
       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",

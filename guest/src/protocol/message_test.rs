@@ -67,7 +67,10 @@ fn vectors_of_requests() {
             }
             "container.start" => {
                 let start: Start = params(row);
-                assert_eq!((start.id.as_str(), start.process.env.as_slice()), ("c1", &["A=b".to_owned()][..]));
+                assert_eq!(
+                    (start.id.as_str(), start.process.env.as_slice()),
+                    ("c1", &["A=b".to_owned()][..])
+                );
                 assert_eq!(start.process.args, ["sh", "-c", "true"]);
             }
             "container.stats" => assert_eq!(params::<ById>(row).id, wanted["id"]),

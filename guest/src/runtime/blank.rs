@@ -45,7 +45,7 @@ pub const FILES: usize = 4;
 const MAX_ORDER_BYTES: usize = 131_072;
 
 /// Of config.json, what a blank can still be given. Everything else has to be what it was prepared for.
-const LATE: &[&str] = &["/hostname", "/linux/cgroupsPath"];
+const LATE: &[&str] = &["/hostname", "/annotations", "/linux/cgroupsPath"];
 /// Limits of the cgroup, which can be written again.
 const LATE_OF_RESOURCES: &[&str] = &["memory", "cpu", "pids", "blockIO"];
 const LATE_OF_PROCESS: &[&str] = &["args", "env", "cwd", "user", "noNewPrivileges"];
@@ -60,7 +60,10 @@ pub const PLACES: [&str; 3] = [BASE, SCRATCH, ROOT];
 /// Whether a blank that was prepared for one config.json can become the other.
 pub fn is_for(prepared: &Value, wanted: &Value) -> bool {
     let is_text = |path: &str| wanted.pointer(path).is_some_and(Value::is_string);
-    if !LATE.iter().all(|path| is_text(path)) || !is_process(&wanted["process"]) {
+    let annotations = wanted["annotations"].as_object();
+    let are_texts = annotations.is_none_or(|list| list.values().all(Value::is_string));
+    let named = is_text("/hostname") && is_text("/linux/cgroupsPath");
+    if !named || !are_texts || !is_process(&wanted["process"]) {
         return false;
     }
     are_alike(prepared, wanted, "", &|path| match path.rsplit_once('/') {

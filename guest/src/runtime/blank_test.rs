@@ -37,6 +37,7 @@ fn what_can_be_given_late_may_differ() {
     assert!(is_for(&config(), &config()));
     for (path, value) in [
         ("/hostname", json!("another")),
+        ("/annotations", json!({"a": "b"})),
         ("/linux/cgroupsPath", json!("/flamebox/another")),
         ("/linux/resources/memory", json!({"limit": 2})),
         ("/linux/resources/cpu", json!({"quota": 1})),
@@ -57,7 +58,6 @@ fn everything_else_has_to_be_the_same() {
     for (path, value) in [
         ("/ociVersion", json!("1.0.0")),
         ("/domainname", json!("example")),
-        ("/annotations", json!({"a": "b"})),
         ("/hooks", json!({})),
         ("/mounts", json!([])),
         ("/process/terminal", json!(true)),
@@ -83,6 +83,7 @@ fn everything_else_has_to_be_the_same() {
 fn what_is_wrong_is_left_to_the_ordinary_way() {
     for (path, value) in [
         ("/hostname", json!(1)),
+        ("/annotations", json!({"a": 1})),
         ("/linux/cgroupsPath", json!(["x"])),
         ("/process/args", json!([])),
         ("/process/args", json!("true")),

@@ -33,6 +33,10 @@ const MAX_REPORT_BYTES: usize = 32_768;
 /// As the search path of a shell without one.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What no filter says.
+const NOT_A_PROGRAM: &str = "not a program for this machine's architecture, nor a script with #!";
+const A_DIRECTORY: &str = "it is a directory";
+
 /// What is still to be done when everything else is: the hooks of the start, then the filter.
 #[derive(Default)]
 pub struct Last {
@@ -129,7 +133,8 @@ impl Exec {
     fn execute(&self, program: &Program) -> Failure {
         let _ = (&*self.report).write_all(&[ATTEMPT]);
         let failure = execute(program.name, &program.args, &program.env);
-        if self.last.filter.is_some() && failure.code == Code::CommandNotExecutable {
+        let explained = [NOT_A_PROGRAM, A_DIRECTORY].iter().any(|reason| failure.message.ends_with(reason));
+        if self.last.filter.is_some() && failure.code == Code::CommandNotExecutable && !explained {
             return Failure::new(failure.code, format!("{} (linux.seccomp may forbid it)", failure.message));
         }
         failure
@@ -260,7 +265,8 @@ fn explain(name: &str, error: Errno, found: bool) -> Failure {
         Errno::ENOENT if !found => "not found in PATH".to_owned(),
         Errno::ENOENT if Path::new(name).exists() => "the interpreter it names does not exist".to_owned(),
         Errno::ENOENT => "no such file or directory".to_owned(),
-        Errno::ENOEXEC => "not a program for this machine's architecture, nor a script with #!".to_owned(),
+        Errno::ENOEXEC => NOT_A_PROGRAM.to_owned(),
+        Errno::EACCES if Path::new(name).is_dir() => A_DIRECTORY.to_owned(),
         Errno::EACCES => "permission denied".to_owned(),
         other => other.desc().to_owned(),
     };

@@ -67,7 +67,7 @@ impl Session {
         let runtime::Outside { ends, socket } = outside;
         let request = Some(request);
         self.blank = Some(Blank { request, config, base, writable, ends, socket, made: None, ready: false });
-        self.add_helper(helper, Job::Prepare)?;
+        self.add_helper(helper, Job::Prepare);
         Ok(None)
     }
 
@@ -88,7 +88,8 @@ impl Session {
         let pid = made.pid;
         blank.made = Some(made);
         let report = syscall::duplicate(&blank.socket).map_err(|e| Failure::failed(e.to_string()))?;
-        self.add_helper(Helper { pid, report }, Job::Ready)
+        self.add_helper(Helper { pid, report }, Job::Ready);
+        Ok(())
     }
 
     pub(super) fn blank_is_ready(&mut self, report: Report) {
@@ -142,8 +143,10 @@ impl Session {
         container.config = Some(order.config.get().to_owned());
         let number = self.take_number();
         self.containers.insert(number, container);
-        self.add_helper(Helper { pid, report }, Job::Create(number))?;
-        self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.add_helper(Helper { pid, report }, Job::Create(number));
+        if let Err(error) = self.watch(number) {
+            self.give_up(number, &error);
+        }
         Ok(None)
     }
 }

@@ -45,9 +45,18 @@ impl Session {
         let exec = Exec::new(order, Stdio::new(ids, ends, console));
         let number = self.take_number();
         self.execs.insert(number, exec);
-        self.add_helper(helper, Job::Join(number))?;
-        self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.add_helper(helper, Job::Join(number));
+        self.watch_exec(number);
         Ok(None)
+    }
+
+    /// A process whose streams cannot be waited for is not to run.
+    fn watch_exec(&mut self, number: u32) {
+        if let Err(error) = self.watch(number)
+            && let Some(exec) = self.execs.get_mut(&number)
+        {
+            exec.give_up(Failure::failed(format!("wait for the streams: {error}")), &mut self.link);
+        }
     }
 
     fn check_exec(&self, container: u32, order: &message::Exec) -> Result<(), Failure> {
@@ -95,7 +104,8 @@ impl Session {
                 if let Some(ending) = self.unclaimed.remove(&pid) {
                     self.exec_ended(pid, ending);
                 }
-                return self.watch(number);
+                self.watch_exec(number);
+                return Ok(());
             }
             Report::Failed(failure) => failure,
             _ => Failure::failed("the runtime helper did another job"),

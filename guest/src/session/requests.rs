@@ -1,22 +1,21 @@
-//! The methods of the protocol, and what becomes of the helpers that they start.
+//! The methods of the protocol.
 
+use std::io;
 use std::os::fd::AsFd;
 
-use nix::errno::Errno;
-use nix::sys::epoll::{EpollEvent, EpollFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::container::{Container, State};
 use super::share::Relays;
 use super::stdio::{Console, Stdio};
-use super::{FIRST, HELPER_PART, Job, PARTS, Session};
+use super::{Job, Session};
 use crate::init::machine;
 use crate::mounts::{self, Layout};
 use crate::protocol::message::{
     self, ById, Code, Configure, Create, Failure, Request, Resize, Signal, Start, StreamIds,
 };
-use crate::runtime::{self, Helper, cgroup};
+use crate::runtime::{self, cgroup};
 use crate::{shares, syscall};
 
 /// An answer now, or later.
@@ -125,10 +124,21 @@ impl Session {
         container.create_request = Some(request);
         let number = self.take_number();
         self.containers.insert(number, container);
-        self.add_helper(helper, Job::Create(number))?;
-        self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
-        self.watch_shares(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.add_helper(helper, Job::Create(number));
+        if let Err(error) = self.watch(number).and_then(|()| self.watch_shares(number)) {
+            self.give_up(number, &error);
+        }
         Ok(None)
+    }
+
+    /// A container whose streams cannot be waited for is not to run.
+    pub(super) fn give_up(&mut self, number: u32, error: &io::Error) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        if let Some(request) = container.create_request.take() {
+            self.link.respond(request, Err(Failure::failed(format!("wait for the streams: {error}"))));
+        }
+        container.disconnect();
+        self.begin_delete(number);
     }
 
     fn check(&mut self, order: &Create) -> Result<(), Failure> {
@@ -258,21 +268,5 @@ impl Session {
         let number = self.next;
         self.next += 1;
         number
-    }
-
-    pub(super) fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
-        let number = self.take_number();
-        let mut event = EpollEvent::new(
-            EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
-            FIRST + u64::from(number) * PARTS + HELPER_PART,
-        );
-        let added = match self.epoll.add(helper.report.as_fd(), event) {
-            // A blank's socket is waited for under one number after another, each a duplicate of the same.
-            Err(Errno::EEXIST) => self.epoll.modify(helper.report.as_fd(), &mut event),
-            other => other,
-        };
-        added.map_err(|e| Failure::failed(e.to_string()))?;
-        self.helpers.insert(number, (helper, job));
-        Ok(())
     }
 }

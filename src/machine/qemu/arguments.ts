@@ -46,10 +46,14 @@ const SECURITY_ARGUMENTS = "lsm=landlock,yama audit=0";
  */
 const TCG_KERNEL_ARGUMENTS = "tsc=reliable no_timer_check mitigations=off init_on_alloc=0";
 /**
- * All that can be emulated, but for what makes a kernel choose ways that only hardware is fast on: strings that are
- * copied byte by byte, a fifth level of page tables, and registers that every switch has to save.
+ * What kind of processor a guest sees. Under emulation all that can be emulated, but for what makes a kernel choose ways
+ * that only hardware is fast on: strings that are copied and cleared byte by byte (`rep movsb`), a fifth level of page
+ * tables, and registers that every switch has to save.
  */
-const TCG_PROCESSOR = "max,-erms,-fsrm,-la57,-pku";
+export const PROCESSORS: Readonly<Record<Acceleration, string>> = {
+  kvm: "host",
+  tcg: "max,-erms,-fsrm,-la57,-pku",
+};
 
 export function qemuArguments(config: MachineConfig, acceleration: Acceleration): string[] {
   return [
@@ -116,7 +120,7 @@ function processorArguments(
   shape: Pick<MachineShape, "cpus" | "memoryMib">,
   acceleration: Acceleration,
 ): string[] {
-  const processor = ["-accel", acceleration, "-cpu", acceleration === "kvm" ? "host" : TCG_PROCESSOR];
+  const processor = ["-accel", acceleration, "-cpu", PROCESSORS[acceleration]];
   return [...processor, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
 }
 

@@ -26,7 +26,9 @@ export class QmpClient {
   readonly #stream: Duplex;
   readonly #waiting: Waiter[] = [];
   readonly #onEvent: (event: QmpEvent) => void;
-  #rest = "";
+  /** A line whose end is to come, in the pieces that it came in: joined once, however many they are. */
+  #pieces: string[] = [];
+  #pieceLength = 0;
   #failure: MachineError | undefined;
   #isNegotiated = false;
 
@@ -79,10 +81,23 @@ export class QmpClient {
 
   #take(text: string): void {
     if (this.#failure !== undefined) return;
-    const lines = (this.#rest + text).split("\n");
-    this.#rest = lines.pop() ?? "";
-    for (const line of lines) if (line.trim() !== "") this.#line(line);
-    if (this.#rest.length > MAX_LINE_BYTES) this.#fail("the monitor sent a line without end");
+    const [first = "", ...lines] = text.split("\n");
+    this.#keep(first);
+    for (const next of lines) {
+      const line = this.#pieces.join("");
+      this.#pieces = [];
+      this.#pieceLength = 0;
+      if (line.trim() !== "") this.#line(line);
+      this.#keep(next);
+    }
+  }
+
+  #keep(piece: string): void {
+    this.#pieceLength += piece.length;
+    if (this.#pieceLength > MAX_LINE_BYTES) {
+      this.#pieces = [];
+      this.#fail("the monitor sent a line without end");
+    } else if (piece !== "") this.#pieces.push(piece);
   }
 
   #line(line: string): void {

@@ -20,7 +20,7 @@ import { looseObject, optional, safeParse, string } from "valibot";
 import type { RestoreRequest, SaveRequest, StartOptions, TemplateDriver } from "../machine.ts";
 import { MachineError } from "../machine.ts";
 import { messageOf } from "../../util/error.ts";
-import { STATE_FD, restoringArguments, savingArguments } from "./arguments.ts";
+import { PROCESSORS, STATE_FD, restoringArguments, savingArguments } from "./arguments.ts";
 import type { QemuMachine, QemuOptions } from "./vmm.ts";
 import { findQemu, spawnQemu } from "./vmm.ts";
 
@@ -50,7 +50,8 @@ async function identityOf({ acceleration, program: given }: QemuOptions): Promis
   const program = given ?? (await findQemu());
   const { size, mtimeMs, ino } = await stat(program);
   // `-cpu host` is what this host's processor and kernel make of it.
-  const processor = acceleration === "kvm" ? [cpus()[0]?.model ?? "", release()] : [];
+  const own = acceleration === "kvm" ? [cpus()[0]?.model ?? "", release()] : [];
+  const processor = [PROCESSORS[acceleration], ...own];
   return JSON.stringify(["qemu", DEVICES_VERSION, acceleration, program, size, mtimeMs, ino, ...processor]);
 }
 

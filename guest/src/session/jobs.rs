@@ -1,17 +1,34 @@
-//! What helpers, and blanks, say when they have done their jobs, and what becomes of it.
+//! What helpers, and a blank, do for containers, and what comes of it when they have reported.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use serde_json::json;
 
 use super::blank::Made;
 use super::container::Poststart;
-use super::{Job, Session};
+use super::{FIRST, HELPER_PART, Job, PARTS, Session};
 use crate::console;
 use crate::protocol::message::Failure;
-use crate::runtime::{self, Report};
+use crate::runtime::{self, Helper, Report};
 
 impl Session {
+    pub(super) fn add_helper(&mut self, helper: Helper, job: Job) {
+        let number = self.take_number();
+        let mut event = EpollEvent::new(
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            FIRST + u64::from(number) * PARTS + HELPER_PART,
+        );
+        // A blank's socket is waited for under one number after another, each a duplicate of the same. Where the kernel
+        // refuses to watch for the report, the helper's end, which is just behind it, wakes the loop.
+        if let Err(Errno::EEXIST) = self.epoll.add(helper.report.as_fd(), event) {
+            let _ = self.epoll.modify(helper.report.as_fd(), &mut event);
+        }
+        self.helpers.insert(number, (helper, job));
+    }
+
     /// Takes the reports that are there.
     pub(super) fn poll_helpers(&mut self) -> io::Result<()> {
         let mut reported = Vec::new();
@@ -37,12 +54,7 @@ impl Session {
         Ok(())
     }
 
-    fn created(
-        &mut self,
-        number: u32,
-        report: Report,
-        terminal: Option<std::os::fd::OwnedFd>,
-    ) -> io::Result<()> {
+    fn created(&mut self, number: u32, report: Report, terminal: Option<OwnedFd>) -> io::Result<()> {
         let Some(container) = self.containers.get_mut(&number) else { return Ok(()) };
         let request = container.create_request.take();
         let (pid, cgroup, warnings) = match report {
@@ -70,7 +82,12 @@ impl Session {
             }
         };
         container.created(pid, cgroup, terminal)?;
-        if let Some(request) = request {
+        container.create_request = request;
+        let watched = self.watch(number);
+        let Some(container) = self.containers.get_mut(&number) else { return Ok(()) };
+        if watched.is_ok()
+            && let Some(request) = container.create_request.take()
+        {
             let mut answer = json!({"pid": pid});
             if !warnings.is_empty() {
                 answer["warnings"] = json!(warnings);
@@ -86,7 +103,10 @@ impl Session {
         if container.to_delete {
             container.kill_all();
         }
-        self.watch(number)
+        if let Err(error) = watched {
+            self.give_up(number, &error);
+        }
+        Ok(())
     }
 
     /// There is nothing to delete: the helper has cleaned up.
@@ -114,7 +134,7 @@ impl Session {
             container.removing = true;
             let was_blank = container.filling.is_some();
             let helper = runtime::remove(container.id.clone(), container.cgroup.clone(), was_blank)?;
-            self.add_helper(helper, Job::Remove(number)).map_err(|e| io::Error::other(e.message))?;
+            self.add_helper(helper, Job::Remove(number));
         }
         Ok(())
     }
@@ -132,7 +152,7 @@ impl Session {
             .collect();
         for (number, id, pid) in begun {
             let helper = runtime::poststart(&id, pid)?;
-            self.add_helper(helper, Job::Poststart(number)).map_err(|e| io::Error::other(e.message))?;
+            self.add_helper(helper, Job::Poststart(number));
         }
         Ok(())
     }
