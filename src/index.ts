@@ -18,6 +18,8 @@ export { run } from "./container/run.ts";
 export { start } from "./container/start.ts";
 export { diagnose } from "./container/doctor.ts";
 export type { Check, HostReport } from "./container/doctor.ts";
+export { buildKernel, listKernels, removeKernels, useKernel } from "./container/kernels.ts";
+export type { BuildKernelOptions, KernelInfo } from "./container/kernels.ts";
 export { buildTemplate, listTemplates, pruneTemplates, removeTemplates } from "./container/templates.ts";
 export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.ts";
 export { setup } from "./container/setup.ts";
