@@ -11,6 +11,7 @@ import { acquireImage, pullFromRegistry } from "./container/acquire.ts";
 import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
+import type * as kernels from "./container/kernels.ts";
 import type * as installation from "./container/setup.ts";
 import type * as templates from "./container/templates.ts";
 import * as images from "./images/images.ts";
@@ -22,6 +23,7 @@ export type { Pool, PoolOptions, PoolStartOptions } from "./container/pool.ts";
 export { run } from "./container/run.ts";
 export { start } from "./container/start.ts";
 export type { Check, HostReport } from "./container/doctor.ts";
+export type { BuildKernelOptions, KernelInfo } from "./container/kernels.ts";
 export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.ts";
 export type { SetupOptions, SetupReport } from "./container/setup.ts";
 export type {
@@ -119,3 +121,19 @@ export const removeTemplates: typeof templates.removeTemplates = async (...given
 /** Removes templates that no start would use any more. */
 export const pruneTemplates: typeof templates.pruneTemplates = async (...given) =>
   await (await import("./container/templates.ts")).pruneTemplates(...given);
+
+/** The kernels that are here: Debian's, those built here, and those given by `--kernel`. */
+export const listKernels: typeof kernels.listKernels = async (...given) =>
+  await (await import("./container/kernels.ts")).listKernels(...given);
+
+/** Builds the tuned kernel from Debian's source. */
+export const buildKernel: typeof kernels.buildKernel = async (...given) =>
+  await (await import("./container/kernels.ts")).buildKernel(...given);
+
+/** Chooses the kernel of all machines from now on. */
+export const useKernel: typeof kernels.useKernel = async (...given) =>
+  await (await import("./container/kernels.ts")).useKernel(...given);
+
+/** Removes kernels that are not in use. */
+export const removeKernels: typeof kernels.removeKernels = async (...given) =>
+  await (await import("./container/kernels.ts")).removeKernels(...given);

@@ -157,6 +157,18 @@ describe("wrong command lines", () => {
       "flamebox: --format is only for template ls\n  hint: use --json\n",
     ],
     [
+      "jobs that are no number",
+      ["kernel", "build", "--jobs", "many"],
+      1,
+      "flamebox: --jobs takes a number from 1, not 'many'\n",
+    ],
+    [
+      "--format where no kernels are listed",
+      ["--format", "json", "kernel", "use", "a"],
+      1,
+      "flamebox: --format is only for kernel ls\n  hint: use --json\n",
+    ],
+    [
       "an unknown shell",
       ["completion", "tcsh"],
       1,

@@ -106,7 +106,14 @@ export class Stage implements AsyncDisposable {
     timing: Timing = QUICK,
   ): Promise<RunningContainer> {
     const driver: MachineDriver = { name: "script", overlays: false, start: connectGuest };
-    const kernel = { release: "0", path: "", moduleDir: "", modules: [] };
+    const kernel = {
+      name: "0",
+      release: "0",
+      kind: "debian" as const,
+      path: "",
+      moduleDir: "",
+      modules: [],
+    };
     const kvm = { usable: true, reason: "" };
     const host: Host = { driver, kernel, kvm, boot: { kernelPath: "", initramfsPath: "" } };
     return await startOn({ prepareHost: async () => host, ...timing }, IMAGE, {

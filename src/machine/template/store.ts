@@ -6,22 +6,21 @@
  *     templates/.new.PID.TICKS.X/  ─rename─►  templates/KEY/ram state scratch template.json
  *     templates/.new.PID.TICKS.X/  ◄─rename─  in the end
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import * as v from "valibot";
 import { makePrivateDir } from "../../util/atomic-file.ts";
 import { systemCode } from "../../util/error.ts";
-import { bootId, isAlive, ownIdentity } from "../../util/liveness.ts";
 import { removeIfDead, withLock } from "../../util/lock.ts";
 import type { Paths } from "../../util/paths.ts";
+import { collectUnfinished, removeWhole, unfinishedName } from "../../util/unfinished.ts";
 import type { BootFiles, MachineShape, TemplateFiles } from "../machine.ts";
 
 /** More are not kept: the one that was used longest ago goes. */
 export const MAX_TEMPLATES = 8;
 
-const UNFINISHED = /^\.new\.(\d+)\.(\d+)\./;
 const KEY = /^[0-9a-f]{24}$/;
 const BLOCK_BYTES = 512;
 
@@ -129,7 +128,7 @@ export async function findTemplate(paths: Paths, key: string): Promise<Template 
     return { key, shape: record.shape, files: filesIn(dir) };
   }
   // Another process may have replaced it meanwhile, and is about to use what it has made.
-  if ((await inodeOf(dir)) === inode) await removeDir(paths, key);
+  if ((await inodeOf(dir)) === inode) await removeWhole(templatesDir(paths), key);
   return undefined;
 }
 
@@ -140,25 +139,6 @@ async function inodeOf(path: string): Promise<number | undefined> {
     if (systemCode(error) === "ENOENT") return undefined;
     throw error;
   }
-}
-
-/** By way of an unfinished one's name, so that nobody finds half of it. @returns whether it was there */
-async function removeDir(paths: Paths, key: string): Promise<boolean> {
-  const parent = templatesDir(paths);
-  const doomed = join(parent, unfinishedName());
-  try {
-    await rename(join(parent, key), doomed);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return false;
-    throw error;
-  }
-  await rm(doomed, { recursive: true, force: true });
-  return true;
-}
-
-function unfinishedName(): string {
-  const { pid, startTicks } = ownIdentity();
-  return `.new.${pid}.${startTicks}.${randomBytes(8).toString("hex")}`;
 }
 
 export interface EnsureOptions {
@@ -236,7 +216,7 @@ async function keysByUse(paths: Paths): Promise<{ key: string; usedMs: number }[
 
 async function evict(paths: Paths, keep: string): Promise<void> {
   const others = (await keysByUse(paths)).filter(({ key }) => key !== keep);
-  for (const { key } of others.slice(MAX_TEMPLATES - 1)) await removeDir(paths, key);
+  for (const { key } of others.slice(MAX_TEMPLATES - 1)) await removeWhole(templatesDir(paths), key);
 }
 
 export async function listTemplates(paths: Paths): Promise<TemplateInfo[]> {
@@ -269,7 +249,7 @@ async function diskBytesOf(dir: string): Promise<number> {
 
 /** Machines that were restored from it go on: they have its files open. @returns whether it was there */
 export async function removeTemplate(paths: Paths, key: string): Promise<boolean> {
-  return KEY.test(key) && (await removeDir(paths, key));
+  return KEY.test(key) && (await removeWhole(templatesDir(paths), key));
 }
 
 /** Removes all but those of `keep`. @returns keys */
@@ -277,19 +257,15 @@ export async function pruneTemplates(paths: Paths, keep: ReadonlySet<string>): P
   await collectTemplates(paths);
   const removed: string[] = [];
   for (const { key } of await keysByUse(paths)) {
-    if (!keep.has(key) && (await removeDir(paths, key))) removed.push(key);
+    if (!keep.has(key) && (await removeWhole(templatesDir(paths), key))) removed.push(key);
   }
   return removed;
 }
 
-/** Removes what killed processes left half made or half removed. */
 async function collectTemplates(paths: Paths): Promise<void> {
   const parent = templatesDir(paths);
+  await collectUnfinished(parent);
   for (const name of await readdir(parent).catch(() => [])) {
     if (name.endsWith(".lock")) await removeIfDead(join(parent, name));
-    const [, pid, startTicks] = UNFINISHED.exec(name) ?? [];
-    if (pid === undefined || startTicks === undefined) continue;
-    const owner = { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() };
-    if (!isAlive(owner)) await rm(join(parent, name), { recursive: true, force: true });
   }
 }
