@@ -157,10 +157,23 @@ export async function configure(
   options: CallOptions = {},
 ): Promise<void> {
   const { timeMs, entropy, hostname, machineId, network } = what;
-  const seconds = Math.floor(timeMs / 1000);
-  const time = { seconds, nanoseconds: Math.floor((timeMs - seconds * 1000) * 1_000_000) };
-  const params = { time, entropy: Buffer.from(entropy).toString("base64"), hostname, machineId };
+  const params = {
+    time: timeOf(timeMs),
+    entropy: Buffer.from(entropy).toString("base64"),
+    hostname,
+    machineId,
+  };
   await session.request("system.configure", network === undefined ? params : { ...params, network }, options);
+}
+
+function timeOf(timeMs: number): object {
+  const seconds = Math.floor(timeMs / 1000);
+  return { seconds, nanoseconds: Math.floor((timeMs - seconds * 1000) * 1_000_000) };
+}
+
+/** The host's time now. A machine that has been told before sets it at once, and so more exactly. */
+export async function setTime(session: AgentSession, options: CallOptions = {}): Promise<void> {
+  await session.request("system.configure", { time: timeOf(Date.now()) }, options);
 }
 
 /** What a machine is to have ready for its first container, before it is known what that will be. */

@@ -31,7 +31,6 @@ import { planMachine } from "./plan.ts";
 import type { Surroundings } from "./prepare.ts";
 import { prepareImage, prepareMachine, together } from "./prepare.ts";
 import type { ContainerFacts } from "./running.ts";
-import { openShares } from "./shares.ts";
 import type { OpenedShares } from "./shares.ts";
 import type { Connection } from "./template.ts";
 import { connectMachine } from "./template.ts";
@@ -60,7 +59,7 @@ export async function assemble(
   const paths = options.paths ?? locatePaths();
   const machine = await planMachine(options);
   await using cleanup = new CleanupStack();
-  const shares = cleanup.use(await openShares(options.binds ?? [], options.onNotice));
+  const shares = cleanup.use(await sharesOf(options));
   const store = cleanup.use(await openHome(options));
   const id = newContainerId();
   const workspace = cleanup.use(await createWorkspace(paths, id));
@@ -91,6 +90,13 @@ export async function assemble(
     probe: { process: config.process, user, groups: options.groupAdd ?? [] },
   };
   return { booted, facts, ...created, owned: cleanup.move() };
+}
+
+/** Most containers have none, and need nothing of what serves them. */
+async function sharesOf({ binds = [], onNotice }: ContainerOptions): Promise<OpenedShares> {
+  if (binds.length === 0) return { places: [], [Symbol.asyncDispose]: async () => {} };
+  const { openShares } = await import("./shares.ts");
+  return await openShares(binds, onNotice);
 }
 
 interface BootRequest {

@@ -1,5 +1,5 @@
 /** A container that runs: assembled, and its process executed. */
-import { startContainer } from "../agent/client.ts";
+import { setTime, startContainer } from "../agent/client.ts";
 import type { Override } from "../agent/client.ts";
 import type { Assembled } from "./assemble.ts";
 import { assemble, withConsole } from "./assemble.ts";
@@ -35,8 +35,13 @@ export async function begin(
   override?: Override,
 ): Promise<RunningContainer> {
   await using cleanup = owned.move();
+  const call = signal === undefined ? {} : { signal };
   try {
-    await startContainer(booted.session, facts.id, { ...(signal && { signal }), override });
+    // The clock first: the requests are carried out in their order.
+    await Promise.all([
+      setTime(booted.session, call),
+      startContainer(booted.session, facts.id, { ...call, override }),
+    ]);
   } catch (error) {
     signal?.throwIfAborted();
     throw withConsole(error, booted);

@@ -306,6 +306,11 @@ fn move_into(root: BorrowedFd, place: &str) -> Result<(), Failure> {
     };
     targets::expect_directory(root, place).map_err(unfit)?;
     let target = targets::make_directory(root, place).map_err(unfit)?;
+    // As libcontainer has it: a link could lead to where the image has made something ready.
+    if matches!(place, "/proc" | "/sys") && target != Path::new(place) {
+        let message = format!("{place} must be mounted on ordinary directory, and is a link in the image");
+        return Err(Failure::new(Code::InvalidConfig, message));
+    }
     let target = below_root(&target.to_string_lossy());
     mount(Some(place), &target, None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(unfit)
 }
