@@ -4,6 +4,7 @@
  *     kernels/RELEASE/vmlinuz, modules/*.ko, kernel.json     installed once (debian-package.ts), or
  *     kernels/custom-KEY/…                                    a kernel given by the user
  *     guest/initramfs-KEY.cpio                                derived: the agent + one kernel's modules
+ *     guest/vmlinux-KEY                                       derived: the ELF file in a bzImage (vmlinux.ts)
  *
  * A folder in kernels/ is published by rename and complete when it has its kernel.json.
  */
@@ -167,7 +168,8 @@ export async function useKernel(path: string, options: KernelOptions): Promise<K
   return { ...kernel, path };
 }
 
-async function inspectKernel(path: string): Promise<{ header: bzimage.BzImageHeader; key: string }> {
+/** `key` stands for the file's bytes. @throws MachineError `kernel-unavailable`, BzImageError `not-a-kernel` */
+export async function inspectKernel(path: string): Promise<{ header: bzimage.BzImageHeader; key: string }> {
   let handle;
   try {
     handle = await open(path, "r");
