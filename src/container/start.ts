@@ -12,9 +12,9 @@ import { configure, createContainer, outputsOf, startContainer } from "../agent/
 import type { HeartbeatTiming } from "../agent/session/heartbeat.ts";
 import type { Image } from "../images/images.ts";
 import { imageConfig } from "../images/images.ts";
+import type { OpenRootfs } from "../images/rootfs.ts";
 import { openRootfs } from "../images/rootfs.ts";
-import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
-import type { MachineConfig } from "../machine/machine.ts";
+import type { DiskFile, MachineConfig } from "../machine/machine.ts";
 import type { Network } from "../network/network.ts";
 import type { Store } from "../store/layout.ts";
 import { CleanupStack } from "../util/cleanup.ts";
@@ -84,7 +84,7 @@ export async function startOn(
   ]);
   const { rootfs, startNetwork } = prepared;
   const disks: MachineConfig["disks"] = {
-    base: { path: rootfs.vmdkPath, format: "vmdk" },
+    base: await baseDisk(host, rootfs, options),
     scratch: { path: workspace.scratchPath, format: "raw" },
   };
   const connection = { disks, startNetwork };
@@ -111,8 +111,13 @@ export async function startOn(
   return new Container(facts, booted, launched, cleanup.move());
 }
 
+async function baseDisk({ driver }: Host, rootfs: OpenRootfs, options: ContainerOptions): Promise<DiskFile> {
+  const path = driver.baseFormat === "vmdk" ? rootfs.vmdkPath : await rootfs.rawFile(options);
+  return { path, format: driver.baseFormat };
+}
+
 interface PreparedImage extends AsyncDisposable {
-  readonly rootfs: Awaited<ReturnType<typeof openRootfs>>;
+  readonly rootfs: OpenRootfs;
   readonly plan: ContainerPlan;
   readonly startNetwork: (() => Promise<Network>) | undefined;
 }
@@ -286,6 +291,7 @@ interface LaunchRequest {
 async function launch(booted: BootedMachine, request: LaunchRequest): Promise<Launched> {
   const { id, options, plan, config, shares } = request;
   const { session, network } = booted;
+  const { diskSerials: disks } = booted.machine;
   const { signal } = options;
   const call = signal === undefined ? {} : { signal };
   const machine = {
@@ -307,8 +313,8 @@ async function launch(booted: BootedMachine, request: LaunchRequest): Promise<La
       session,
       {
         id,
-        baseDevice: BASE_SERIAL,
-        scratchDevice: SCRATCH_SERIAL,
+        baseDevice: disks.base ?? "",
+        scratchDevice: disks.scratch ?? "",
         files,
         shares: shares.places,
         user: plan.user,

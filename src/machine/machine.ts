@@ -3,7 +3,7 @@
  *
  *     MachineConfig ──driver.start()──► Machine ──dial(1024)──► Duplex ──► agent session
  *
- * Drivers (`qemu/`, later `firecracker/`) are sibling folders that return this interface. It knows nothing of
+ * Drivers (`qemu/`, `firecracker/`) are sibling folders that return this interface. It knows nothing of
  * images, containers or the protocol that is spoken on the stream.
  */
 import type { Duplex } from "node:stream";
@@ -11,7 +11,7 @@ import { FlameBoxError } from "../util/error.ts";
 import { printable } from "../util/printable.ts";
 
 export interface BootFiles {
-  /** bzImage. */
+  /** bzImage for QEMU; for Firecracker, the ELF file in it (kernel/vmlinux.ts). */
   readonly kernelPath: string;
   /** newc cpio with the agent as /init. */
   readonly initramfsPath: string;
@@ -57,11 +57,19 @@ export interface MachineExit {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** Disks are found by serial number in the guest, because the order of devices is no contract. */
+export interface DiskSerials {
+  readonly base: string | undefined;
+  readonly scratch: string | undefined;
+}
+
 export interface Machine extends AsyncDisposable {
-  /** `qemu (kvm)`, `qemu (software emulation)`. */
+  /** `qemu (kvm)`, `qemu (software emulation)`, `firecracker (kvm)`. */
   readonly description: string;
   /** The VMM's process id. */
   readonly pid: number;
+  /** Of the disks that it has by now. */
+  readonly diskSerials: DiskSerials;
   /** The byte stream to the agent. One stream a machine; a further call rejects. */
   dial(port: number): Promise<Duplex>;
   /** Resolves when the VMM has ended, whatever ended it. */
@@ -77,6 +85,9 @@ export interface StartOptions {
 
 export interface MachineDriver {
   readonly name: string;
+  /** What the base disk has to be: a description of its parts, or all of it in one file. */
+  readonly baseFormat: DiskFile["format"];
+  /** @throws MachineError; a VMM that cannot run the machine may also end, which `exited` and `diagnostics` tell */
   start(config: MachineConfig, options?: StartOptions): Promise<Machine>;
   /** Where the driver can save a machine that has booted, and start others from it. */
   readonly templates?: TemplateDriver | undefined;

@@ -41,6 +41,7 @@ export const QUICK: Timing = {
 export class ScriptedMachine implements Machine {
   readonly description = "a script";
   readonly pid = NO_PID;
+  readonly diskSerials = { base: "base", scratch: "scratch" };
   readonly exited: Promise<MachineExit>;
   readonly stream: Socket;
   /** What ended it: its own guest's script, or the host. */
@@ -105,7 +106,7 @@ export class Stage implements AsyncDisposable {
     options: ContainerOptions = {},
     timing: Timing = QUICK,
   ): Promise<RunningContainer> {
-    const driver: MachineDriver = { name: "script", start: connectGuest };
+    const driver: MachineDriver = { name: "script", baseFormat: "vmdk", start: connectGuest };
     const kernel = { release: "0", path: "", moduleDir: "", modules: [] };
     const kvm = { usable: true, reason: "" };
     const host: Host = { driver, kernel, kvm, boot: { kernelPath: "", initramfsPath: "" } };

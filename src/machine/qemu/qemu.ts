@@ -8,6 +8,7 @@ import { spawnQemu } from "./vmm.ts";
 export function qemuDriver(options: QemuOptions): MachineDriver {
   return {
     name: "qemu",
+    baseFormat: "vmdk",
     start: async (config, startOptions) => await startQemu(options, config, startOptions),
     templates: qemuTemplates(options),
   };

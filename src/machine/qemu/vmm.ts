@@ -8,6 +8,7 @@ import { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FlameBoxError, messageOf } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
+import { boundCommand } from "../command.ts";
 import type {
   Diagnostics,
   MachineConfig,
@@ -22,10 +23,12 @@ import type { Acceleration } from "./arguments.ts";
 import {
   AGENT_FD,
   BASE_DEVICE,
+  BASE_SERIAL,
   CONSOLE_FD,
   NETWORK_FD,
   QMP_FD,
   SCRATCH_DEVICE,
+  SCRATCH_SERIAL,
   baseNode,
   scratchNode,
 } from "./arguments.ts";
@@ -33,8 +36,6 @@ import { QmpClient } from "./qmp.ts";
 
 const CONSOLE_BYTES = 64 * 1024;
 const STDERR_BYTES = 16 * 1024;
-/** A parent that died before the signal was set would never be missed: so it is looked for once more behind that. */
-const ONLY_WITH_PARENT = ["/bin/sh", "-c", 'test "$PPID" = "$0" && exec "$@"', String(process.pid)];
 /** How long a VMM that was asked to quit may take before it is killed. */
 const QUIT_GRACE_MS = 1_000;
 
@@ -69,13 +70,9 @@ export async function spawnQemu(
   qemuArgs: readonly string[],
   { hasNetwork, stateFd, hostCpus, signal }: SpawnOptions,
 ): Promise<QemuMachine> {
-  const [program, setpriv] = await Promise.all([given ?? findQemu(), findProgram("setpriv")]);
+  const program = given ?? (await findQemu());
+  const [file = program, ...args] = await boundCommand([program, ...qemuArgs], hostCpus);
   signal?.throwIfAborted();
-  const command = [program, ...qemuArgs];
-  if (hostCpus !== undefined) command.unshift(...(await pinnedTo(hostCpus)));
-  // The VMM dies with this process, even if this process is killed. Without setpriv, the next command collects it.
-  if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--", ...ONLY_WITH_PARENT);
-  const [file = program, ...args] = command;
   const network = hasNetwork ? "pipe" : "ignore";
   const state = stateFd === undefined ? [] : [stateFd];
   const child = spawn(file, args, {
@@ -102,19 +99,10 @@ export async function spawnQemu(
   return machine;
 }
 
-/** Set before the VMM begins, so that all of its threads are bound by it. @throws MachineError `program-missing` */
-async function pinnedTo(hostCpus: readonly number[]): Promise<string[]> {
-  const taskset = await findProgram("taskset");
-  if (taskset === undefined)
-    throw new MachineError("program-missing", "taskset is not installed, which chooses a machine's CPUs", {
-      hint: "install Debian's package util-linux, or leave out --cpuset-cpus",
-    });
-  return [taskset, "--cpu-list", hostCpus.join(",")];
-}
-
 export class QemuMachine implements RestoredMachine {
   readonly description: string;
   readonly pid: number;
+  readonly diskSerials = { base: BASE_SERIAL, scratch: SCRATCH_SERIAL };
   readonly exited: Promise<MachineExit>;
   readonly #child: ChildProcess;
   readonly #console = new TailBuffer(CONSOLE_BYTES);

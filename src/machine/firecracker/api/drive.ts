@@ -1,0 +1,40 @@
+/** Maps to `PUT /drives/{drive_id}` and `PATCH /drives/{drive_id}`. */
+import { stat } from "node:fs/promises";
+import type { ApiClient } from "./client.ts";
+import type { RateLimiter } from "./rate-limiter.ts";
+
+export interface Drive {
+  /** Letters, digits and `_`. */
+  readonly drive_id: string;
+  readonly path_on_host: string;
+  readonly is_read_only: boolean;
+  readonly is_root_device: boolean;
+  /** `Unsafe` does not wait for the host's disk when the guest flushes. */
+  readonly cache_type?: "Unsafe" | "Writeback" | undefined;
+  readonly rate_limiter?: RateLimiter | undefined;
+}
+
+/** @throws MachineError `drive-refused` */
+export async function putDrive(api: ApiClient, body: Drive): Promise<void> {
+  await api.send({ method: "PUT", path: `/drives/${body.drive_id}`, body, refusal: "drive-refused" });
+}
+
+/** Puts another file behind a drive of a machine that runs. @throws MachineError `drive-refused` */
+export async function patchDrive(
+  api: ApiClient,
+  body: Pick<Drive, "drive_id" | "path_on_host">,
+): Promise<void> {
+  await api.send({ method: "PATCH", path: `/drives/${body.drive_id}`, body, refusal: "drive-refused" });
+}
+
+/** VIRTIO_BLK_ID_BYTES */
+const SERIAL_BYTES = 20;
+
+/**
+ * The serial number that the guest finds a drive by. Firecracker takes no such thing: it makes one of the file's
+ * device, special device and inode numbers, and cuts it off at 20 bytes.
+ */
+export async function driveSerial(path: string): Promise<string> {
+  const { dev, rdev, ino } = await stat(path, { bigint: true });
+  return `${dev}${rdev}${ino}`.slice(0, SERIAL_BYTES);
+}
