@@ -10,5 +10,6 @@ export interface BootSource {
 
 /** @throws MachineError `boot-source-refused` */
 export async function putBootSource(api: ApiClient, body: BootSource): Promise<void> {
-  await api.send({ method: "PUT", path: "/boot-source", body, refusal: "boot-source-refused" });
+  const files = [body.kernel_image_path, body.initrd_path];
+  await api.send({ method: "PUT", path: "/boot-source", body, refusal: "boot-source-refused", files });
 }

@@ -22,6 +22,8 @@ export interface ApiRequest {
   readonly body?: object | undefined;
   /** The code of the error that a refusal becomes: `boot-source-refused`. */
   readonly refusal: string;
+  /** The files that it is about, for the error: Firecracker does not name them. */
+  readonly files?: readonly string[] | undefined;
   /** Default 10,000. */
   readonly deadlineMs?: number | undefined;
 }
@@ -48,7 +50,8 @@ export class ApiClient {
     if (statusCode >= 200 && statusCode < 300) return answer;
     const found = safeParse(fault, answer);
     const why = found.success ? found.output.fault_message : `status ${statusCode}`;
-    const what = `${request.method} ${request.path}`;
+    const { method, path, files = [] } = request;
+    const what = [method, path, ...files.map((file) => `"${file}"`)].join(" ");
     throw new MachineError(
       request.refusal,
       `Firecracker refused ${what}: ${printable(why.trim()).slice(0, 1_000)}`,

@@ -16,7 +16,7 @@ export interface Drive {
 
 /** @throws MachineError `drive-refused` */
 export async function putDrive(api: ApiClient, body: Drive): Promise<void> {
-  await api.send({ method: "PUT", path: `/drives/${body.drive_id}`, body, refusal: "drive-refused" });
+  await send(api, "PUT", body);
 }
 
 /** Puts another file behind a drive of a machine that runs. @throws MachineError `drive-refused` */
@@ -24,7 +24,16 @@ export async function patchDrive(
   api: ApiClient,
   body: Pick<Drive, "drive_id" | "path_on_host">,
 ): Promise<void> {
-  await api.send({ method: "PATCH", path: `/drives/${body.drive_id}`, body, refusal: "drive-refused" });
+  await send(api, "PATCH", body);
+}
+
+async function send(
+  api: ApiClient,
+  method: "PUT" | "PATCH",
+  body: Pick<Drive, "drive_id" | "path_on_host">,
+): Promise<void> {
+  const files = [body.path_on_host];
+  await api.send({ method, path: `/drives/${body.drive_id}`, body, refusal: "drive-refused", files });
 }
 
 /** VIRTIO_BLK_ID_BYTES */
