@@ -2,6 +2,8 @@
 import { statfs } from "node:fs/promises";
 import { findKernel, prepareBoot } from "../machine/kernel/kernel.ts";
 import type { BootFiles } from "../machine/machine.ts";
+import { FIRECRACKER_HINT, isSupported } from "../machine/firecracker/version.ts";
+import { qemuDriver } from "../machine/qemu/qemu.ts";
 import { QEMU_HINT, QEMU_PROGRAM } from "../machine/qemu/vmm.ts";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { runCommand } from "../util/command.ts";
@@ -12,6 +14,7 @@ import { locatePaths } from "../util/paths.ts";
 import { version } from "../util/version.ts";
 import { checkKvm, findAgent } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
+import { locateFirecracker } from "./vmm.ts";
 
 export interface Check {
   /** `KVM`, `QEMU`, `kernel`; stable. */
@@ -28,7 +31,7 @@ export interface HostReport {
   readonly ready: boolean;
   /** What would run it; null when nothing would. */
   readonly machine: {
-    readonly vmm: "qemu";
+    readonly vmm: "firecracker" | "qemu";
     readonly version: string;
     readonly acceleration: "kvm" | "tcg";
   } | null;
@@ -90,8 +93,9 @@ export async function diagnose(options: OperationOptions = {}): Promise<HostRepo
   const qemu = await checkQemu();
   const boot = await checkBoot(paths);
   const acceleration = await checkAcceleration(paths, boot.files, qemu.program, options);
+  const firecracker = await checkFirecracker(options);
   const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool)]);
-  const checks = [acceleration.check, qemu.check, ...boot.checks, ...rest];
+  const checks = [acceleration.check, qemu.check, firecracker, ...boot.checks, ...rest];
   const ready = checks.every(({ status }) => status !== "missing");
   const machine =
     qemu.program === undefined
@@ -128,6 +132,22 @@ async function checkQemu(): Promise<{ check: Check; program: string | undefined;
   return { check, program, version: text };
 }
 
+/** Nothing is missing without it: machines run in QEMU then. */
+async function checkFirecracker({ firecracker, signal }: OperationOptions): Promise<Check> {
+  const name = "Firecracker";
+  try {
+    const found = await locateFirecracker(firecracker, signal);
+    if (found === undefined) return { name, status: "ok", detail: "not installed; machines run in QEMU" };
+    const { program, version } = found;
+    const detail = `${version.text} at ${program}`;
+    if (isSupported(version)) return { name, status: "ok", detail };
+    return { name, status: "warning", detail: `${detail}, which is too old`, hint: FIRECRACKER_HINT };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { name, status: "warning", detail: messageOf(error), hint: FIRECRACKER_HINT };
+  }
+}
+
 async function checkBoot(paths: Paths): Promise<{ checks: Check[]; files: BootFiles | undefined }> {
   const [kernel, agent] = await Promise.all([findKernel(paths), findAgent(paths)]);
   const checks: Check[] = [
@@ -158,7 +178,8 @@ async function checkAcceleration(
     return { check: { name: "KVM", status: "warning", detail }, kvm: false };
   }
   const { signal, onProgress } = options;
-  const verdict = await checkKvm({ paths, boot, program, signal, onProgress });
+  const driver = qemuDriver({ acceleration: "kvm", program });
+  const verdict = await checkKvm({ paths, boot, driver, program, signal, onProgress });
   if (verdict.usable) return { check: { name: "KVM", status: "ok", detail: verdict.reason }, kvm: true };
   const hint = `${verdict.hint === undefined ? "" : `${verdict.hint}; until then `}machines run in software emulation, which is no isolation boundary`;
   return {

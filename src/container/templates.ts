@@ -15,7 +15,7 @@ export type { TemplateInfo };
 
 export interface BuildTemplateOptions
   extends OperationOptions,
-    Pick<MachineOptions, "cpus" | "memoryMib" | "kernel" | "requireKvm"> {
+    Pick<MachineOptions, "cpus" | "memoryMib" | "kernel" | "requireKvm" | "vmm"> {
   /** As the container's: `none` is a machine without a network interface. Default `user`. */
   readonly network?: "user" | "none" | undefined;
 }

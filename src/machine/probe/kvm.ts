@@ -49,7 +49,7 @@ const record = object({ key: string(), usable: boolean(), reason: string() });
 export async function probeKvm(options: KvmProbeOptions): Promise<KvmVerdict> {
   const closed = await deviceProblem();
   if (closed !== undefined) return closed;
-  const cachePath = join(options.paths.dataDir, "probe", "kvm.json");
+  const cachePath = join(options.paths.dataDir, "probe", `kvm-${options.driver.name}.json`);
   const { mtimeMs } = await stat(options.program);
   const key = [bootId(), options.program, mtimeMs, options.boot.kernelPath, options.boot.initramfsPath].join(
     " ",
