@@ -149,7 +149,10 @@ describe("a dialled stream", () => {
     const server = createSocketServer((socket) => {
       socket.on("error", () => {});
       socket.once("data", (chunk: Buffer) => {
-        if (left-- > 0) return void socket.destroy();
+        if (left-- > 0) {
+          socket.destroy();
+          return;
+        }
         expect(chunk.toString()).toBe("CONNECT 1024\n");
         socket.write(answer);
         socket.pipe(socket);
@@ -176,6 +179,7 @@ describe("a dialled stream", () => {
     const closed = new Promise((resolve) => stream.once("close", resolve));
     stream.destroy();
     await closed;
+    expect(stream.destroyed).toBe(true);
   });
 
   it("fails over an answer that is none", async () => {

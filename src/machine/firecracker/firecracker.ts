@@ -4,34 +4,21 @@
  *
  *     spawn ─► /machine-config /boot-source /drives /vsock /entropy ─► /actions InstanceStart ─► guest listens
  */
-import type { BootFiles, Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
+import type { Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
 import { MachineError } from "../machine.ts";
 import { startInstance } from "./api/action.ts";
-import { putBootSource } from "./api/boot-source.ts";
 import type { ApiClient } from "./api/client.ts";
-import { putDrive } from "./api/drive.ts";
-import { putEntropy } from "./api/entropy.ts";
-import { putMachineConfig } from "./api/machine-config.ts";
-import { putVsock } from "./api/vsock.ts";
+import { putBase, putCommon, putScratch } from "./configure.ts";
+import { firecrackerTemplates } from "./template.ts";
 import type { FirecrackerOptions } from "./vmm.ts";
-import { BASE_DRIVE, SCRATCH_DRIVE, VSOCK_SOCKET, spawnFirecracker } from "./vmm.ts";
-
-/** The smallest that a guest may have; nobody sees it but the guest. */
-const GUEST_CID = 3;
-
-/**
- * Nothing a user wrote is ever part of it. `reboot=k`: a restart, by the keyboard controller, is the only way that a
- * machine ends by itself. There is one serial port, and a keyboard controller without a keyboard.
- */
-const KERNEL_ARGUMENTS =
-  "console=ttyS0 quiet panic=-1 reboot=k net.ifnames=0 random.trust_cpu=on 8250.nr_uarts=1 " +
-  "i8042.noaux i8042.nomux i8042.dumbkbd";
+import { spawnFirecracker } from "./vmm.ts";
 
 export function firecrackerDriver(options: FirecrackerOptions): MachineDriver {
   return {
     name: "firecracker",
     baseFormat: "raw",
     start: async (config, start) => await startFirecracker(options, config, start),
+    templates: firecrackerTemplates(options),
   };
 }
 
@@ -58,46 +45,9 @@ async function startFirecracker(
   }
 }
 
-/** All that a machine has, from its size to its entropy, but its disks and its network. */
-export async function configureCommon(
-  api: ApiClient,
-  boot: BootFiles,
-  { cpus, memoryMib }: Pick<MachineConfig, "cpus" | "memoryMib">,
-): Promise<void> {
-  await putMachineConfig(api, { vcpu_count: cpus, mem_size_mib: memoryMib });
-  await putBootSource(api, {
-    kernel_image_path: boot.kernelPath,
-    initrd_path: boot.initramfsPath,
-    boot_args: KERNEL_ARGUMENTS,
-  });
-  // Relative: a restored machine makes its socket in the directory of its own VMM.
-  await putVsock(api, { guest_cid: GUEST_CID, uds_path: VSOCK_SOCKET });
-  await putEntropy(api);
-}
-
 async function configure(api: ApiClient, config: MachineConfig): Promise<void> {
-  await configureCommon(api, config.boot, config);
+  await putCommon(api, config.boot, config);
   const { base, scratch } = config.disks;
   if (base !== undefined) await putBase(api, base.path);
   if (scratch !== undefined) await putScratch(api, scratch.path);
-}
-
-export async function putBase(api: ApiClient, path: string): Promise<void> {
-  await putDrive(api, {
-    drive_id: BASE_DRIVE,
-    path_on_host: path,
-    is_read_only: true,
-    is_root_device: false,
-  });
-}
-
-export async function putScratch(api: ApiClient, path: string): Promise<void> {
-  // What is on it ends with the container, so nothing is gained by waiting for the host's disk: `Unsafe`.
-  await putDrive(api, {
-    drive_id: SCRATCH_DRIVE,
-    path_on_host: path,
-    is_read_only: false,
-    is_root_device: false,
-    cache_type: "Unsafe",
-  });
 }
