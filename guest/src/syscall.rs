@@ -3,6 +3,7 @@
 pub mod child;
 pub mod confine;
 pub mod process;
+pub mod tap;
 
 use std::ffi::CStr;
 use std::fs::File;
