@@ -8,6 +8,7 @@ const firecracker = [
     test: {
       name: "firecracker",
       include: ["test/firecracker/**/*.test.ts"],
+      globalSetup: ["test/firecracker/global-setup.ts"],
       testTimeout: 240_000,
       hookTimeout: 300_000,
       maxWorkers: 1,

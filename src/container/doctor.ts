@@ -1,8 +1,9 @@
 /** What this host can do, one check at a time. Looks and probes; changes nothing but the probe's cache. */
 import { statfs } from "node:fs/promises";
+import type { Kernel } from "../machine/kernel/kernel.ts";
 import { findKernel, prepareBoot } from "../machine/kernel/kernel.ts";
 import type { BootFiles } from "../machine/machine.ts";
-import { FIRECRACKER_HINT, isSupported } from "../machine/firecracker/version.ts";
+import { FIRECRACKER_HINT, isSupported, versionOf } from "../machine/firecracker/version.ts";
 import { qemuDriver } from "../machine/qemu/qemu.ts";
 import { QEMU_HINT, QEMU_PROGRAM } from "../machine/qemu/vmm.ts";
 import { makePrivateDir } from "../util/atomic-file.ts";
@@ -14,7 +15,8 @@ import { locatePaths } from "../util/paths.ts";
 import { version } from "../util/version.ts";
 import { checkKvm, findAgent } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
-import { locateFirecracker } from "./vmm.ts";
+import { productionChecks } from "./production.ts";
+import { firecrackerCandidate, locateFirecracker } from "./vmm.ts";
 
 export interface Check {
   /** `KVM`, `QEMU`, `kernel`; stable. */
@@ -88,24 +90,30 @@ const TOOLS: readonly {
   },
 ];
 
-export async function diagnose(options: OperationOptions = {}): Promise<HostReport> {
+export interface DiagnoseOptions extends OperationOptions {
+  /** Look also at what Firecracker recommends for hosts that run code of several tenants. */
+  readonly production?: boolean | undefined;
+}
+
+export async function diagnose(options: DiagnoseOptions = {}): Promise<HostReport> {
   const { paths = locatePaths() } = options;
   const qemu = await checkQemu();
   const boot = await checkBoot(paths);
-  const acceleration = await checkAcceleration(paths, boot.files, qemu.program, options);
-  const firecracker = await checkFirecracker(options);
+  const acceleration = await checkAcceleration(paths, boot.parts?.files, qemu.program, options);
+  const firecracker = await checkFirecracker(paths, boot.parts, acceleration.kvm, options);
   const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool)]);
-  const checks = [acceleration.check, qemu.check, firecracker, ...boot.checks, ...rest];
+  if (options.production === true) rest.push(...(await productionChecks()));
+  // One VMM is enough.
+  const isSpare = firecracker.machine !== undefined && qemu.check.status === "missing";
+  const qemuCheck: Check = isSpare ? { ...qemu.check, status: "warning" } : qemu.check;
+  const checks = [acceleration.check, qemuCheck, firecracker.check, ...boot.checks, ...rest];
   const ready = checks.every(({ status }) => status !== "missing");
-  const machine =
+  const { kvm } = acceleration;
+  const inQemu: HostReport["machine"] =
     qemu.program === undefined
       ? null
-      : {
-          vmm: "qemu" as const,
-          version: qemu.version,
-          acceleration: acceleration.kvm ? ("kvm" as const) : ("tcg" as const),
-        };
-  return { version, checks, ready, machine };
+      : { vmm: "qemu", version: qemu.version, acceleration: kvm ? "kvm" : "tcg" };
+  return { version, checks, ready, machine: firecracker.machine ?? inQemu };
 }
 
 async function checkQemu(): Promise<{ check: Check; program: string | undefined; version: string }> {
@@ -132,23 +140,56 @@ async function checkQemu(): Promise<{ check: Check; program: string | undefined;
   return { check, program, version: text };
 }
 
-/** Nothing is missing without it: machines run in QEMU then. */
-async function checkFirecracker({ firecracker, signal }: OperationOptions): Promise<Check> {
+interface BootParts {
+  readonly kernel: Kernel;
+  readonly agent: string;
+  readonly files: BootFiles;
+}
+
+interface FirecrackerReport {
+  readonly check: Check;
+  /** Where it would run a container. */
+  readonly machine?: HostReport["machine"];
+}
+
+/** Nothing is missing without it: machines run in QEMU then. @param kvm whether QEMU's guests run on KVM */
+async function checkFirecracker(
+  paths: Paths,
+  parts: BootParts | undefined,
+  kvm: boolean,
+  options: OperationOptions,
+): Promise<FirecrackerReport> {
   const name = "Firecracker";
+  const { signal, onProgress } = options;
   try {
-    const found = await locateFirecracker(firecracker, signal);
-    if (found === undefined) return { name, status: "ok", detail: "not installed; machines run in QEMU" };
-    const { program, version } = found;
-    const detail = `${version.text} at ${program}`;
-    if (isSupported(version)) return { name, status: "ok", detail };
-    return { name, status: "warning", detail: `${detail}, which is too old`, hint: FIRECRACKER_HINT };
+    const program = await locateFirecracker(options.firecracker);
+    if (program === undefined)
+      return { check: { name, status: "ok", detail: "not installed; machines run in QEMU" } };
+    const found = await versionOf(program, signal);
+    const detail = `${found.text} at ${program}`;
+    if (!isSupported(found))
+      return { check: { name, status: "warning", detail: `${detail}, too old`, hint: FIRECRACKER_HINT } };
+    const { kernel, agent, files: boot } = parts ?? {};
+    if (kernel === undefined || agent === undefined || boot === undefined)
+      return { check: { name, status: "ok", detail } };
+    const candidate = await firecrackerCandidate({ options, paths, kernel, agent, boot });
+    if (candidate === undefined) return { check: { name, status: "ok", detail } };
+    const verdict = await checkKvm({ ...candidate, paths, signal, onProgress });
+    if (verdict.usable)
+      return {
+        check: { name, status: "ok", detail },
+        machine: { vmm: "firecracker", version: found.text, acceleration: "kvm" },
+      };
+    // Where there is no KVM, that has been said already.
+    const status = kvm ? "warning" : "ok";
+    return { check: { name, status, detail: `${detail}; not used: ${verdict.reason}`, hint: verdict.hint } };
   } catch (error) {
     signal?.throwIfAborted();
-    return { name, status: "warning", detail: messageOf(error), hint: FIRECRACKER_HINT };
+    return { check: { name, status: "warning", detail: messageOf(error), hint: FIRECRACKER_HINT } };
   }
 }
 
-async function checkBoot(paths: Paths): Promise<{ checks: Check[]; files: BootFiles | undefined }> {
+async function checkBoot(paths: Paths): Promise<{ checks: Check[]; parts: BootParts | undefined }> {
   const [kernel, agent] = await Promise.all([findKernel(paths), findAgent(paths)]);
   const checks: Check[] = [
     kernel === undefined
@@ -163,8 +204,8 @@ async function checkBoot(paths: Paths): Promise<{ checks: Check[]; files: BootFi
       ? { name: "agent", status: "missing", detail: "not built", hint: 'run "flamebox setup"' }
       : { name: "agent", status: "ok", detail: agent },
   ];
-  const files = kernel && agent ? await prepareBoot(kernel, agent, paths) : undefined;
-  return { checks, files };
+  if (kernel === undefined || agent === undefined) return { checks, parts: undefined };
+  return { checks, parts: { kernel, agent, files: await prepareBoot(kernel, agent, paths) } };
 }
 
 async function checkAcceleration(

@@ -83,8 +83,8 @@ export async function prepareHost(paths: Paths, options: HostOptions): Promise<H
     kernel,
     boot: await prepareBoot(kernel, agent, paths),
     options,
-    tryKvm: async (candidate, program, files) =>
-      await checkKvm({ paths, boot: files, driver: candidate, program, signal, onProgress }),
+    agent,
+    tryKvm: async (candidate) => await checkKvm({ ...candidate, paths, signal, onProgress }),
   });
   if (!kvm.usable && options.requireKvm === true)
     throw new MachineError("kvm-unusable", `KVM is not usable: ${kvm.reason}`, { hint: kvm.hint });
@@ -98,6 +98,8 @@ export interface KvmCheckOptions {
   /** One that uses KVM. */
   readonly driver: MachineDriver;
   readonly program: string;
+  /** Tried with a network interface. */
+  readonly network?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }

@@ -104,7 +104,7 @@ async function usableKeys(
   if (present.length === 0 || (await findKernel(paths)) === undefined) return new Set();
   const keys: string[] = [];
   // What a start would choose, and what it would with another option.
-  for (const choice of [{ network: "none" }, { vmm: "qemu" }] as const) {
+  for (const choice of [{}, { vmm: "qemu", onNotice: undefined }] as const) {
     const host = await prepareHost(paths, { ...options, ...choice }).catch((error: unknown) => {
       if (error instanceof FlameBoxError && error.code === "vmm-missing") return undefined;
       throw error;

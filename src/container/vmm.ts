@@ -6,17 +6,13 @@
  *          │ no                 │ no                                    --vmm qemu: not looked for
  *          └───────────► qemu ◄─┘ ─► guest answers on KVM? kvm : tcg
  */
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import type { Kernel } from "../machine/kernel/kernel.ts";
 import { elfKernel } from "../machine/kernel/vmlinux.ts";
 import { firecrackerDriver } from "../machine/firecracker/firecracker.ts";
-import {
-  FIRECRACKER_HINT,
-  findFirecracker,
-  requireSupported,
-  versionOf,
-} from "../machine/firecracker/version.ts";
-import type { FirecrackerVersion } from "../machine/firecracker/version.ts";
+import { FIRECRACKER_HINT, findFirecracker } from "../machine/firecracker/version.ts";
 import type { BootFiles, MachineDriver } from "../machine/machine.ts";
 import { MachineError } from "../machine/machine.ts";
 import type { KvmVerdict } from "../machine/probe/kvm.ts";
@@ -34,53 +30,71 @@ export interface Vmm {
   readonly kvm: KvmVerdict;
 }
 
+export interface Candidate {
+  readonly driver: MachineDriver;
+  readonly program: string;
+  readonly boot: BootFiles;
+  readonly network?: boolean;
+}
+
 export interface VmmRequest {
   readonly paths: Paths;
   readonly kernel: Kernel;
   readonly boot: BootFiles;
   readonly options: HostOptions;
+  /** The agent's program. */
+  readonly agent: string;
   /** Runs a guest, or remembers how that went. */
-  readonly tryKvm: (driver: MachineDriver, program: string, boot: BootFiles) => Promise<KvmVerdict>;
+  readonly tryKvm: (candidate: Candidate) => Promise<KvmVerdict>;
 }
 
-/** @throws MachineError `vmm-missing`, `kvm-unusable`, `firecracker-version`, `network-refused` */
+/** @throws MachineError `vmm-missing`, `kvm-unusable`, `kernel-unavailable` */
 export async function chooseVmm(request: VmmRequest): Promise<Vmm> {
   const { options, boot, tryKvm } = request;
   const firecracker = options.vmm === "qemu" ? undefined : await chooseFirecracker(request);
   if (firecracker !== undefined) return firecracker;
   const program = await findQemu();
-  const kvm = await tryKvm(qemuDriver({ acceleration: "kvm", program }), program, boot);
+  const kvm = await tryKvm({ driver: qemuDriver({ acceleration: "kvm", program }), program, boot });
   return { driver: qemuDriver({ acceleration: kvm.usable ? "kvm" : "tcg", program }), boot, kvm };
 }
 
 async function chooseFirecracker(request: VmmRequest): Promise<Vmm | undefined> {
-  const { options, paths, kernel, tryKvm } = request;
-  const { vmm, network = "user", signal } = options;
-  const isWanted = vmm === "firecracker";
-  if (network !== "none") {
-    if (!isWanted) return undefined;
-    throw new MachineError("network-refused", "Firecracker's machines have no network yet", {
-      hint: "choose --network none, or --vmm qemu",
-    });
-  }
+  const { options, tryKvm } = request;
+  const isWanted = options.vmm === "firecracker";
   try {
-    const found = await locateFirecracker(options.firecracker, signal);
-    if (found === undefined) return missing(isWanted);
-    requireSupported(found.version);
-    const boot = { ...request.boot, kernelPath: await elfKernel(kernel.path, paths, signal) };
-    const driver = firecrackerDriver({ program: found.program, runtimeDir: paths.runtimeDir });
-    const kvm = await tryKvm(driver, found.program, boot);
-    if (kvm.usable) return { driver, boot, kvm };
+    const candidate = await firecrackerCandidate(request);
+    if (candidate === undefined) return missing(isWanted);
+    const kvm = await tryKvm(candidate);
+    if (kvm.usable) return { driver: candidate.driver, boot: candidate.boot, kvm };
     if (!isWanted) return undefined;
-    throw new MachineError("kvm-unusable", `Firecracker needs KVM, which is not usable: ${kvm.reason}`, {
+    throw new MachineError("kvm-unusable", `Firecracker cannot run the machine: ${kvm.reason}`, {
       hint: kvm.hint ?? "leave out --vmm firecracker: QEMU runs without KVM, too",
     });
   } catch (error) {
-    signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
     if (isWanted || !(error instanceof FlameBoxError)) throw error;
     options.onNotice?.(`QEMU runs the machine, because Firecracker cannot: ${error.message}`);
     return undefined;
   }
+}
+
+/** Undefined where there is no such program. Its version is looked at when it is tried. */
+export async function firecrackerCandidate({
+  options,
+  paths,
+  kernel,
+  boot,
+  agent,
+}: Omit<VmmRequest, "tryKvm">): Promise<Candidate | undefined> {
+  const { firecracker, network = "user", signal } = options;
+  const program = await locateFirecracker(firecracker);
+  if (program === undefined) return undefined;
+  return {
+    driver: firecrackerDriver({ program, runtimeDir: paths.runtimeDir, tapProgram: agent }),
+    program,
+    boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths, signal) },
+    network: network !== "none",
+  };
 }
 
 function missing(isWanted: boolean): undefined {
@@ -88,23 +102,17 @@ function missing(isWanted: boolean): undefined {
     throw new MachineError("vmm-missing", "there is no firecracker program", { hint: FIRECRACKER_HINT });
 }
 
-export interface FoundFirecracker {
-  readonly program: string;
-  readonly version: FirecrackerVersion;
+/** @param given its path, which has to be absolute; by default it is looked up */
+export async function locateFirecracker(given: string | undefined): Promise<string | undefined> {
+  if (given === undefined) return await findFirecracker();
+  const isThere = isAbsolute(given) && (await canExecute(given));
+  if (isThere) return given;
+  throw new MachineError("vmm-missing", `${quote(given)} is no program`, { hint: FIRECRACKER_HINT });
 }
 
-/**
- * @param given its absolute path; by default it is looked up
- * @throws FlameBoxError for one that is not there, or is something else
- */
-export async function locateFirecracker(
-  given: string | undefined,
-  signal?: AbortSignal,
-): Promise<FoundFirecracker | undefined> {
-  if (given !== undefined && !isAbsolute(given))
-    throw new MachineError("vmm-missing", `${quote(given)} is not an absolute path`, {
-      hint: FIRECRACKER_HINT,
-    });
-  const program = given ?? (await findFirecracker());
-  return program === undefined ? undefined : { program, version: await versionOf(program, signal) };
+async function canExecute(path: string): Promise<boolean> {
+  return await access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
 }

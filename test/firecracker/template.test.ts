@@ -1,4 +1,4 @@
 import { templateContract } from "../contract/template.ts";
-import { setUp } from "./setup.ts";
+import { firecrackerHost } from "./setup.ts";
 
-templateContract("Firecracker", setUp, { cpus: 1, memoryMib: 256, network: false });
+templateContract("Firecracker", firecrackerHost);

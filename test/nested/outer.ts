@@ -11,6 +11,8 @@ import { access, cp, mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { acquireImage } from "../../src/container/acquire.ts";
+import { openHome } from "../../src/container/home.ts";
 import { requireAgent } from "../../src/container/host.ts";
 import type { Host } from "../../src/container/host.ts";
 import type { RunningContainer } from "../../src/container/options.ts";
@@ -25,16 +27,16 @@ import { writeFileAtomic } from "../../src/util/atomic-file.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 import type { Paths } from "../../src/util/paths.ts";
 import { locatePaths } from "../../src/util/paths.ts";
-import { repository } from "../support/images/layouts.ts";
+import { layout, repository } from "../support/images/layouts.ts";
 import { startRegistry } from "../support/registry.ts";
 
 const run = promisify(execFile);
 const cacheDir = join(repository, ".cache", "nested");
 
 /** Of the outer machine's kernel, besides what a guest of FlameBox's has. */
-const OUTER_MODULES = ["kvm_amd", "tun", "nf_tables", "nft_masq", "nft_chain_nat", "bridge"];
+const OUTER_MODULES = ["kvm_amd", "tun", "dummy"];
 /** What FlameBox uses inside, and what its tests look with. */
-const PACKAGES = "iproute2,passt,e2fsprogs,nftables,procps,zstd";
+const PACKAGES = "iproute2,passt,e2fsprogs,procps,zstd";
 /** Of node_modules, what no test needs to run. */
 const LEFT_OUT = [
   "@biomejs",
@@ -90,7 +92,8 @@ async function outerHost(work: string, kernel: Kernel, agentPath: string): Promi
 }
 
 /** Fills `root` with /opt/flamebox. */
-async function fillPayload(root: string, home: Paths, agentPath: string, firecracker: string): Promise<void> {
+async function fillPayload(root: string, payload: Payload): Promise<void> {
+  const { home, agentPath, firecracker } = payload;
   const target = join(root, "opt", "flamebox");
   await mkdir(target, { recursive: true });
   const leave = new Set(LEFT_OUT.map((name) => join(repository, "node_modules", name)));
@@ -112,32 +115,60 @@ async function fillPayload(root: string, home: Paths, agentPath: string, firecra
   await cp(jailer, join(target, "bin", "jailer")).catch(() => {});
 }
 
+interface Payload {
+  readonly home: Paths;
+  readonly agentPath: string;
+  readonly firecracker: string;
+  /** An image for the tests. */
+  readonly image: string;
+}
+
 /** A layout of one image, with the tag `outer`. */
-async function makeLayout(
-  work: string,
-  home: Paths,
-  agentPath: string,
-  firecracker: string,
-): Promise<string> {
+async function makeLayout(work: string, payload: Payload): Promise<string> {
   const base = join(repository, ".cache", "images", "outer");
   await run("bash", [join(repository, "scripts", "debian-image.sh"), base, PACKAGES]);
   const [dir, root, tar] = [join(work, "layout"), join(work, "root"), join(work, "payload.tar")];
-  await fillPayload(root, home, agentPath, firecracker);
-  await run("tar", ["--owner=0", "--group=0", "-C", root, "-cf", tar, "opt"]);
+  await fillPayload(root, payload);
+  await pullInto(root, payload.image);
+  await run("tar", [`--owner=${USER}`, `--group=${USER}`, "-C", root, "-cf", tar, "opt"]);
   await cp(base, dir, { recursive: true });
   await run("umoci", ["raw", "add-layer", "--image", `${dir}:12`, "--tag", "outer", tar]);
   return dir;
 }
 
-/** Device nodes of the outer kernel's own, which no container of FlameBox's usually has. */
-const NODES =
-  "mkdir -p /dev/net; mknod /dev/kvm c 10 232; mknod /dev/net/tun c 10 200; mount -t tmpfs tmpfs /run";
+/** The image, pulled, in /opt/flamebox/home. */
+async function pullInto(root: string, reference: string): Promise<void> {
+  const paths = locatePaths({ FLAMEBOX_HOME: join(root, "opt", "flamebox", "home") });
+  await using store = await openHome({ paths });
+  await acquireImage(store, reference, { dockerConfig: null });
+}
+
+/** Who runs what is to be tested, and owns /opt/flamebox: FlameBox needs no root. */
+const USER = 1000;
+const AS_USER = `setpriv --reuid ${USER} --regid ${USER} --clear-groups --inh-caps=-all --bounding-set=-all`;
+
+/**
+ * What a host has and no container of FlameBox's: nodes of the outer kernel's devices, with the modes that Debian
+ * gives them, and a network interface with an address and a route, which passt looks for.
+ */
+const SURROUNDINGS = [
+  "mkdir -p /dev/net",
+  "mknod -m 666 /dev/kvm c 10 232",
+  "mknod -m 666 /dev/net/tun c 10 200",
+  "ip link add lan0 type dummy",
+  "ip address add 192.0.2.1/24 dev lan0",
+  "ip link set lan0 up",
+  "ip route add default via 192.0.2.2",
+].join(" && ");
 
 export interface Outer extends AsyncDisposable {
   readonly container: RunningContainer;
 }
 
-/** Starts a shell script in an outer machine; /opt/flamebox is its working directory. */
+/**
+ * Starts a shell script in an outer machine, as an ordinary user; /opt/flamebox is its working directory.
+ * FLAMEBOX_TEST_IMAGE names an image that is there.
+ */
 export async function startOuter(firecracker: string, script: string): Promise<Outer> {
   await using cleanup = new CleanupStack();
   const work = await mkdtemp(join(tmpdir(), "flamebox-outer-"));
@@ -148,7 +179,11 @@ export async function startOuter(firecracker: string, script: string): Promise<O
   const agentPath = await requireAgent(installedAt);
   const host = await outerHost(work, await outerKernel(installed), agentPath);
   const registry = cleanup.use(await startRegistry());
-  await registry.push(await makeLayout(work, installedAt, agentPath, firecracker), "outer", "outer:1");
+  const busybox = await layout("busybox");
+  await registry.push(busybox.dir, busybox.tag, "busybox:1");
+  const image = `${registry.host}/busybox:1`;
+  const outer = await makeLayout(work, { home: installedAt, agentPath, firecracker, image });
+  await registry.push(outer, "outer", "outer:1");
   const container = cleanup.use(
     await startOn(
       { prepareHost: async () => host, bootDeadlineMs: BOOT_DEADLINE_MS, patience: 10 },
@@ -162,7 +197,8 @@ export async function startOuter(firecracker: string, script: string): Promise<O
         cpus: CPUS,
         memoryMib: MEMORY_MIB,
         workdir: "/opt/flamebox",
-        command: ["sh", "-c", `${NODES}; ${script}`],
+        command: ["sh", "-c", `${SURROUNDINGS} && exec ${AS_USER} sh -c "$0"`, script],
+        env: { FLAMEBOX_TEST_IMAGE: image },
       },
     ),
   );

@@ -5,8 +5,9 @@ import type { ApiClient } from "./api/client.ts";
 import { putDrive } from "./api/drive.ts";
 import { putEntropy } from "./api/entropy.ts";
 import { putMachineConfig } from "./api/machine-config.ts";
+import { putNetworkInterface } from "./api/network-interface.ts";
 import { putVsock } from "./api/vsock.ts";
-import { BASE_DRIVE, SCRATCH_DRIVE, VSOCK_SOCKET } from "./vmm.ts";
+import { BASE_DRIVE, SCRATCH_DRIVE, TAP_DEVICE, VSOCK_SOCKET } from "./vmm.ts";
 
 /** The smallest that a guest may have; nobody sees it but the guest. */
 const GUEST_CID = 3;
@@ -54,4 +55,8 @@ export async function putScratch(api: ApiClient, path: string): Promise<void> {
     is_root_device: false,
     cache_type: "Unsafe",
   });
+}
+
+export async function putNetwork(api: ApiClient, mac: string): Promise<void> {
+  await putNetworkInterface(api, { iface_id: "eth0", host_dev_name: TAP_DEVICE, guest_mac: mac });
 }

@@ -5,10 +5,9 @@
  *     spawn ─► /machine-config /boot-source /drives /vsock /entropy ─► /actions InstanceStart ─► guest listens
  */
 import type { Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
-import { MachineError } from "../machine.ts";
 import { startInstance } from "./api/action.ts";
 import type { ApiClient } from "./api/client.ts";
-import { putBase, putCommon, putScratch } from "./configure.ts";
+import { putBase, putCommon, putNetwork, putScratch } from "./configure.ts";
 import { firecrackerTemplates } from "./template.ts";
 import type { FirecrackerOptions } from "./vmm.ts";
 import { spawnFirecracker } from "./vmm.ts";
@@ -28,16 +27,14 @@ async function startFirecracker(
   config: MachineConfig,
   { signal }: StartOptions = {},
 ): Promise<Machine> {
-  if (config.network !== undefined)
-    throw new MachineError("network-refused", "Firecracker's machines have no network yet", {
-      hint: "choose --network none, or --vmm qemu",
-    });
-  const machine = await spawnFirecracker(options, { hostCpus: config.hostCpus, signal });
+  const { network, hostCpus } = config;
+  const machine = await spawnFirecracker(options, { hasNetwork: network !== undefined, hostCpus, signal });
   try {
     await configure(machine.api, config);
     await machine.noteDisks(config.disks);
     signal?.throwIfAborted();
     await startInstance(machine.api);
+    if (network !== undefined) machine.attachNetwork(network);
     return machine;
   } catch (error) {
     await machine.kill();
@@ -50,4 +47,5 @@ async function configure(api: ApiClient, config: MachineConfig): Promise<void> {
   const { base, scratch } = config.disks;
   if (base !== undefined) await putBase(api, base.path);
   if (scratch !== undefined) await putScratch(api, scratch.path);
+  if (config.network !== undefined) await putNetwork(api, config.network.mac);
 }

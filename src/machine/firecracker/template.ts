@@ -26,7 +26,7 @@ import { startInstance } from "./api/action.ts";
 import { createSnapshot, loadSnapshot } from "./api/snapshot.ts";
 import { patchVm } from "./api/vm.ts";
 import { getShape } from "./api/vm-config.ts";
-import { putBase, putCommon, putScratch } from "./configure.ts";
+import { putBase, putCommon, putNetwork, putScratch } from "./configure.ts";
 import type { Place } from "./place.ts";
 import type { FirecrackerMachine, FirecrackerOptions } from "./vmm.ts";
 import { spawnFirecracker } from "./vmm.ts";
@@ -40,6 +40,8 @@ const EXIT_GRACE_MS = 500;
 const PLACEHOLDER_BYTES = 2 ** 43;
 const BASE_PLACEHOLDER = "no-base";
 const SCRATCH_PLACEHOLDER = "no-scratch";
+/** The interface's address until the agent sets another. */
+const TEMPLATE_MAC = "52:54:00:00:00:01";
 const MIB = 2 ** 20;
 
 export function firecrackerTemplates(options: FirecrackerOptions): TemplateDriver {
@@ -73,12 +75,13 @@ async function save(
   { boot, shape, files, ready }: SaveRequest,
   { signal }: StartOptions = {},
 ): Promise<void> {
-  await using machine = await spawnFirecracker(options, { signal });
+  await using machine = await spawnFirecracker(options, { hasNetwork: shape.network, signal });
   const { api, place } = machine;
   await makePlaceholders(place);
   await putCommon(api, boot, shape);
   await putBase(api, BASE_PLACEHOLDER);
   await putScratch(api, SCRATCH_PLACEHOLDER);
+  if (shape.network) await putNetwork(api, TEMPLATE_MAC);
   await startInstance(api);
   const guest = await ready(machine);
   try {
@@ -124,7 +127,7 @@ async function restore(
   { shape, files, hostCpus }: RestoreRequest,
   { signal }: StartOptions = {},
 ): Promise<FirecrackerMachine> {
-  const machine = await spawnFirecracker(options, { hostCpus, signal });
+  const machine = await spawnFirecracker(options, { hasNetwork: shape.network, hostCpus, signal });
   try {
     const { api, place } = machine;
     await makePlaceholders(place);

@@ -5,7 +5,7 @@
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import type { Duplex } from "node:stream";
+import { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FlameBoxError, messageOf } from "../../util/error.ts";
 import { boundCommand } from "../command.ts";
@@ -39,6 +39,10 @@ const API_POLL_MS = 2;
 const API_SOCKET = "api.sock";
 export const VSOCK_SOCKET = "v.sock";
 
+/** The same in every VMM's namespace, so that a restored machine finds the one that it was saved with. */
+export const TAP_DEVICE = "fb0";
+const FRAMES_FD = 3;
+
 export const BASE_DRIVE = "base";
 export const SCRATCH_DRIVE = "scratch";
 
@@ -47,27 +51,35 @@ export interface FirecrackerOptions {
   readonly program: string;
   /** Where running machines have their sockets. */
   readonly runtimeDir: string;
+  /**
+   * Absolute path of the agent's program, which also puts a tap device between a VMM and a stream of frames;
+   * machines cannot have a network without.
+   */
+  readonly tapProgram?: string | undefined;
 }
 
 export interface SpawnOptions extends StartOptions {
+  readonly hasNetwork: boolean;
   /** CPUs of the host that its threads may run on; undefined is any. */
   readonly hostCpus?: readonly number[] | undefined;
 }
 
 /** A VMM that answers, and has no machine yet. @throws MachineError `vmm-missing`, `vmm-failed`; the signal's reason */
 export async function spawnFirecracker(
-  { program, runtimeDir }: FirecrackerOptions,
-  { hostCpus, signal }: SpawnOptions,
+  options: FirecrackerOptions,
+  { hasNetwork, hostCpus, signal }: SpawnOptions,
 ): Promise<FirecrackerMachine> {
   signal?.throwIfAborted();
   const id = `fb-${randomBytes(12).toString("hex")}`;
+  const { program, runtimeDir } = options;
   const command = [program, "--id", id, "--api-sock", API_SOCKET, "--level", "Warning"];
+  if (hasNetwork) command.unshift(...tapCommand(options));
   const [file = program, ...args] = await boundCommand(command, hostCpus);
   const place = await makePlace(runtimeDir);
   const child = spawn(file, args, {
     cwd: place.dir,
     env: {},
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe", hasNetwork ? "pipe" : "ignore"],
     // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
     detached: true,
   });
@@ -88,6 +100,13 @@ export async function spawnFirecracker(
     await machine.kill();
     throw error;
   }
+}
+
+/** guest/src/tap.rs: a network namespace with one tap device, whose frames are those of descriptor 3. */
+function tapCommand({ tapProgram }: FirecrackerOptions): string[] {
+  if (tapProgram === undefined)
+    throw new MachineError("network-refused", "there is no program for this machine's network");
+  return [tapProgram, "tap", TAP_DEVICE];
 }
 
 function missing(file: string, error: Error): MachineError {
@@ -191,8 +210,11 @@ export class FirecrackerMachine implements RestoredMachine {
     await this.noteDisks(disks);
   }
 
-  attachNetwork(_network: NetworkAttachment): void {
-    throw new MachineError("network-refused", "this machine has no network interface");
+  attachNetwork(network: NetworkAttachment): void {
+    const frames: unknown = this.#child.stdio[FRAMES_FD];
+    if (!(frames instanceof Duplex))
+      throw new MachineError("network-refused", "this machine has no network interface");
+    network.attach(frames);
   }
 
   async kill(): Promise<void> {
