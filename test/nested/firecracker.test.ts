@@ -24,7 +24,7 @@ test("the suites pass on a real Firecracker in an outer machine", async () => {
   if (program === undefined) throw new Error("run scripts/test-firecracker.sh, which says which program");
   const suites = process.env["FLAMEBOX_TEST_SUITES"] ?? "";
   const script = `${ENVIRONMENT}; id; uname -r; firecracker --version | head -n 1; node --version; ls -l /dev/kvm; cat /proc/uptime;
-    node node_modules/vitest/vitest.mjs run --project firecracker --no-cache ${suites}; code=$?; cat /proc/uptime; exit $code`;
+    node node_modules/vitest/vitest.mjs run --project firecracker --reporter=verbose --no-cache ${suites}; code=$?; cat /proc/uptime; exit $code`;
   await using outer = await startOuter(program, script);
   const { stdout, stderr } = outer.container;
   await Promise.all([pipeline(stdout, printer()), pipeline(stderr, printer())]);
