@@ -41,9 +41,13 @@ const COMMON_KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 net.ifnames=0 rand
 /** Emulated time sources need no calibration against each other, and speculation is not emulated. */
 const TCG_KERNEL_ARGUMENTS = "tsc=reliable no_timer_check mitigations=off";
 
-export function qemuArguments(config: MachineConfig, acceleration: Acceleration): string[] {
+export function qemuArguments(
+  config: MachineConfig,
+  acceleration: Acceleration,
+  processor?: string,
+): string[] {
   return [
-    ["-M", "q35", ...processorArguments(config, acceleration)],
+    ["-M", "q35", ...processorArguments(config, acceleration, processor)],
     SANDBOX,
     bootArguments(config.boot, acceleration),
     commonDevices(),
@@ -101,9 +105,9 @@ function memoryArguments(shape: MachineShape, { ramPath }: TemplateFiles, share:
 function processorArguments(
   shape: Pick<MachineShape, "cpus" | "memoryMib">,
   acceleration: Acceleration,
+  model = acceleration === "kvm" ? "host" : "max",
 ): string[] {
-  const processor = ["-accel", acceleration, "-cpu", acceleration === "kvm" ? "host" : "max"];
-  return [...processor, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
+  return ["-accel", acceleration, "-cpu", model, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
 }
 
 const SANDBOX = [

@@ -19,8 +19,8 @@ async function startQemu(
   config: MachineConfig,
   start: StartOptions = {},
 ): Promise<Machine> {
-  const { acceleration } = options;
-  const machine = await spawnQemu(options, qemuArguments(config, acceleration), {
+  const { acceleration, processor } = options;
+  const machine = await spawnQemu(options, qemuArguments(config, acceleration, processor), {
     hasNetwork: config.network !== undefined,
     hostCpus: config.hostCpus,
     signal: start.signal,

@@ -44,6 +44,8 @@ export const QEMU_HINT = "install Debian's package qemu-system-x86";
 
 export interface QemuOptions {
   readonly acceleration: Acceleration;
+  /** QEMU's name of the processor, with what is added to and taken from it; default: all that there is. */
+  readonly processor?: string | undefined;
   /** Absolute path of the program; default: found as a shell would. */
   readonly program?: string | undefined;
 }
