@@ -4,10 +4,11 @@
  */
 import { parseArgs } from "node:util";
 import { image } from "./image.ts";
+import { start } from "./start.ts";
 import { streams } from "./streams.ts";
 import type { Benchmark, Measurement } from "./measurement.ts";
 
-const benchmarks: readonly Benchmark[] = [image, streams];
+const benchmarks: readonly Benchmark[] = [image, start, streams];
 
 function row({ name, value, unit, goal, ok, samples }: Measurement): string {
   const verdict = ok ? "ok" : "MISSED";

@@ -6,12 +6,17 @@ export interface Measurement {
   /** `image.pull_convert` */
   readonly name: string;
   readonly value: number;
-  readonly unit: "ratio" | "MB";
-  /** The value is good when it is at most this. */
+  readonly unit: "ratio" | "MB" | "machines";
+  /** The value is good when it is at most this; of `machines`, at least. */
   readonly goal: number;
   readonly ok: boolean;
   /** What the value is the median (or, for sizes, the maximum) of. */
   readonly samples: readonly number[];
+  /** Of a ratio: the 95th percentile, as a ratio to the same floor. */
+  readonly p95?: number;
+  /** Of a ratio: the medians that it was made of, in milliseconds of this machine. */
+  readonly medianMs?: number;
+  readonly floorMs?: number;
 }
 
 export interface Benchmark {
@@ -51,6 +56,33 @@ export function ratio(
     ok: value <= goal,
     samples: samplesMs.map((ms) => rounded(ms / floor)),
   };
+}
+
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const value = sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)];
+  if (value === undefined) throw new Error("a percentile of nothing");
+  return value;
+}
+
+/** As `ratio`, with what it was made of. */
+export function compare(
+  name: string,
+  goal: number,
+  samplesMs: readonly number[],
+  floorMs: readonly number[],
+): Measurement {
+  const floor = median(floorMs);
+  return {
+    ...ratio(name, goal, samplesMs, floorMs),
+    p95: rounded(percentile(samplesMs, 0.95) / floor),
+    medianMs: rounded(median(samplesMs)),
+    floorMs: rounded(floor),
+  };
+}
+
+export function atLeast(name: string, goal: number, count: number): Measurement {
+  return { name, value: count, unit: "machines", goal, ok: count >= goal, samples: [count] };
 }
 
 export function largest(name: string, goal: number, samplesMb: readonly number[]): Measurement {

@@ -38,6 +38,7 @@ newuidmap                     uidmap
 "
 testing="
 fsck.erofs                    erofs-utils
+qemu-img                      qemu-utils
 /var/lib/dpkg/info/busybox-static.list busybox-static
 openssl                       openssl
 setfattr                      attr
@@ -83,9 +84,9 @@ install_packages() {
     "${as_root[@]}" chmod 0755 "$policy"
   fi
   {
-    "${as_root[@]}" apt-get update -qq &&
+    "${as_root[@]}" apt-get update -qq -o DPkg::Lock::Timeout=600 &&
       "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+        apt-get install -y -qq -o DPkg::Lock::Timeout=600 --no-install-recommends "${missing[@]}" </dev/null
   } >"$log" 2>&1 || status=$?
   if [[ -n $ours ]]; then "${as_root[@]}" rm -f "$policy"; fi
   if ((status != 0)); then tail -n 20 "$log" >&2; fi

@@ -8,19 +8,23 @@
  * `code` for programs and a `hint` for people. Nothing here prints, reads the environment or exits.
  */
 import { acquireImage, pullFromRegistry } from "./container/acquire.ts";
+import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
+import type * as kernels from "./container/kernels.ts";
+import type * as installation from "./container/setup.ts";
+import type * as templates from "./container/templates.ts";
 import * as images from "./images/images.ts";
 import type { ImageInfo, RemovedImage } from "./images/images.ts";
 import { exportRootfs } from "./images/rootfs.ts";
 
+export { createPool } from "./container/pool.ts";
+export type { Pool, PoolOptions, PoolStartOptions } from "./container/pool.ts";
 export { run } from "./container/run.ts";
 export { start } from "./container/start.ts";
-export { diagnose } from "./container/doctor.ts";
 export type { Check, HostReport } from "./container/doctor.ts";
-export { buildTemplate, listTemplates, pruneTemplates, removeTemplates } from "./container/templates.ts";
+export type { BuildKernelOptions, KernelInfo } from "./container/kernels.ts";
 export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.ts";
-export { setup } from "./container/setup.ts";
 export type { SetupOptions, SetupReport } from "./container/setup.ts";
 export type {
   BindMount,
@@ -91,3 +95,45 @@ export async function writeRootfs(
   const image = await acquireImage(store, reference, options);
   return await exportRootfs(store, image, outPath, options);
 }
+
+// What most programs do not need is loaded when it is asked for: a container's start is not to wait for it.
+
+/** What this host can do, and what is missing. Never throws for what is missing. */
+export const diagnose: typeof doctor.diagnose = async (...given) =>
+  await (await import("./container/doctor.ts")).diagnose(...given);
+
+/** Puts the kernel, the guest and the first template in place. */
+export const setup: typeof installation.setup = async (...given) =>
+  await (await import("./container/setup.ts")).setup(...given);
+
+/** Saved machines, used last first. */
+export const listTemplates: typeof templates.listTemplates = async (...given) =>
+  await (await import("./container/templates.ts")).listTemplates(...given);
+
+/** The template for containers of a size, made unless it is here. */
+export const buildTemplate: typeof templates.buildTemplate = async (...given) =>
+  await (await import("./container/templates.ts")).buildTemplate(...given);
+
+/** Removes templates; machines that were restored from them go on. */
+export const removeTemplates: typeof templates.removeTemplates = async (...given) =>
+  await (await import("./container/templates.ts")).removeTemplates(...given);
+
+/** Removes templates that no start would use any more. */
+export const pruneTemplates: typeof templates.pruneTemplates = async (...given) =>
+  await (await import("./container/templates.ts")).pruneTemplates(...given);
+
+/** The kernels that are here: Debian's, those built here, and those given by `--kernel`. */
+export const listKernels: typeof kernels.listKernels = async (...given) =>
+  await (await import("./container/kernels.ts")).listKernels(...given);
+
+/** Builds the tuned kernel from Debian's source. */
+export const buildKernel: typeof kernels.buildKernel = async (...given) =>
+  await (await import("./container/kernels.ts")).buildKernel(...given);
+
+/** Chooses the kernel of all machines from now on. */
+export const useKernel: typeof kernels.useKernel = async (...given) =>
+  await (await import("./container/kernels.ts")).useKernel(...given);
+
+/** Removes kernels that are not in use. */
+export const removeKernels: typeof kernels.removeKernels = async (...given) =>
+  await (await import("./container/kernels.ts")).removeKernels(...given);

@@ -14,7 +14,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -22,9 +22,14 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::protocol::message::{Code, Disk, DiskType, Failure, GeneratedFile, Rootfs, Writable};
+use crate::syscall::tree;
 use crate::{shares, syscall};
 
 const CONTAINERS: &str = "/run/flamebox";
+
+/// Nothing happens on the writable disk that nobody asked for: a machine may be saved, and restored with a copy of the
+/// disk, only when its own file system is at rest. That also spares each container the work.
+const EXT4_OPTIONS: &str = "noinit_itable,no_prefetch_block_bitmaps";
 
 /// What libcontainer calls the container: there is one in each state folder.
 pub const RUNTIME_ID: &str = "container";
@@ -93,18 +98,65 @@ pub fn assemble(layout: &Layout, wanted: &Rootfs) -> Result<(), Failure> {
         let path = layout.own(part);
         fs::create_dir_all(&path).map_err(|e| Failure::failed(format!("{}: {e}", at("create", &path))))?;
     }
+    overlay(&layout.base(), &layout.own("upper"), &layout.own("work"), &layout.rootfs())
+}
+
+/// Mounts `upper` over `base` at `place`.
+pub fn overlay(base: &Path, upper: &Path, work: &Path, place: &Path) -> Result<(), Failure> {
     // The root directory of an overlay shows the attributes of the upper one.
-    copy_attributes(&layout.base(), &layout.own("upper"))
+    copy_attributes(base, upper)
         .map_err(|e| Failure::failed(format!("attributes of the root directory: {e}")))?;
     let options = format!(
         "lowerdir={},upperdir={},workdir={},index=off,xino=off,metacopy=off",
-        layout.base().display(),
-        layout.own("upper").display(),
-        layout.own("work").display(),
+        base.display(),
+        upper.display(),
+        work.display(),
     );
-    let flags = MsFlags::MS_NOATIME;
-    mount(Some("overlay"), &layout.rootfs(), Some("overlay"), flags, Some(options.as_str()))
+    mount(Some("overlay"), place, Some("overlay"), MsFlags::MS_NOATIME, Some(options.as_str()))
         .map_err(|e| Failure::failed(format!("overlay: {e}")))
+}
+
+/// The root of a container that has no image yet: empty, but for some directories. Its writable disk is mounted, with
+/// all that the container will want of it there, and comes back as a mount of its own.
+pub fn assemble_blank(
+    layout: &Layout,
+    writable: &Writable,
+    places: &[&str],
+    files: usize,
+) -> Result<OwnedFd, Failure> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| Failure::failed(format!("{what}: {error}"))
+    };
+    for path in [layout.rw(), layout.rootfs(), layout.state()] {
+        fs::create_dir_all(&path).map_err(failed("create a blank's directories"))?;
+    }
+    let options = Some("size=1m,nr_inodes=256,mode=0755");
+    mount(Some("tmpfs"), &layout.rootfs(), Some("tmpfs"), MsFlags::MS_NOATIME, options)
+        .map_err(|e| failed("a blank's root")(e.into()))?;
+    for place in places {
+        fs::create_dir(layout.rootfs().join(place.trim_start_matches('/')))
+            .map_err(failed("a blank's root"))?;
+    }
+    mount_writable(writable, &layout.rw())?;
+    for part in ["upper", "work", "files"] {
+        fs::create_dir_all(layout.own(part)).map_err(failed("a blank's writable disk"))?;
+    }
+    for index in 0..files {
+        let file = layout.own("files").join(index.to_string());
+        fs::write(&file, b"")
+            .and_then(|()| fs::set_permissions(&file, Permissions::from_mode(0o644)))
+            .map_err(failed("a blank's files"))?;
+    }
+    // The machine may be saved now, and its disk apart from it: everything has to be on it.
+    let disk = fs::File::open(layout.rw()).map_err(failed("a blank's writable disk"))?;
+    syscall::sync_file_system(disk.as_fd()).map_err(failed("a blank's writable disk"))?;
+    tree::copy(&layout.rw()).map_err(failed("a blank's writable disk"))
+}
+
+/// Mounts an image's disk nowhere yet. `device` is a node.
+pub fn mount_image(kind: DiskType, device: &Path) -> io::Result<OwnedFd> {
+    tree::mount_read_only(if kind == DiskType::Erofs { c"erofs" } else { c"ext4" }, device)
 }
 
 fn mount_base(disk: &Disk, target: &Path) -> Result<(), Failure> {
@@ -122,7 +174,7 @@ fn mount_writable(wanted: &Writable, target: &Path) -> Result<(), Failure> {
     match wanted {
         Writable::Ext4 { device } => {
             let path = find_disk(device)?;
-            mount(Some(&path), target, Some("ext4"), flags, None::<&str>)
+            mount(Some(&path), target, Some("ext4"), flags, Some(EXT4_OPTIONS))
                 .map_err(|e| Failure::failed(format!("mount disk {device:?} as ext4: {e}")))
         }
         Writable::Tmpfs { size_bytes } => {
@@ -133,8 +185,9 @@ fn mount_writable(wanted: &Writable, target: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The device node of the disk with this serial number. Reads sysfs only; the disk stays closed.
-fn find_disk(serial: &str) -> Result<PathBuf, Failure> {
+/// The device node of the disk with this serial number, or with this name where a VMM gives numbers of its own making.
+/// Reads sysfs only; the disk stays closed.
+pub fn find_disk(serial: &str) -> Result<PathBuf, Failure> {
     let disks = fs::read_dir("/sys/block").map_err(|e| Failure::failed(format!("/sys/block: {e}")))?;
     for disk in disks.flatten() {
         if let Ok(text) = fs::read_to_string(disk.path().join("serial"))
@@ -143,7 +196,10 @@ fn find_disk(serial: &str) -> Result<PathBuf, Failure> {
             return Ok(Path::new("/dev").join(disk.file_name()));
         }
     }
-    Err(Failure::new(Code::NotFound, format!("no disk has the serial number {serial:?}")))
+    if !serial.contains('/') && Path::new("/sys/block").join(serial).join("device").exists() {
+        return Ok(Path::new("/dev").join(serial));
+    }
+    Err(Failure::new(Code::NotFound, format!("no disk has the serial number or the name {serial:?}")))
 }
 
 fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {

@@ -4,6 +4,7 @@ pub mod child;
 pub mod confine;
 pub mod process;
 pub mod tap;
+pub mod tree;
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -109,6 +110,12 @@ const MAX_XATTR_BYTES: usize = 65_536;
 
 /// Gives `to` the extended attributes of `from`, but those that `skip` names.
 pub fn copy_xattrs(from: BorrowedFd, to: BorrowedFd, skip: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+    // Few files have any, and buffers for the most that there could be cost more than the question.
+    // SAFETY: no memory is involved.
+    let any = size(unsafe { libc::flistxattr(from.as_raw_fd(), std::ptr::null_mut(), 0) })?;
+    if any == 0 {
+        return Ok(());
+    }
     let mut names = vec![0u8; MAX_XATTR_BYTES];
     let mut value = vec![0u8; MAX_XATTR_BYTES];
     // SAFETY: the kernel writes at most as many bytes as it is told the buffer has.
@@ -150,6 +157,12 @@ pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
 }
 
+/// Writes everything of the file system that `file` is on to its disk.
+pub fn sync_file_system(file: BorrowedFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::syncfs(file.as_raw_fd()) }).map(drop)
+}
+
 /// A pipe whose ends are closed on exec: (read, write).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
@@ -184,11 +197,16 @@ pub fn add_entropy(bytes: &[u8]) -> io::Result<()> {
 /// Opens `path` as the container would see it: symbolic links, `..` and absolute targets stay below `root`,
 /// and no magic link of a mounted /proc is followed.
 pub fn open_in_root(root: BorrowedFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    create_in_root(root, path, flags, 0)
+}
+
+/// As `open_in_root`; with O_CREAT, a file that is made gets this mode.
+pub fn create_in_root(root: BorrowedFd, path: &Path, flags: OFlag, mode: u32) -> nix::Result<OwnedFd> {
     let path = path.strip_prefix("/").unwrap_or(path);
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
-        .mode(Mode::empty())
+        .mode(Mode::from_bits_truncate(mode))
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let fd = openat2(root.as_raw_fd(), path, how)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else owns it.

@@ -3,10 +3,12 @@
  * deadline of its own kind.
  */
 import type { Readable, Writable } from "node:stream";
+import type { BaseIssue, BaseSchema } from "valibot";
 import { FlameBoxError } from "../util/error.ts";
+import { ProtocolError } from "./protocol/frame.ts";
 import type { ExecExitEvent } from "./protocol/messages.ts";
 import { AgentError, check, createdSchema, pidSchema, pingSchema, statsSchema } from "./protocol/messages.ts";
-import type { AgentSession } from "./session/session.ts";
+import type { AgentSession, RequestOptions } from "./session/session.ts";
 
 /** Under emulation, and with many machines on few cores, a mount takes its time. */
 const CREATE_DEADLINE_MS = 60_000;
@@ -80,6 +82,8 @@ export interface ContainerStreams {
 export interface CreatedContainer extends ContainerStreams {
   /** What of config.json cannot be had in this machine, and does no harm to be without. For people. */
   readonly warnings: readonly string[];
+  /** Whether it was made beforehand, and can be told another command at its start. */
+  readonly prepared: boolean;
 }
 
 export interface ExecRequest {
@@ -117,6 +121,24 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A request whose answer has to have a form. One that has not is the end of the session, like any other breach. */
+async function ask<Output>(
+  session: AgentSession,
+  method: string,
+  schema: BaseSchema<unknown, Output, BaseIssue<unknown>>,
+  params: object,
+  options: RequestOptions,
+): Promise<Output> {
+  const answer = await session.request(method, params, options);
+  try {
+    return check(method, schema, answer);
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error;
+    session.refuse(error);
+    throw await session.closed;
+  }
+}
+
 /**
  * The heartbeat. `rssBytes` is the agent's own memory.
  * @throws FlameBoxError `agent-timeout`, `agent-lost`
@@ -126,7 +148,7 @@ export async function ping(
   options: CallOptions & { readonly deadlineMs?: number | undefined } = {},
 ): Promise<{ readonly rssBytes: number }> {
   requireGeneration(session, 2, "a heartbeat");
-  return check("system.ping", pingSchema, await session.request("system.ping", {}, options));
+  return await ask(session, "system.ping", pingSchema, {}, options);
 }
 
 export async function configure(
@@ -139,6 +161,46 @@ export async function configure(
   const time = { seconds, nanoseconds: Math.floor((timeMs - seconds * 1000) * 1_000_000) };
   const params = { time, entropy: Buffer.from(entropy).toString("base64"), hostname, machineId };
   await session.request("system.configure", network === undefined ? params : { ...params, network }, options);
+}
+
+/** What a machine is to have ready for its first container, before it is known what that will be. */
+export interface PreparationRequest {
+  /** Serial numbers of the disks. */
+  readonly baseDevice: string;
+  readonly scratchDevice: string;
+  /** An OCI runtime-spec config.json. A container whose own differs only in its process, and its host name, is quick. */
+  readonly config: object;
+}
+
+/**
+ * Generation 3.
+ * @throws AgentError `invalid-config`, `conflict`, `failed`
+ */
+export async function prepareContainer(
+  session: AgentSession,
+  request: PreparationRequest,
+  options: CallOptions = {},
+): Promise<void> {
+  requireGeneration(session, 3, "a container made beforehand");
+  const rootfs = rootfsOf(request);
+  const params = { rootfs, config: request.config };
+  await session.request("container.prepare", params, { ...options, deadlineMs: CREATE_DEADLINE_MS });
+}
+
+/**
+ * Has the machine do once what executing a program takes, so that a later one is executed sooner. Generation 3.
+ * @throws AgentError `failed`
+ */
+export async function rehearse(session: AgentSession, options: CallOptions = {}): Promise<void> {
+  requireGeneration(session, 3, "a rehearsal");
+  await session.request("system.rehearse", {}, options);
+}
+
+function rootfsOf(disks: Pick<PreparationRequest, "baseDevice" | "scratchDevice">): object {
+  return {
+    base: { device: disks.baseDevice, type: "erofs" },
+    writable: { device: disks.scratchDevice, type: "ext4" },
+  };
 }
 
 /** @throws AgentError `user-not-found`, `invalid-config`, `command-not-found`, `failed`, … */
@@ -154,10 +216,7 @@ export async function createContainer(
   const served = shares.map((share, index) => openShare(session, share, `s${index}`));
   const params = {
     id: request.id,
-    rootfs: {
-      base: { device: request.baseDevice, type: "erofs" },
-      writable: { device: request.scratchDevice, type: "ext4" },
-    },
+    rootfs: rootfsOf(request),
     files: request.files.map(({ path, mode, text }) => ({
       path,
       mode,
@@ -170,21 +229,31 @@ export async function createContainer(
     ...(volumes.length > 0 && { volumes }),
     ...(served.length > 0 && { shares: served }),
   };
-  const result = await session.request("container.create", params, {
-    ...options,
-    deadlineMs: CREATE_DEADLINE_MS,
-  });
-  const { warnings } = check("container.create", createdSchema, result);
-  return { ...stdio.streams, warnings };
+  const call = { ...options, deadlineMs: CREATE_DEADLINE_MS };
+  const { warnings, prepared } = await ask(session, "container.create", createdSchema, params, call);
+  return { ...stdio.streams, warnings, prepared };
 }
 
-/** @throws AgentError `command-not-found`, `command-not-executable`, `failed` */
+/** What a container that was prepared can be told when it is started, and not before. Generation 3. */
+export interface Override {
+  /** In the place of the arguments that it was created with. */
+  readonly args?: readonly string[] | undefined;
+  /** `NAME=value`, each in the place of what it was created with under that name. */
+  readonly env?: readonly string[] | undefined;
+}
+
+/** @throws AgentError `command-not-found`, `command-not-executable`, `conflict`, `failed` */
 export async function startContainer(
   session: AgentSession,
   id: string,
-  options: CallOptions = {},
+  { override, ...options }: CallOptions & { readonly override?: Override | undefined } = {},
 ): Promise<void> {
-  await session.request("container.start", { id }, { ...options, deadlineMs: CREATE_DEADLINE_MS });
+  if (override !== undefined) requireGeneration(session, 3, "another command for a container");
+  await session.request(
+    "container.start",
+    { id, ...override },
+    { ...options, deadlineMs: CREATE_DEADLINE_MS },
+  );
 }
 
 /**
@@ -214,7 +283,7 @@ export async function execInContainer(
   };
   try {
     const call = { ...options, deadlineMs: CREATE_DEADLINE_MS };
-    check("container.exec", pidSchema, await session.request("container.exec", params, call));
+    await ask(session, "container.exec", pidSchema, params, call);
   } catch (error) {
     // Else it may still come to run: its exit is waited for, and it is told to go.
     if (error instanceof AgentError) forget();
@@ -256,7 +325,7 @@ export async function containerStats(
   options: CallOptions = {},
 ): Promise<ContainerStats> {
   requireGeneration(session, 2, "a container's use of its machine");
-  return check("container.stats", statsSchema, await session.request("container.stats", { id }, options));
+  return await ask(session, "container.stats", statsSchema, { id }, options);
 }
 
 /** A member that an agent of generation 1 does not know would be passed over, and the container be signalled. */

@@ -1,5 +1,6 @@
 /** The command tree as Markdown: docs/cli.md is this, and a test compares them. */
 import type { Argument, Command, Option } from "commander";
+import { REFUSALS } from "./args/refused.ts";
 import { lessonsOf, nameOf } from "./commands/describe.ts";
 
 /** Text outside code: what looks like a tag would be taken for one. */
@@ -54,6 +55,22 @@ function section(command: Command, common: ReadonlySet<string>): string[] {
     ...table(["option", "meaning"], own.map(optionRow)),
     ...lessons(command),
     ...inner.flatMap((one) => section(one, common)),
+  ];
+}
+
+/** Told with the reason when they are used. */
+function refusals(): string[] {
+  const long = (flag: string): string => `\`--${flag.replace(/^.*--/, "")}\``;
+  return [
+    "## Docker's options that `run` refuses",
+    "",
+    ...table(
+      ["option", "why"],
+      REFUSALS.map(({ flags, reason, hint }) => [
+        flags.map(long).join(", "),
+        prose(hint === undefined ? reason : `${reason}; ${hint}`),
+      ]),
+    ),
   ];
 }
 
@@ -120,6 +137,7 @@ export function cliReference(root: Command): string {
     "",
     ...table(["variable", "meaning"], ENVIRONMENT),
     ...commands.flatMap((command) => section(command, common)),
+    ...refusals(),
   ];
   return `${lines.join("\n").trimEnd()}\n`;
 }

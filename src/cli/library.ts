@@ -17,6 +17,7 @@ export type {
   HealthcheckOptions,
   HostReport,
   ImageInfo,
+  KernelInfo,
   OnProgress,
   OperationOptions,
   Paths,

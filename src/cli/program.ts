@@ -51,6 +51,11 @@ const ENTRIES: readonly Entry[] = [
     summary: "manage the saved machines that containers start from",
     load: () => import("./commands/template.ts"),
   },
+  {
+    name: "kernel",
+    summary: "manage the kernels that machines boot",
+    load: () => import("./commands/kernel.ts"),
+  },
   { name: "version", summary: "show versions", load: () => import("./commands/version.ts") },
   {
     name: "completion",

@@ -1,18 +1,9 @@
 /** From what a user wrote to an image that is here: found, or pulled from its registry. */
-import { homedir } from "node:os";
-import { join } from "node:path";
-import { passwordCredentials } from "../auth/credentials.ts";
-import { loadDockerConfig } from "../auth/docker-config.ts";
-import type { Keychain } from "../auth/credentials.ts";
-import { dockerConfigKeychain, firstOf, fixedKeychain } from "../auth/keychain.ts";
 import type { Image } from "../images/images.ts";
 import { findImage, fitsPlatform } from "../images/images.ts";
-import { pullImage } from "../images/pull.ts";
 import type { Platform } from "../oci/platform.ts";
 import { formatPlatform, hostPlatform, parsePlatform } from "../oci/platform.ts";
-import type { Reference } from "../reference/reference.ts";
 import { familiar, parse } from "../reference/reference.ts";
-import { registrySource } from "../source/registry/registry.ts";
 import type { Store } from "../store/layout.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { ContainerOptions, PullOptions } from "./options.ts";
@@ -32,30 +23,10 @@ export function requireRunnable(platform: Platform): void {
   );
 }
 
-async function keychainOf(reference: Reference, options: PullOptions): Promise<Keychain> {
-  const { credentials, dockerConfig } = options;
-  const explicit =
-    credentials &&
-    fixedKeychain(reference.registry, passwordCredentials(credentials.username, credentials.password));
-  if (dockerConfig === null) return explicit ?? firstOf();
-  const config = await loadDockerConfig(dockerConfig ?? join(homedir(), ".docker", "config.json"));
-  return firstOf(...(explicit ? [explicit] : []), dockerConfigKeychain(config));
-}
-
-/** Asks the registry, whatever is here. */
+/** Asks the registry, whatever is here. Most containers' images are here, and need nothing of what a pull needs. */
 export async function pullFromRegistry(store: Store, text: string, options: PullOptions): Promise<Image> {
-  const reference = parse(text);
-  const { insecure, ca, signal, onProgress } = options;
-  await using source = registrySource(reference, {
-    keychain: await keychainOf(reference, options),
-    insecure,
-    ca,
-  });
-  return await pullImage(store, reference, source, {
-    platform: platformOf(options),
-    signal,
-    onProgress,
-  });
+  const { pullFrom } = await import("./pull.ts");
+  return await pullFrom(store, parse(text), { ...options, platform: platformOf(options) });
 }
 
 /** @throws FlameBoxError `image-not-found` with `pull: "never"`, and what a pull throws */

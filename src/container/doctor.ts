@@ -1,14 +1,14 @@
 /** What this host can do, one check at a time. Looks and probes; changes nothing but the probe's cache. */
 import { statfs } from "node:fs/promises";
-import type { Kernel } from "../machine/kernel/kernel.ts";
 import { findKernel, prepareBoot } from "../machine/kernel/kernel.ts";
+import type { Kernel } from "../machine/kernel/store.ts";
 import type { BootFiles } from "../machine/machine.ts";
 import { FIRECRACKER_HINT, isSupported, versionOf } from "../machine/firecracker/version.ts";
 import { qemuDriver } from "../machine/qemu/qemu.ts";
 import { QEMU_HINT, QEMU_PROGRAM } from "../machine/qemu/vmm.ts";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { runCommand } from "../util/command.ts";
-import { messageOf } from "../util/error.ts";
+import { FlameBoxError, messageOf } from "../util/error.ts";
 import { findProgram } from "../util/find-program.ts";
 import type { Paths } from "../util/paths.ts";
 import { locatePaths } from "../util/paths.ts";
@@ -190,22 +190,30 @@ async function checkFirecracker(
 }
 
 async function checkBoot(paths: Paths): Promise<{ checks: Check[]; parts: BootParts | undefined }> {
-  const [kernel, agent] = await Promise.all([findKernel(paths), findAgent(paths)]);
+  const [{ kernel, check }, agent] = await Promise.all([checkKernel(paths), findAgent(paths)]);
   const checks: Check[] = [
-    kernel === undefined
-      ? {
-          name: "kernel",
-          status: "warning",
-          detail: "not installed yet",
-          hint: "flamebox setup installs it; so does the first run",
-        }
-      : { name: "kernel", status: "ok", detail: `${kernel.release} at ${kernel.path}` },
+    check,
     agent === undefined
       ? { name: "agent", status: "missing", detail: "not built", hint: 'run "flamebox setup"' }
       : { name: "agent", status: "ok", detail: agent },
   ];
   if (kernel === undefined || agent === undefined) return { checks, parts: undefined };
   return { checks, parts: { kernel, agent, files: await prepareBoot(kernel, agent, paths) } };
+}
+
+async function checkKernel(paths: Paths): Promise<{ check: Check; kernel: Kernel | undefined }> {
+  const name = "kernel";
+  try {
+    const kernel = await findKernel(paths);
+    if (kernel !== undefined)
+      return { check: { name, status: "ok", detail: `${kernel.release} at ${kernel.path}` }, kernel };
+    const hint = "flamebox setup installs it; so does the first run";
+    return { check: { name, status: "warning", detail: "not installed yet", hint }, kernel };
+  } catch (error) {
+    if (!(error instanceof FlameBoxError)) throw error;
+    const { message: detail, hint } = error;
+    return { check: { name, status: "missing", detail, hint }, kernel: undefined };
+  }
 }
 
 async function checkAcceleration(

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Duplex } from "node:stream";
 import { AgentSession } from "../agent/session/session.ts";
-import type { Kernel } from "../machine/kernel/kernel.ts";
-import { findKernel, installKernel, prepareBoot, useKernel } from "../machine/kernel/kernel.ts";
+import { adoptKernel, installKernel, prepareBoot } from "../machine/kernel/kernel.ts";
+import type { Kernel } from "../machine/kernel/store.ts";
 import type { BootFiles, MachineDriver } from "../machine/machine.ts";
 import { MachineError } from "../machine/machine.ts";
 import type { KvmVerdict } from "../machine/probe/kvm.ts";
@@ -44,6 +44,11 @@ export function guestSourceDir(): string {
   return join(PACKAGE_ROOT, "guest");
 }
 
+/** What a kernel that is built here has built in. */
+export function kernelFragmentPath(): string {
+  return join(PACKAGE_ROOT, "kernel", "tuned.config");
+}
+
 export async function findAgent(paths: Paths): Promise<string | undefined> {
   for (const path of agentCandidates(paths)) {
     try {
@@ -67,15 +72,16 @@ export async function requireAgent(paths: Paths): Promise<string> {
 }
 
 /**
- * Finds all that a machine needs (vmm.ts chooses the VMM). The kernel is fetched at first use.
- * @throws MachineError `vmm-missing`, `kernel-unavailable`, `agent-missing`, `kvm-unusable`
+ * Finds all that a machine needs (vmm.ts chooses the VMM). The kernel is the one that was chosen; else Debian's,
+ * fetched at first use.
+ * @throws MachineError `vmm-missing`, `kernel-unavailable`, `kernel-missing`, `agent-missing`, `kvm-unusable`
  */
 export async function prepareHost(paths: Paths, options: HostOptions): Promise<Host> {
   const { signal, onProgress = silent } = options;
   const [kernel, agent] = await Promise.all([
     options.kernel === undefined
-      ? findKernel(paths).then(async (found) => found ?? (await installKernel({ paths, signal, onProgress })))
-      : useKernel(options.kernel, { paths, signal, onProgress }),
+      ? installKernel({ paths, signal, onProgress })
+      : adoptKernel(options.kernel, { paths, signal, onProgress }),
     requireAgent(paths),
   ]);
   const { driver, boot, kvm } = await chooseVmm({

@@ -1,9 +1,11 @@
 /**
  * The writable layer's disk: a sparse ext4 file, copied from one that was formatted once for its size. The
- * copy keeps the holes, so it takes milliseconds and almost no space.
+ * copy keeps the holes, so it takes milliseconds and almost no space. Where the VMM takes overlays, a disk that a
+ * template has used already is not copied at all.
  */
 import { link, open, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { overlay } from "../formats/qcow2/writer.ts";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { runCommand } from "../util/command.ts";
 import { FlameBoxError, systemCode } from "../util/error.ts";
@@ -15,6 +17,16 @@ const MIN_STORAGE_BYTES = 16 * 1024 ** 2;
 const MAX_STORAGE_BYTES = 16 * 1024 ** 4;
 const BLOCK_BYTES = 4096;
 
+/** Whole blocks. @throws FlameBoxError `invalid-option` */
+export function storageSize(sizeBytes: number = DEFAULT_STORAGE_BYTES): number {
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_STORAGE_BYTES || sizeBytes > MAX_STORAGE_BYTES)
+    throw new FlameBoxError(
+      "invalid-option",
+      `the writable layer can have 16 MiB to 16 TiB, not ${sizeBytes} bytes`,
+    );
+  return Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+}
+
 /** @throws FlameBoxError `invalid-option`, `program-missing`, `disk-full` */
 export async function makeScratchDisk(
   paths: Paths,
@@ -23,17 +35,38 @@ export async function makeScratchDisk(
   signal?: AbortSignal,
 ): Promise<void> {
   const source = await formattedDisk(paths, sizeBytes, { near: path, signal });
+  await copyDisk(source, path, signal);
+}
+
+/** @throws FlameBoxError `disk-full` */
+export async function copyDisk(source: string, path: string, signal?: AbortSignal): Promise<void> {
   try {
     // coreutils' cp knows how to copy only what is not a hole, and to share blocks where the file system can.
     await runCommand("cp", ["--sparse=always", "--reflink=auto", "--", source, path], { signal });
   } catch (error) {
     if (error instanceof FlameBoxError && error.message.includes("No space left"))
-      throw new FlameBoxError("disk-full", `no space left for the container's disk in ${paths.dataDir}`, {
-        hint: "free space there: flamebox rmi removes images",
-        cause: error,
-      });
+      throw diskFull(dirname(path), error);
     throw error;
   }
+}
+
+/** An empty overlay over a raw disk of that size, which nobody writes to any more. @throws FlameBoxError `disk-full` */
+export async function makeOverlayDisk(path: string, sizeBytes: number): Promise<void> {
+  const file = overlay(sizeBytes);
+  try {
+    await using handle = await open(path, "wx", 0o600);
+    await handle.truncate(file.sizeBytes);
+    for (const { offset, bytes } of file.pieces) await handle.write(bytes, 0, bytes.length, offset);
+  } catch (error) {
+    throw systemCode(error) === "ENOSPC" ? diskFull(dirname(path), error) : error;
+  }
+}
+
+function diskFull(dir: string, cause: unknown): FlameBoxError {
+  return new FlameBoxError("disk-full", `no space left for the container's disk in ${dir}`, {
+    hint: "free space there: flamebox rmi removes images",
+    cause,
+  });
 }
 
 interface FormatOptions {
@@ -47,12 +80,7 @@ async function formattedDisk(
   sizeBytes: number,
   { near, signal }: FormatOptions,
 ): Promise<string> {
-  if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_STORAGE_BYTES || sizeBytes > MAX_STORAGE_BYTES)
-    throw new FlameBoxError(
-      "invalid-option",
-      `the writable layer can have 16 MiB to 16 TiB, not ${sizeBytes} bytes`,
-    );
-  const rounded = Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+  const rounded = storageSize(sizeBytes);
   const dir = join(paths.dataDir, "scratch");
   const path = join(dir, `${rounded}.ext4`);
   if (await exists(path)) return path;

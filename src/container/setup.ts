@@ -1,7 +1,7 @@
 /** What the first container needs: the kernel, the guest's agent, the initramfs of both, and a template. */
 import { access, mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { installKernel, prepareBoot } from "../machine/kernel/kernel.ts";
+import { findKernel, installKernel, prepareBoot } from "../machine/kernel/kernel.ts";
 import { MachineError } from "../machine/machine.ts";
 import { runCommand } from "../util/command.ts";
 import { FlameBoxError } from "../util/error.ts";
@@ -24,6 +24,7 @@ export interface SetupOptions extends OperationOptions {
 }
 
 export interface SetupReport {
+  /** The one in use. */
   readonly kernel: { readonly path: string; readonly release: string };
   readonly agent: { readonly path: string };
   readonly initramfs: { readonly path: string };
@@ -33,11 +34,14 @@ export interface SetupReport {
 
 /**
  * Idempotent, and quick when all is there.
- * @throws MachineError `kernel-unavailable`, `agent-missing`
+ * @throws MachineError `kernel-unavailable`, `kernel-missing`, `agent-missing`
  */
 export async function setup(options: SetupOptions = {}): Promise<SetupReport> {
   const { paths = locatePaths(), signal, onProgress = silent, kernelPackage, force } = options;
-  const kernel = await installKernel({ paths, signal, onProgress, packageName: kernelPackage, force });
+  const fetched = await installKernel({ paths, signal, onProgress, packageName: kernelPackage, force });
+  const kernel = (await findKernel(paths)) ?? fetched;
+  if (kernel.name !== fetched.name)
+    options.onNotice?.(`the kernel ${fetched.name} is here; ${kernel.name} stays the one in use`);
   if ((await findAgent(paths)) === undefined) await buildAgent(paths, onProgress, signal);
   const agent = await requireAgent(paths);
   const boot = await prepareBoot(kernel, agent, paths);

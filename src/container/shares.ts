@@ -2,7 +2,6 @@
 import { posix } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import type { SharedPlace } from "../agent/client.ts";
-import { Share } from "../share/share.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { BindMount } from "./options.ts";
@@ -25,6 +24,8 @@ export async function openShares(
 ): Promise<OpenedShares> {
   const checked = inOrder(binds.map(check));
   await using cleanup = new CleanupStack();
+  if (checked.length === 0) return { places: [], [Symbol.asyncDispose]: async () => {} };
+  const { Share } = await import("../share/share.ts");
   const places: SharedPlace[] = [];
   for (const { source, target, readonly } of checked) {
     const share = cleanup.use(await Share.open(source, { readonly }));

@@ -58,6 +58,11 @@ export function machineNeedMib(machineMib: number, vcpus: number): number {
   return 92 + Math.ceil(machineMib / 16) + 4 * (vcpus - 1) + hugePages + highMemory;
 }
 
+/** MiB for a container whose machine has all that there is. */
+export function limitWithin(machineMib: number, vcpus: number): number {
+  return Math.max(MIN_MEMORY_MIB, machineMib - machineNeedMib(machineMib, vcpus));
+}
+
 /** The smallest machine in which a container has `limitMib`. */
 function machineFor(limitMib: number, vcpus: number): number {
   let machineMib = limitMib;
@@ -83,7 +88,7 @@ export function sizeMachine(options: ContainerOptions, host: HostCapacity): Mach
       `at most ${Math.max(0, most)} MiB can be given to a container here`,
     );
   const machineMib = memoryMib === undefined ? DEFAULT_MACHINE_MIB : machineFor(memoryMib, vcpus);
-  const limitMib = memoryMib ?? Math.max(MIN_MEMORY_MIB, machineMib - machineNeedMib(machineMib, vcpus));
+  const limitMib = memoryMib ?? limitWithin(machineMib, vcpus);
   return {
     vcpus,
     memoryMib: Math.max(machineMib, limitMib + machineNeedMib(machineMib, vcpus)),

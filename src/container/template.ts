@@ -7,9 +7,16 @@
  * Whatever goes wrong with templates costs time and never the container: it is told, the template is dropped,
  * and the machine boots.
  */
+import { configure, prepareContainer } from "../agent/client.ts";
 import type { AgentSession } from "../agent/session/session.ts";
 import type { Hello } from "../agent/protocol/messages.ts";
-import type { MachineConfig, MachineShape, RestoredMachine, TemplateDriver } from "../machine/machine.ts";
+import type {
+  MachineConfig,
+  MachineShape,
+  RestoredMachine,
+  SaveRequest,
+  TemplateDriver,
+} from "../machine/machine.ts";
 import type { Template } from "../machine/template/store.ts";
 import { ensureTemplate, removeTemplate, templateKey } from "../machine/template/store.ts";
 import type { Network } from "../network/network.ts";
@@ -21,6 +28,8 @@ import type { BootedMachine, GreetOptions } from "./boot.ts";
 import { attachmentOf, greet, ownedBy } from "./boot.ts";
 import type { Host } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
+import { preparationFor, usualConfiguration } from "./preparation.ts";
+import { makeScratchDisk } from "./scratch.ts";
 
 export interface TemplateRequest extends Pick<OperationOptions, "signal" | "onProgress" | "onNotice"> {
   readonly paths: Paths;
@@ -34,6 +43,8 @@ export interface TemplateRequest extends Pick<OperationOptions, "signal" | "onPr
 /** A machine that runs, and waits to be told what for. */
 export interface ReadyMachine extends AsyncDisposable {
   readonly machine: RestoredMachine;
+  /** The writable disk that its guest knows, raw; what is put behind its own has to be a copy. */
+  readonly scratchPath: string;
   readonly session: AgentSession;
   readonly hello: Hello;
 }
@@ -67,7 +78,8 @@ export async function provideTemplate(
   const { paths, host, shape, signal, onNotice, onProgress = silent } = request;
   const report = (state: "running" | "done" | "failed") =>
     onProgress({ id: "template", label: "preparing a machine, once for all containers of its size", state });
-  const key = await templateKey(await templates.identity(), host.boot, shape);
+  const preparation = preparationFor(shape, host);
+  const key = await templateKey(await templates.identity(), host.boot, shape, preparation);
   return await ensureTemplate(paths, key, {
     shape,
     description: `${host.driver.name}, ${host.kvm.usable ? "kvm" : "software emulation"}, Linux ${host.kernel.release}`,
@@ -76,8 +88,14 @@ export async function provideTemplate(
     save: async (files) => {
       report("running");
       try {
-        const ready: Parameters<typeof templates.save>[0]["ready"] = async (machine) =>
-          (await greet(machine, greeting(request))).session;
+        await makeScratchDisk(paths, files.scratchPath, shape.storageBytes, signal);
+        const ready: SaveRequest["ready"] = async (machine) => {
+          const { session } = await greet(machine, greeting(request));
+          const call = signal === undefined ? {} : { signal };
+          await configure(session, usualConfiguration(shape), call);
+          await prepareContainer(session, preparation, call);
+          return session;
+        };
         await templates.save({ boot: host.boot, shape, files, ready }, { signal });
         report("done");
       } catch (error) {
@@ -103,7 +121,8 @@ async function restore(
   const { session, hello } = await greet(machine, greeting(request));
   cleanup.use(session);
   const owned = cleanup.move();
-  return { machine, session, hello, [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose]() };
+  const dispose = async () => await owned[Symbol.asyncDispose]();
+  return { machine, scratchPath: files.scratchPath, session, hello, [Symbol.asyncDispose]: dispose };
 }
 
 export interface Connection {

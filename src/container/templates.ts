@@ -9,6 +9,8 @@ import { locatePaths } from "../util/paths.ts";
 import { quote } from "../util/printable.ts";
 import { prepareHost } from "./host.ts";
 import type { MachineOptions, OperationOptions } from "./options.ts";
+import { preparationFor } from "./preparation.ts";
+import { storageSize } from "./scratch.ts";
 import { hostCapacity, sizeMachine } from "./sizing.ts";
 import { provideTemplate } from "./template.ts";
 
@@ -16,7 +18,7 @@ export type { TemplateInfo };
 
 export interface BuildTemplateOptions
   extends OperationOptions,
-    Pick<MachineOptions, "cpus" | "memoryMib" | "kernel" | "requireKvm" | "vmm"> {
+    Pick<MachineOptions, "cpus" | "memoryMib" | "storageBytes" | "kernel" | "requireKvm" | "vmm"> {
   /** As the container's: `none` is a machine without a network interface. Default `user`. */
   readonly network?: "user" | "none" | undefined;
 }
@@ -37,7 +39,8 @@ export async function buildTemplate(options: BuildTemplateOptions = {}): Promise
   const { templates } = host.driver;
   if (templates === undefined)
     throw new MachineError("templates-unsupported", `${host.driver.name} cannot save machines`);
-  const shape = { cpus, memoryMib, network: options.network !== "none" };
+  const storageBytes = storageSize(options.storageBytes);
+  const shape = { cpus, memoryMib, network: options.network !== "none", storageBytes };
   const template = await provideTemplate(templates, { ...options, paths, host, shape });
   return await infoOf(paths, template);
 }
@@ -111,8 +114,10 @@ async function usableKeys(
     });
     if (host?.driver.templates === undefined) continue;
     const identity = await host.driver.templates.identity();
-    for (const { cpus, memoryMib, network } of present)
-      keys.push(await store.templateKey(identity, host.boot, { cpus, memoryMib, network }));
+    for (const { cpus, memoryMib, network, storageBytes } of present) {
+      const shape = { cpus, memoryMib, network, storageBytes };
+      keys.push(await store.templateKey(identity, host.boot, shape, preparationFor(shape, host)));
+    }
   }
   return new Set(keys);
 }

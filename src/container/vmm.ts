@@ -9,7 +9,7 @@
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { isAbsolute } from "node:path";
-import type { Kernel } from "../machine/kernel/kernel.ts";
+import type { Kernel } from "../machine/kernel/store.ts";
 import { elfKernel } from "../machine/kernel/vmlinux.ts";
 import { firecrackerDriver } from "../machine/firecracker/firecracker.ts";
 import { FIRECRACKER_HINT, findFirecracker } from "../machine/firecracker/version.ts";

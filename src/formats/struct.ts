@@ -135,6 +135,47 @@ export function u32le(offset: number): Field<number> {
   };
 }
 
+export function u16be(offset: number): Field<number> {
+  return {
+    offset,
+    sizeBytes: 2,
+    read: (view, at) => view.getUint16(at),
+    write(view, at, value) {
+      checkRange(value, 0, 0xffff);
+      view.setUint16(at, value);
+    },
+    show: decimal,
+  };
+}
+
+export function u32be(offset: number): Field<number> {
+  return {
+    offset,
+    sizeBytes: 4,
+    read: (view, at) => view.getUint32(at),
+    write(view, at, value) {
+      checkRange(value, 0, 0xffff_ffff);
+      view.setUint32(at, value);
+    },
+    show: decimal,
+  };
+}
+
+/** As `u64le`, the other way round. */
+export function u64be(offset: number): Field<number> {
+  return {
+    offset,
+    sizeBytes: 8,
+    read: (view, at) => view.getUint32(at) * LOW_WORD + view.getUint32(at + 4),
+    write(view, at, value) {
+      checkRange(value, 0, Number.MAX_SAFE_INTEGER);
+      view.setUint32(at, Math.floor(value / LOW_WORD));
+      view.setUint32(at + 4, value >>> 0);
+    },
+    show: decimal,
+  };
+}
+
 /** A `u32le` that people read in hexadecimal: magics, flags, checksums. */
 export function hex32le(offset: number): Field<number> {
   return { ...u32le(offset), show: (value) => `0x${value.toString(16).padStart(8, "0")}` };

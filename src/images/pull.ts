@@ -34,7 +34,8 @@ import { canonical } from "./images.ts";
 import type { Image } from "./images.ts";
 import { fetchLayer } from "./layer.ts";
 import type { ConvertLayer } from "./layer.ts";
-import { EarlyMerge, ensureRootfs } from "./rootfs.ts";
+import { EarlyMerge } from "./make-rootfs.ts";
+import { ensureRootfs } from "./rootfs.ts";
 
 /** As many as the converter takes at once: then its threads never wait for a download to begin. */
 const DEFAULT_CONCURRENCY = 4;

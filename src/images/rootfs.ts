@@ -5,26 +5,23 @@
 import { randomBytes } from "node:crypto";
 import { link, lstat, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { hexOf } from "../reference/digest.ts";
-import type { Digest } from "../reference/digest.ts";
-import { flatten, rootfsDisk, vmdkDescriptor } from "../rootfs/attach.ts";
+import { flatten, rootfsDisk } from "../rootfs/attach.ts";
 import type { RootfsDisk } from "../rootfs/attach.ts";
 import { BLOCK_SIZE } from "../rootfs/layer-index.ts";
-import { Merger, buildMetadata } from "../rootfs/metadata.ts";
 import { explainDiskError } from "../store/error.ts";
 import { layerPaths, rootfsKey, rootfsPaths } from "../store/layout.ts";
 import type { Store } from "../store/layout.ts";
 import { takeLease } from "../store/lease.ts";
 import type { Lease, LeaseOptions } from "../store/lease.ts";
 import { namesOf } from "../store/records.ts";
-import { fileSizeBytes, inspectRootfs, publishRootfs } from "../store/rootfs.ts";
+import { fileSizeBytes, inspectRootfs } from "../store/rootfs.ts";
 import type { RootfsSummary } from "../store/rootfs.ts";
 import { systemCode } from "../util/error.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
 import { ImageError } from "./error.ts";
 import type { Image } from "./images.ts";
-import { readLayer } from "./layer.ts";
+import type { EarlyMerge, Layered } from "./make-rootfs.ts";
 
 export interface RootfsOptions {
   readonly signal?: AbortSignal | undefined;
@@ -44,98 +41,6 @@ export interface OpenRootfs extends AsyncDisposable {
   readonly lease: Lease;
 }
 
-/** All that a rootfs depends on, and what to call it in messages. */
-type Layered = Pick<Image, "reference" | "diffIds">;
-
-function incomplete(image: Layered, diffId: Digest): ImageError {
-  const layer = `layer ${hexOf(diffId).slice(0, 12)}`;
-  return new ImageError("image-incomplete", `image ${image.reference}: ${layer} is missing or damaged`, {
-    hint: "pull the image again",
-  });
-}
-
-/** Merges the layers that have not been merged yet. */
-async function mergeRest(
-  store: Store,
-  image: Layered,
-  merger: Merger,
-  signal?: AbortSignal,
-): Promise<Merger> {
-  for (const diffId of image.diffIds.slice(merger.layers.length)) {
-    signal?.throwIfAborted();
-    const index = await readLayer(store, diffId);
-    if (!index) throw incomplete(image, diffId);
-    merger.add({ diffId, index });
-  }
-  return merger;
-}
-
-/**
- * Merges an image's layers while others are still fetched: a layer is merged when it and all below it are here.
- * What goes wrong here is left for `ensureRootfs` to find again, and to tell.
- */
-export class EarlyMerge {
-  readonly #store: Store;
-  readonly #image: Layered;
-  readonly #here = new Set<Digest>();
-  #merger = new Merger();
-  #work: Promise<void> = Promise.resolve();
-
-  constructor(store: Store, image: Layered) {
-    this.#store = store;
-    this.#image = image;
-  }
-
-  arrived(diffId: Digest): void {
-    this.#here.add(diffId);
-    this.#work = this.#work.then(() => this.#advance()).catch(() => this.#giveUp());
-  }
-
-  /** What has been merged so far, for one use. */
-  async result(): Promise<Merger> {
-    await this.#work;
-    return this.#merger;
-  }
-
-  async #advance(): Promise<void> {
-    const { reference, diffIds } = this.#image;
-    const missing = diffIds.findIndex((diffId) => !this.#here.has(diffId));
-    const ready = missing < 0 ? diffIds : diffIds.slice(0, missing);
-    await mergeRest(this.#store, { reference, diffIds: ready }, this.#merger);
-  }
-
-  #giveUp(): void {
-    this.#here.clear();
-    this.#merger = new Merger();
-  }
-}
-
-async function makeRootfs(
-  store: Store,
-  image: Layered,
-  { early, signal }: RootfsOptions,
-): Promise<RootfsSummary> {
-  const key = rootfsKey(image.diffIds);
-  const final = rootfsPaths(store.layout, key);
-  const merger = await mergeRest(store, image, (await early?.result()) ?? new Merger(), signal);
-  const { layers } = merger;
-  return await publishRootfs(store, key, async (path) => {
-    const metadata = await buildMetadata(merger, { path, signal });
-    const blobs = layers.map(({ diffId, index }) => ({
-      diffId,
-      path: layerPaths(store.layout, diffId).blobPath,
-      blobBlocks: index.blobBlocks,
-    }));
-    const disk = rootfsDisk({ path: final.metadataPath, metadataBlocks: metadata.metadataBlocks }, blobs);
-    return {
-      vmdk: vmdkDescriptor(disk, { baseDir: store.layout.rootfsDir }),
-      blobs: blobs
-        .filter(({ blobBlocks }) => blobBlocks > 0)
-        .map(({ diffId, blobBlocks }) => ({ diffId, sizeBytes: blobBlocks * BLOCK_SIZE })),
-    };
-  });
-}
-
 /**
  * Makes the rootfs be here and sound. The caller has a lease on the image.
  * @throws ImageError `image-incomplete`; RootfsError for layers that make no tree; StoreError `disk-full`
@@ -149,11 +54,12 @@ export async function ensureRootfs(
   const tell = (state: "running" | "done" | "cached" | "failed") =>
     onProgress({ id: "rootfs", label: "root file system", state });
   const found = await inspectRootfs(store, rootfsKey(image.diffIds));
-  if (found.state === "incomplete") throw incomplete(image, found.diffId);
   if (found.state === "sound") {
     tell("cached");
     return found.summary;
   }
+  const { incomplete, makeRootfs } = await import("./make-rootfs.ts");
+  if (found.state === "incomplete") throw incomplete(image, found.diffId);
   tell("running");
   try {
     const summary = await makeRootfs(store, image, options);

@@ -20,7 +20,9 @@ export interface BootFiles {
 export interface DiskFile {
   readonly path: string;
   /** Always said to the VMM, never guessed from what an image wrote into its first bytes. */
-  readonly format: "raw" | "vmdk";
+  readonly format: "raw" | "vmdk" | "qcow2";
+  /** Of a qcow2 disk: the raw one whose bytes it has until they are written. Read-only. */
+  readonly backingPath?: string | undefined;
 }
 
 export interface NetworkAttachment {
@@ -57,10 +59,10 @@ export interface MachineExit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** Disks are found by serial number in the guest, because the order of devices is no contract. */
-export interface DiskSerials {
-  readonly base: string | undefined;
-  readonly scratch: string | undefined;
+/** By which the guest finds its disks: serial numbers where a VMM gives them, the kernel's names where it does not. */
+export interface DiskNames {
+  readonly base: string;
+  readonly scratch: string;
 }
 
 export interface Machine extends AsyncDisposable {
@@ -68,8 +70,6 @@ export interface Machine extends AsyncDisposable {
   readonly description: string;
   /** The VMM's process id. */
   readonly pid: number;
-  /** Of the disks that it has by now. */
-  readonly diskSerials: DiskSerials;
   /** The byte stream to the agent. One stream a machine; a further call rejects. */
   dial(port: number): Promise<Duplex>;
   /** Resolves when the VMM has ended, whatever ended it. */
@@ -86,9 +86,13 @@ export interface StartOptions {
 export interface MachineDriver {
   readonly name: string;
   /** What the base disk has to be: a description of its parts, or all of it in one file. */
-  readonly baseFormat: DiskFile["format"];
+  readonly baseFormat: "raw" | "vmdk";
+  /** Of a machine that has both disks. */
+  readonly diskNames: DiskNames;
   /** @throws MachineError; a VMM that cannot run the machine may also end, which `exited` and `diagnostics` tell */
   start(config: MachineConfig, options?: StartOptions): Promise<Machine>;
+  /** Whether it takes disks that are overlays (qcow2). */
+  readonly overlays: boolean;
   /** Where the driver can save a machine that has booted, and start others from it. */
   readonly templates?: TemplateDriver | undefined;
 }
@@ -99,18 +103,24 @@ export interface MachineShape {
   readonly memoryMib: number;
   /** Whether it has a network interface. */
   readonly network: boolean;
+  /** Of its writable disk. */
+  readonly storageBytes: number;
 }
 
-/** A saved machine: its memory, mapped copy-on-write by all that are restored from it, and the devices' state. */
+/**
+ * A saved machine: its memory, mapped copy-on-write by all that are restored from it, the devices' state, and its
+ * writable disk as it was then, raw. A restored machine wants that disk's bytes behind its own.
+ */
 export interface TemplateFiles {
   readonly ramPath: string;
   readonly statePath: string;
+  readonly scratchPath: string;
 }
 
 export interface SaveRequest {
   readonly boot: BootFiles;
   readonly shape: MachineShape;
-  /** Both are made here. */
+  /** Memory and state are made here; the disk is there, and the machine may have written to it in the end. */
   readonly files: TemplateFiles;
   /** Resolves when the guest is ready; what it returns is disposed once the machine is saved. */
   readonly ready: (machine: Machine) => Promise<AsyncDisposable>;
@@ -136,9 +146,16 @@ export interface TemplateDriver {
   identity(): Promise<string>;
   /** Boots a machine, waits until it is ready and saves it. @throws MachineError */
   save(request: SaveRequest, options?: StartOptions): Promise<void>;
-  /** @throws MachineError; a state that does not fit ends the VMM, which `exited` and `diagnostics` tell */
+  /**
+   * Returns as soon as the VMM runs: that the restore has succeeded is known when the guest answers. A state that does
+   * not fit ends the VMM, which `exited` and `diagnostics` tell.
+   * @throws MachineError `vmm-missing`
+   */
   restore(request: RestoreRequest, options?: StartOptions): Promise<RestoredMachine>;
 }
+
+/** The network interface's address in a template, until the agent sets another. */
+export const TEMPLATE_MAC = "52:54:00:00:00:01";
 
 /** The agent's vsock port; drivers without ports have one stream and take only this one. */
 export const AGENT_PORT = 1024;

@@ -40,6 +40,19 @@ export interface UserNetworkOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What most guests are given on this host; the address of the interface is each one's own. */
+export function usualGuestNetwork(): Omit<GuestNetwork, "mac"> {
+  return guestNetworkOf(chooseGuestSubnet(outwardAddresses()));
+}
+
+function guestNetworkOf(subnet: GuestSubnet): Omit<GuestNetwork, "mac"> {
+  return {
+    mtu: MTU,
+    addresses: [`${subnet.address}/${subnet.prefixLength}`],
+    gateways: [subnet.gateway],
+  };
+}
+
 /** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, … */
 export async function startUserNetwork(options: UserNetworkOptions = {}): Promise<Network> {
   const program = await findPasst();
@@ -155,12 +168,7 @@ class UserNetwork implements Network {
     this.#child = child;
     this.#owned = owned;
     this.ports = ports;
-    this.guest = {
-      mac,
-      mtu: MTU,
-      addresses: [`${subnet.address}/${subnet.prefixLength}`],
-      gateways: [subnet.gateway],
-    };
+    this.guest = { mac, ...guestNetworkOf(subnet) };
     const passt = child.stdio[FRAME_FD];
     if (!(passt instanceof Socket))
       throw new NetworkError("network-failed", "passt was started without its socket");

@@ -1,4 +1,4 @@
-/** protocol/vectors/messages.json: the JSON of generation 2, which the guest's implementation is tested against, too. */
+/** protocol/vectors/messages.json: the JSON of generations 2 and 3, which the guest's implementation is tested against, too. */
 import { readFileSync } from "node:fs";
 import type { BaseIssue, BaseSchema } from "valibot";
 import { describe, expect, it } from "vitest";
@@ -7,8 +7,11 @@ import {
   createContainer,
   execInContainer,
   ping,
+  prepareContainer,
+  rehearse,
   resizeContainer,
   signalContainer,
+  startContainer,
 } from "../../src/agent/client.ts";
 import { FrameType, ProtocolError } from "../../src/agent/protocol/frame.ts";
 import type { ContainerStreams } from "../../src/agent/client.ts";
@@ -38,7 +41,7 @@ const vectors = JSON.parse(
   readFileSync(new URL("../../protocol/vectors/messages.json", import.meta.url), "utf8"),
 ) as readonly Vector[];
 
-async function opened(agent: FakeAgent, generation = 2): Promise<AgentSession> {
+async function opened(agent: FakeAgent, generation = 3): Promise<AgentSession> {
   const open = AgentSession.open(agent.host, { deadlineMs: 5_000 });
   await agent.hello(generation);
   return (await open).session;
@@ -51,6 +54,15 @@ const exec = { id: "c1", exec: "e1" };
 /** What sends each request, and what it is answered. */
 const senders: Readonly<Record<string, (session: AgentSession) => Promise<unknown>>> = {
   ping: ping,
+  rehearsal: rehearse,
+  prepare: async (session) =>
+    await prepareContainer(session, {
+      baseDevice: "base",
+      scratchDevice: "scratch",
+      config: { ociVersion: "1.2.0" },
+    }),
+  "start with another command": async (session) =>
+    await startContainer(session, "c1", { override: { args: process.args, env: process.env } }),
   stats: async (session) => await containerStats(session, "c1"),
   "exec with pipes": async (session) =>
     await execInContainer(session, {

@@ -187,9 +187,22 @@ function template(key: string): api.TemplateInfo {
     cpus: 1,
     memoryMib: 512,
     network: true,
+    storageBytes: 10 * 1024 ** 3,
     createdAt: "2024-01-02T03:04:05Z",
     lastUsedAt: "2024-05-06T07:08:09Z",
     diskBytes: 117_000_000,
+  };
+}
+
+function kernel(name: string, inUse = false): api.KernelInfo {
+  return {
+    name,
+    release: "6.12.1",
+    kind: "built",
+    path: `/k/${name}/vmlinuz`,
+    diskBytes: 9_000_000,
+    createdAt: "2024-01-02T03:04:05Z",
+    inUse,
   };
 }
 
@@ -242,24 +255,36 @@ const library = {
     return keys.map(template);
   },
   pruneTemplates: async () => [],
+  listKernels: async () => [kernel("6.12.1-flamebox-0a", true), kernel("6.12.1-cloud-amd64")],
+  buildKernel: async (options?: api.BuildKernelOptions) => kernel(`built-${options?.jobs ?? "auto"}`),
+  useKernel: async (name: string) => {
+    if (name === "missing") throw new FlameBoxError("kernel-not-found", "there is no kernel 'missing'");
+    return name === "debian" ? null : kernel(name, true);
+  },
+  removeKernels: async (names: readonly string[]) => names.map((name) => kernel(name)),
 } satisfies Partial<Omit<Library, "version">> & { readonly version: string };
 
 const { run, listImages, removeImage, writeRootfs, diagnose, setup, version } = library;
 const { buildTemplate, listTemplates, pruneTemplates, removeTemplates } = library;
+const { buildKernel, listKernels, removeKernels, useKernel } = library;
 export {
+  buildKernel,
   buildTemplate,
   diagnose,
   FlameBoxError,
   listImages,
+  listKernels,
   listTemplates,
   locatePaths,
   pruneTemplates,
   pull,
   removeImage,
+  removeKernels,
   removeTemplates,
   run,
   setup,
   start,
+  useKernel,
   version,
   writeRootfs,
 };

@@ -157,6 +157,17 @@ describe.concurrent("results", () => {
     ["template build", ["template", "build", "--cpus", "2"], `${"0".repeat(24)}\n`],
     ["template rm", ["template", "rm", "a", "b"], "Deleted: a\nDeleted: b\nReclaimed: 234MB\n"],
     ["template prune, with nothing to do", ["template", "prune"], ""],
+    ["kernel ls -q", ["kernel", "ls", "-q"], "6.12.1-flamebox-0a\n6.12.1-cloud-amd64\n"],
+    [
+      "kernel ls --format",
+      ["kernel", "ls", "--format", "{{.Name}} {{.Release}} {{.Kind}} {{.Size}} {{.InUse}}"],
+      "6.12.1-flamebox-0a 6.12.1 built 9MB yes\n6.12.1-cloud-amd64 6.12.1 built 9MB \n",
+    ],
+    ["kernel build -j", ["kernel", "build", "-j", "3"], "built-3\n"],
+    ["kernel build --use", ["kernel", "build", "--use"], "built-auto\n"],
+    ["kernel use", ["kernel", "use", "a"], "a\n"],
+    ["kernel use debian, of which there is none yet", ["kernel", "use", "debian"], "debian\n"],
+    ["kernel rm", ["kernel", "rm", "a", "b"], "Deleted: a\nDeleted: b\nReclaimed: 18MB\n"],
     ["completion's question", ["__complete", "images"], "alpine:3\ndebian:12\n"],
   ])("%s", async (_, words, stdout) => {
     expect(await flamebox(...words)).toMatchObject({ code: 0, stdout });
@@ -173,6 +184,10 @@ describe.concurrent("results", () => {
     ["template build", ["template", "build", "--network", "none", "-m", "1g"]],
     ["template rm", ["template", "rm", "a"]],
     ["template prune", ["template", "prune"]],
+    ["kernel ls", ["kernel", "ls"]],
+    ["kernel use", ["kernel", "use", "a"]],
+    ["kernel use debian, of which there is none yet", ["kernel", "use", "debian"]],
+    ["kernel rm", ["kernel", "rm", "a"]],
   ])("%s --json is JSON and nothing else", async (_, words) => {
     const { code, stdout, stderr } = await flamebox("--json", ...words);
     expect([code, stderr]).toEqual([0, ""]);

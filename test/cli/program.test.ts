@@ -85,10 +85,22 @@ describe("wrong command lines", () => {
       "flamebox: option '-e, --env <variable>' argument missing\n  hint: see 'flamebox run --help'\n",
     ],
     [
-      "an unknown network",
+      "the host's network",
       ["run", "--network", "host", "x"],
       125,
-      "flamebox: option '--network <kind>' argument 'host' is invalid. Allowed choices are user, none.\n  hint: see 'flamebox run --help'\n",
+      "flamebox: --network host is not supported: a machine has a network of its own\n  hint: publish ports with -p\n",
+    ],
+    [
+      "another container's network",
+      ["run", "--network=container:other", "x"],
+      125,
+      "flamebox: --network 'container:other' is not supported: containers run in machines of their own, and share no network\n  hint: write user or none\n",
+    ],
+    [
+      "an unknown network",
+      ["run", "--network", "mine", "x"],
+      125,
+      "flamebox: --network 'mine' is not supported: there are no networks with names\n  hint: write user or none\n",
     ],
     [
       "a bad size",
@@ -143,6 +155,18 @@ describe("wrong command lines", () => {
       ["--format", "json", "template", "build"],
       1,
       "flamebox: --format is only for template ls\n  hint: use --json\n",
+    ],
+    [
+      "jobs that are no number",
+      ["kernel", "build", "--jobs", "many"],
+      1,
+      "flamebox: --jobs takes a number from 1, not 'many'\n",
+    ],
+    [
+      "--format where no kernels are listed",
+      ["--format", "json", "kernel", "use", "a"],
+      1,
+      "flamebox: --format is only for kernel ls\n  hint: use --json\n",
     ],
     [
       "an unknown shell",

@@ -29,7 +29,8 @@ export class Podman implements AsyncDisposable {
   spawn(args: readonly string[]): Running {
     const storage = ["--root", join(this.#dir, "root"), "--runroot", join(this.#dir, "run")];
     const env = { ...process.env, CONTAINERS_CONF: join(this.#dir, "containers.conf") };
-    return spawnWatched("podman", [...storage, ...args], env);
+    // Its monitor leaves a file `oom` where it was started, when memory has run out.
+    return spawnWatched("podman", [...storage, ...args], env, this.#dir);
   }
 
   async run(args: readonly string[], input = ""): Promise<Ended> {

@@ -26,6 +26,8 @@ import { messageOf, systemCode } from "../../src/util/error.ts";
 import { startTicksOf } from "../../src/util/liveness.ts";
 
 const DEADLINE_MS = 90_000;
+const SHAPE: MachineShape = { cpus: 1, memoryMib: 256, network: true, storageBytes: 64 * 2 ** 20 };
+
 async function greet(machine: Machine): Promise<AgentSession> {
   const { session } = await AgentSession.open(await machine.dial(AGENT_PORT), { deadlineMs: DEADLINE_MS });
   return session;
@@ -54,7 +56,6 @@ async function refusal(restoring: Promise<Machine>): Promise<string> {
 export function templateContract(
   name: string,
   setUp: () => Promise<{ driver: MachineDriver; boot: BootFiles }>,
-  shape: MachineShape = { cpus: 1, memoryMib: 256, network: true },
 ): void {
   describe(`templates of ${name}`, () => {
     let dir: string;
@@ -65,13 +66,12 @@ export function templateContract(
     const filesOf = (label: string): TemplateFiles => ({
       ramPath: join(dir, `${label}.ram`),
       statePath: join(dir, `${label}.state`),
+      scratchPath: join(dir, `${label}.scratch`),
     });
-    const request = (label: string, ready: SaveRequest["ready"]): SaveRequest => ({
-      boot,
-      shape,
-      files: filesOf(label),
-      ready,
-    });
+    const request = async (label: string, ready: SaveRequest["ready"]): Promise<SaveRequest> => {
+      await truncateTo(filesOf(label).scratchPath, SHAPE.storageBytes, "w");
+      return { boot, shape: SHAPE, files: filesOf(label), ready };
+    };
 
     beforeAll(async () => {
       dir = await mkdtemp(join(tmpdir(), "flamebox-template-"));
@@ -80,7 +80,7 @@ export function templateContract(
       ({ templates } = driver);
       boot = given;
       files = filesOf("good");
-      await templates.save(request("good", greet));
+      await templates.save(await request("good", greet));
     });
     afterAll(async () => await rm(dir, { recursive: true, force: true }));
 
@@ -92,14 +92,14 @@ export function templateContract(
     it("are files of their owner's, and take less on disk than the machine has memory", async () => {
       for (const path of [files.ramPath, files.statePath]) expect((await stat(path)).mode & 0o077).toBe(0);
       const { size, blocks } = await stat(files.ramPath);
-      expect(size).toBe(shape.memoryMib * 2 ** 20);
+      expect(size).toBe(SHAPE.memoryMib * 2 ** 20);
       expect(blocks * 512).toBeLessThan(size);
     });
 
     it("become machines that answer, again and again, and stay as they were", async () => {
       const before = await Promise.all([digestOf(files.ramPath), digestOf(files.statePath)]);
       for (let n = 0; n < 3; n++) {
-        await using machine = await templates.restore({ shape, files });
+        await using machine = await templates.restore({ shape: SHAPE, files });
         await using session = await greet(machine);
         const entropy = Buffer.alloc(64, n);
         const machineId = String(n).repeat(32);
@@ -114,7 +114,7 @@ export function templateContract(
       const copy = filesOf("copy");
       await copyFile(files.ramPath, copy.ramPath);
       await copyFile(files.statePath, copy.statePath);
-      await using machine = await templates.restore({ shape, files: copy });
+      await using machine = await templates.restore({ shape: SHAPE, files: copy });
       await using session = await greet(machine);
       await Promise.all([rm(copy.ramPath), rm(copy.statePath)]);
       expect(await session.request("system.ping", {})).toMatchObject({
@@ -126,9 +126,9 @@ export function templateContract(
 
     it.each<[string, Partial<MachineShape>]>([
       ["another size of memory", { memoryMib: 320 }],
-      ["a network interface more or less", { network: !shape.network }],
+      ["a network interface more or less", { network: !SHAPE.network }],
     ])("are refused, with a reason, by a machine with %s", async (_, change) => {
-      const restoring = templates.restore({ shape: { ...shape, ...change }, files });
+      const restoring = templates.restore({ shape: { ...SHAPE, ...change }, files });
       expect(await refusal(restoring)).toMatch(/\S/);
     });
 
@@ -140,7 +140,7 @@ export function templateContract(
       const statePath = join(dir, "damaged.state");
       await copyFile(files.statePath, statePath);
       await damage(statePath);
-      const restoring = templates.restore({ shape, files: { ...files, statePath } });
+      const restoring = templates.restore({ shape: SHAPE, files: { ...files, statePath } });
       expect(await refusal(restoring)).toMatch(/\S/);
     });
 
@@ -151,7 +151,7 @@ export function templateContract(
         ({ pid } = machine);
         throw reason;
       };
-      await expect(templates.save(request("unready", ready))).rejects.toBe(reason);
+      await expect(templates.save(await request("unready", ready))).rejects.toBe(reason);
       expect(pid).not.toBe(0);
       expect(startTicksOf(pid)).toBeUndefined();
     });
@@ -159,14 +159,14 @@ export function templateContract(
     it("are neither made nor used by somebody who was told to stop already", async () => {
       const reason = new Error("enough");
       const options = { signal: AbortSignal.abort(reason) };
-      await expect(templates.save(request("aborted", greet), options)).rejects.toBe(reason);
-      await expect(templates.restore({ shape, files }, options)).rejects.toBe(reason);
+      await expect(templates.save(await request("aborted", greet), options)).rejects.toBe(reason);
+      await expect(templates.restore({ shape: SHAPE, files }, options)).rejects.toBe(reason);
     });
   });
 }
 
-async function truncateTo(path: string, sizeBytes: number): Promise<void> {
-  await using handle = await open(path, "r+");
+async function truncateTo(path: string, sizeBytes: number, flags = "r+"): Promise<void> {
+  await using handle = await open(path, flags);
   await handle.truncate(sizeBytes);
 }
 

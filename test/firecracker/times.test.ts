@@ -1,5 +1,5 @@
 /** Twenty starts and twenty restores in a row, without a failure, and what they took. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, open, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -9,7 +9,7 @@ import { AGENT_PORT } from "../../src/machine/machine.ts";
 import { firecrackerHost } from "./setup.ts";
 
 const COUNT = Number(process.env["FLAMEBOX_TEST_STARTS"] ?? 20);
-const SHAPE = { cpus: 1, memoryMib: 256, network: false };
+const SHAPE = { cpus: 1, memoryMib: 256, network: false, storageBytes: 64 * 2 ** 20 };
 
 async function greet(machine: Machine): Promise<AgentSession> {
   const { session } = await AgentSession.open(await machine.dial(AGENT_PORT), { deadlineMs: 120_000 });
@@ -42,7 +42,13 @@ test(`${COUNT} starts and ${COUNT} restores`, { timeout: 900_000 }, async () => 
       async () => await driver.start({ boot, ...SHAPE, network: undefined, disks: {} }),
     );
     console.log(summary("starts", booted));
-    const files = { ramPath: join(dir, "ram"), statePath: join(dir, "state") };
+    const files = {
+      ramPath: join(dir, "ram"),
+      statePath: join(dir, "state"),
+      scratchPath: join(dir, "scratch"),
+    };
+    await (await open(files.scratchPath, "w")).close();
+    await truncate(files.scratchPath, SHAPE.storageBytes);
     const { templates } = driver;
     if (templates === undefined) throw new Error("this driver has no templates");
     await templates.save({ boot, shape: SHAPE, files, ready: greet });

@@ -132,7 +132,7 @@ export class Guest {
   }
 
   hello(fields: object = {}): void {
-    this.send(Type.hello, 0, { generation: 2, agent: "test", kernel: "6.12", ...fields });
+    this.send(Type.hello, 0, { generation: 3, agent: "test", kernel: "6.12", ...fields });
   }
 
   respond(id: number, result: unknown): void {

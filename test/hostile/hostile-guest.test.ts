@@ -9,12 +9,13 @@ import { FrameType } from "../../src/agent/protocol/frame.ts";
 import type { RunningContainer } from "../../src/container/options.ts";
 import { FlameBoxError, messageOf } from "../../src/util/error.ts";
 import { conductScripts } from "./conduct-scripts.ts";
+import { execScripts } from "./exec-scripts.ts";
 import { frameScripts } from "./frame-scripts.ts";
 import { Guest } from "./guest.ts";
 import type { Ending, Failing, Script } from "./script.ts";
 import { ScriptedMachine, socketPair, Stage } from "./stage.ts";
 
-const scripts = [...frameScripts, ...conductScripts];
+const scripts = [...frameScripts, ...conductScripts, ...execScripts];
 /** From a guest's misbehaviour to its machine's end: the longest wait of `QUICK`, and other tests on the processor. */
 const MACHINE_DEADLINE_MS = 10_000;
 /** For all of it, disks included; CI's may take their time. */
@@ -57,7 +58,7 @@ async function perform(script: Script): Promise<Outcome> {
   let ending: Record<string, unknown> = {};
   let failure: unknown;
   try {
-    await using container = await stage.start(play);
+    await using container = await stage.start(play, script.options);
     const outputs = script.unread === true ? [] : [text(container.stdout), text(container.stderr)];
     const ended = Promise.all([container.wait(), ...outputs]);
     ended.catch(() => {});

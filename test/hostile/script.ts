@@ -1,5 +1,5 @@
 /** What a row of the hostile tables is: where the guest stops behaving, what it does then, and how that must end. */
-import type { RunningContainer } from "../../src/container/options.ts";
+import type { ContainerOptions, RunningContainer } from "../../src/container/options.ts";
 import type { Guest, Stage } from "./guest.ts";
 import type { ScriptedMachine } from "./stage.ts";
 
@@ -25,6 +25,8 @@ export interface Script {
   readonly attack: (guest: Guest, machine: ScriptedMachine) => void | Promise<void>;
   /** What the host's user does meanwhile, once the container runs. */
   readonly user?: (container: RunningContainer) => void | Promise<void>;
+  /** What the container is started with. */
+  readonly options?: ContainerOptions;
   /** Nobody reads the output. */
   readonly unread?: boolean;
   readonly ending: Ending;

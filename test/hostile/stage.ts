@@ -41,7 +41,6 @@ export const QUICK: Timing = {
 export class ScriptedMachine implements Machine {
   readonly description = "a script";
   readonly pid = NO_PID;
-  readonly diskSerials = { base: "base", scratch: "scratch" };
   readonly exited: Promise<MachineExit>;
   readonly stream: Socket;
   /** What ended it: its own guest's script, or the host. */
@@ -106,8 +105,21 @@ export class Stage implements AsyncDisposable {
     options: ContainerOptions = {},
     timing: Timing = QUICK,
   ): Promise<RunningContainer> {
-    const driver: MachineDriver = { name: "script", baseFormat: "vmdk", start: connectGuest };
-    const kernel = { release: "0", path: "", moduleDir: "", modules: [] };
+    const driver: MachineDriver = {
+      name: "script",
+      baseFormat: "vmdk",
+      diskNames: { base: "base", scratch: "scratch" },
+      overlays: false,
+      start: connectGuest,
+    };
+    const kernel = {
+      name: "0",
+      release: "0",
+      kind: "debian" as const,
+      path: "",
+      moduleDir: "",
+      modules: [],
+    };
     const kvm = { usable: true, reason: "" };
     const host: Host = { driver, kernel, kvm, boot: { kernelPath: "", initramfsPath: "" } };
     return await startOn({ prepareHost: async () => host, ...timing }, IMAGE, {

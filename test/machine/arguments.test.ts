@@ -26,6 +26,11 @@ describe("QEMU's command line", () => {
     expect(valuesOf(args, "-display")).toEqual(["none"]);
   });
 
+  it("shows the host's processor, or an emulated one without string instructions that would be slow", () => {
+    expect(valuesOf(args, "-cpu")).toEqual(["max,-erms,-fsrm"]);
+    expect(valuesOf(qemuArguments(config, "kvm"), "-cpu")).toEqual(["host"]);
+  });
+
   it("forbids new processes and privileges", () => {
     expect(valuesOf(args, "-sandbox")).toEqual([
       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
@@ -68,10 +73,10 @@ describe("QEMU's command line", () => {
 
   it("gives the guest's kernel only fixed words", () => {
     expect(valuesOf(args, "-append")).toEqual([
-      "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on tsc=reliable no_timer_check mitigations=off",
+      "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on lsm=landlock,yama audit=0 tsc=reliable no_timer_check mitigations=off init_on_alloc=0",
     ]);
     expect(valuesOf(qemuArguments(config, "kvm"), "-append")).toEqual([
-      "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on",
+      "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on lsm=landlock,yama audit=0",
     ]);
   });
 });

@@ -1,5 +1,6 @@
 import { createServer, connect } from "node:net";
 import type { Socket } from "node:net";
+import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { QmpClient } from "../../src/machine/qemu/qmp.ts";
 
@@ -70,6 +71,21 @@ describe("QMP", () => {
     const { client, peer } = await pair();
     peer.write(text);
     await expect(client.execute("query-status")).rejects.toMatchObject({ code });
+  });
+
+  it("takes answers in whatever pieces", async () => {
+    const { client, peer, events } = await pair();
+    peer.setNoDelay(true);
+    const text = '\r\n{"return": {}}\r\n{"event": "RESUME"}\n\n{"return": {"n": 1}}\n';
+    const dribble = async (): Promise<void> => {
+      for (const byte of text) {
+        peer.write(byte);
+        await turn();
+      }
+    };
+    peer.once("data", () => void dribble());
+    expect(await client.execute("query-status")).toEqual({ n: 1 });
+    expect(events).toEqual(["RESUME"]);
   });
 
   it("gives up when no answer comes", async () => {

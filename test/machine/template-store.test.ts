@@ -13,7 +13,7 @@ import {
 } from "../../src/machine/template/store.ts";
 import { scratchDir } from "../support/rootfs-image.ts";
 
-const SHAPE = { cpus: 1, memoryMib: 512, network: true };
+const SHAPE = { cpus: 1, memoryMib: 512, network: true, storageBytes: 1 << 30 };
 const KEY = "0123456789abcdef01234567";
 
 let paths: { dataDir: string; runtimeDir: string };
@@ -23,6 +23,7 @@ async function save(files: TemplateFiles): Promise<void> {
   saves++;
   await writeFile(files.ramPath, "memory", { flag: "wx" });
   await writeFile(files.statePath, "state", { flag: "wx" });
+  await writeFile(files.scratchPath, "disk", { flag: "wx" });
 }
 
 const ensure = async (key = KEY, change: Partial<Parameters<typeof ensureTemplate>[2]> = {}) =>

@@ -19,7 +19,7 @@ import type { RunningContainer } from "../../src/container/options.ts";
 import { startOn } from "../../src/container/start.ts";
 import { downloadKernel } from "../../src/machine/kernel/debian-package.ts";
 import { buildInitramfs } from "../../src/machine/kernel/initramfs.ts";
-import type { Kernel } from "../../src/machine/kernel/kernel.ts";
+import type { Kernel } from "../../src/machine/kernel/store.ts";
 import { findKernel } from "../../src/machine/kernel/kernel.ts";
 import { GUEST_MODULES } from "../../src/machine/kernel/modules.ts";
 import { qemuDriver } from "../../src/machine/qemu/qemu.ts";
@@ -59,7 +59,8 @@ async function outerKernel(installed: Kernel): Promise<Kernel> {
   const dir = join(cacheDir, installed.release);
   const load = async (): Promise<Kernel> => {
     const { release, modules } = JSON.parse(await readFile(join(dir, "kernel.json"), "utf8")) as Kernel;
-    return { release, path: join(dir, "vmlinuz"), moduleDir: join(dir, "modules"), modules };
+    const paths = { path: join(dir, "vmlinuz"), moduleDir: join(dir, "modules") };
+    return { name: release, release, kind: "debian", ...paths, modules };
   };
   const isThere = await access(join(dir, "kernel.json")).then(
     () => true,

@@ -49,6 +49,11 @@ describe("environment", () => {
     expect(env).toEqual(["PATH=/bin", "HOSTNAME=box", "LANG=de", "EMPTY=", "X=a=b"]);
   });
 
+  it("has Docker's path where neither the image nor the user has one", () => {
+    const { env } = generate({ Cmd: ["sh"] }, request).process;
+    expect(env).toContain("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+  });
+
   it("says the terminal's kind only with a terminal", () => {
     const tty = { columns: 100, rows: 30 };
     expect(generate({ Cmd: ["sh"] }, { ...request, tty }).process).toMatchObject({

@@ -119,7 +119,7 @@ export async function makeHome(
   const from = dirname(kernelDir);
   const to = home.paths.dataDir;
   await mkdir(to, { recursive: true, mode: 0o700 });
-  linkEach(kernelDir, join(to, "kernels"), (name) => !name.startsWith("custom-"));
+  linkEach(kernelDir, join(to, "kernels"), (name) => !/^(custom-|\.)/.test(name));
   linkEach(join(from, "guest"), join(to, "guest"), (name) => /^initramfs-\w+\.cpio$/.test(name));
   if (!ownTemplates && existsSync(join(from, "templates")))
     symlinkSync(join(from, "templates"), join(to, "templates"));

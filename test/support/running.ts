@@ -18,8 +18,13 @@ export interface Running {
   readonly ended: Promise<Ended>;
 }
 
-export function spawnWatched(file: string, args: readonly string[], env: NodeJS.ProcessEnv): Running {
-  const child = spawn(file, args, { env, stdio: "pipe" });
+export function spawnWatched(
+  file: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  cwd?: string,
+): Running {
+  const child = spawn(file, args, { env, stdio: "pipe", cwd });
   let stdout = "";
   let stderr = "";
   child.stdin.on("error", () => {});

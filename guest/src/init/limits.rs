@@ -3,6 +3,8 @@
 //! All containers are in one cgroup, `/flamebox`. Its limits are the machine's own, less what the agent, its helpers
 //! and the kernel's work for them need. A container that takes all that there is runs into that limit, and the kernel
 //! looks for a victim in there; without it, it would look in the whole machine, and, when it finds none, give up.
+//!
+//! What the kernel counts by user knows no cgroups: root in a container is the same user as the agent.
 
 use std::fs;
 
@@ -17,8 +19,19 @@ const RESERVED_SHARE: u64 = 32;
 /// Of the processes that the kernel allows.
 const RESERVED_PROCESSES: u64 = 256;
 
+/// What the kernel counts for the machine, or by user, by the largest that it takes. A container could use all of it
+/// up and leave nothing for the agent's next process, or for its own. Every one of these costs the container memory
+/// that is counted, which is limit enough: open files, and descriptors that are waited for with epoll.
+const UNBOUNDED: [&str; 2] = ["/proc/sys/fs/file-max", "/proc/sys/fs/epoll/max_user_watches"];
+const MOST: &str = "9223372036854775807";
+
 /// A machine without a limit still does its job, so nothing here ends the boot.
 pub fn reserve() {
+    for path in UNBOUNDED {
+        if let Err(error) = fs::write(path, MOST) {
+            console::say(&format!("{path}: {error}"));
+        }
+    }
     if let Err(error) = fs::create_dir(CONTAINERS) {
         return console::say(&format!("{CONTAINERS}: {error}"));
     }

@@ -13,7 +13,7 @@ const MIN_ENTROPY_BYTES: usize = 32;
 const PAGE_BYTES: u64 = 4_096;
 
 /// Checks everything, then does everything: a refused request has changed nothing.
-pub fn configure(wanted: &Configure) -> Result<(), Failure> {
+pub fn configure(wanted: &Configure, applied: &mut Option<network::Plan>) -> Result<(), Failure> {
     let invalid = |what: &str| Failure::new(Code::InvalidRequest, what);
     if let Some(entropy) = &wanted.entropy
         && !(MIN_ENTROPY_BYTES..=syscall::MAX_ENTROPY_BYTES).contains(&entropy.0.len())
@@ -52,7 +52,12 @@ pub fn configure(wanted: &Configure) -> Result<(), Failure> {
         fs::write("/etc/machine-id", format!("{id}\n"))
             .map_err(|e| Failure::failed(format!("machineId: {e}")))?;
     }
-    network.map_or(Ok(()), |plan| plan.apply())
+    let Some(plan) = network else { return Ok(()) };
+    // Whatever comes of it, it is not as it was.
+    let before = applied.take();
+    plan.apply(before.as_ref())?;
+    *applied = Some(plan);
+    Ok(())
 }
 
 /// What the agent itself has in memory, in bytes; 0 when the kernel does not say.

@@ -17,6 +17,7 @@ const INTERFACE: &str = "eth0";
 const MAX_ADDRESSES: usize = 16;
 
 /// A network request whose every string was understood.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Plan {
     mac: Option<[u8; 6]>,
     mtu: Option<u32>,
@@ -52,11 +53,18 @@ impl Plan {
         Ok(Self { mac, mtu: wanted.mtu, addresses, gateways })
     }
 
-    /// Sets the interface up. A machine without one keeps its loopback, and that is all right.
-    pub fn apply(&self) -> Result<(), Failure> {
-        let Some(name) = find_interface() else { return Ok(()) };
+    /// Sets the interface up. A machine without one keeps its loopback, and that is all right. `before` is what was
+    /// applied last: in a machine that was saved with its usual addresses, only the MAC is another.
+    pub fn apply(&self, before: Option<&Self>) -> Result<(), Failure> {
         let failed = |what: &str, error: io::Error| Failure::failed(format!("network: {what}: {error}"));
         let sockets = Sockets::open().map_err(|e| failed("socket", e))?;
+        if let Some(mac) = self.mac
+            && before.is_some_and(|before| *before == Self { mac: before.mac, ..self.clone() })
+        {
+            // The kernel announces the addresses with it.
+            return sockets.set_mac(mac).map_err(|e| failed("mac", e));
+        }
+        let Some(name) = find_interface() else { return Ok(()) };
         // A name and a MAC can only be changed while the interface is down.
         sockets.set_flags(&name, 0, libc::IFF_UP).map_err(|e| failed("down", e))?;
         if name != INTERFACE {
@@ -70,7 +78,7 @@ impl Plan {
         }
         // The host says what the addresses are: nothing is to be learned from the link, and no other node is
         // there whose address could be the same, so that waiting a second for a duplicate is in vain.
-        for knob in ["accept_ra", "autoconf", "accept_dad"] {
+        for knob in ["accept_ra", "autoconf", "accept_dad", "router_solicitations"] {
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/{knob}"), "0");
         }
         // A network program such as passt can send nothing to a guest that it has not heard: without the guest's

@@ -126,6 +126,13 @@ pub struct Create {
     pub shares: Vec<Share>,
 }
 
+/// `container.prepare`
+#[derive(Deserialize)]
+pub struct Prepare {
+    pub rootfs: Rootfs,
+    pub config: Box<RawValue>,
+}
+
 /// A folder or file of the host's.
 #[derive(Deserialize)]
 pub struct Share {
@@ -223,6 +230,22 @@ pub struct StreamIds {
 #[derive(Deserialize)]
 pub struct ById {
     pub id: String,
+}
+
+#[derive(Deserialize)]
+pub struct Start {
+    pub id: String,
+    #[serde(flatten)]
+    pub process: Override,
+}
+
+/// What a blank's process is to be, when that is another than what it was filled for.
+#[derive(Deserialize, Serialize, Default)]
+pub struct Override {
+    #[serde(default)]
+    pub args: Vec<String>,
+    #[serde(default)]
+    pub env: Vec<String>,
 }
 
 #[derive(Deserialize)]

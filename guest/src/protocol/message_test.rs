@@ -58,7 +58,21 @@ fn vectors_of_requests() {
     for row in vectors().iter().filter(|row| row["request"].is_string()) {
         let (wanted, exec) = (&row["params"], row["params"]["exec"].as_str());
         match row["request"].as_str().unwrap() {
-            "system.ping" => {}
+            "system.ping" | "system.rehearse" => {}
+            "container.prepare" => {
+                let order: Prepare = params(row);
+                let Writable::Ext4 { device } = &order.rootfs.writable else { panic!("a disk is wanted") };
+                assert_eq!((order.rootfs.base.device.as_str(), device.as_str()), ("base", "scratch"));
+                assert_eq!(order.config.get(), wanted["config"].to_string());
+            }
+            "container.start" => {
+                let start: Start = params(row);
+                assert_eq!(
+                    (start.id.as_str(), start.process.env.as_slice()),
+                    ("c1", &["A=b".to_owned()][..])
+                );
+                assert_eq!(start.process.args, ["sh", "-c", "true"]);
+            }
             "container.stats" => assert_eq!(params::<ById>(row).id, wanted["id"]),
             "container.signal" => {
                 let signal: Signal = params(row);

@@ -118,7 +118,11 @@ fn try_exec(order: &message::Exec, stdio: Stdio, target: &Target, report: &Owned
         groups,
         ends,
         go,
-        executor: executor::Exec::new(stdio.exec, executor::Last { filter, ..Default::default() }, false),
+        executor: executor::Exec::new(
+            stdio.exec,
+            executor::Last { filter, ..Default::default() },
+            executor::Role::Program,
+        ),
     };
     // The process waits until it was reported: one that nobody knows of must not run.
     let pid = syscall::fork_to(|| join::enter(&entry)).map_err(failed("fork in the container"))?;

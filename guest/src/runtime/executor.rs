@@ -19,6 +19,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 
+use super::blank::Inside;
 use super::hooks::{Hooks, Moment};
 use super::init;
 use super::seccomp::Filter;
@@ -31,6 +32,10 @@ const MAX_REPORT_BYTES: usize = 32_768;
 
 /// As the search path of a shell without one.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What no filter says.
+const NOT_A_PROGRAM: &str = "not a program for this machine's architecture, nor a script with #!";
+const A_DIRECTORY: &str = "it is a directory";
 
 /// What is still to be done when everything else is: the hooks of the start, then the filter.
 #[derive(Default)]
@@ -55,13 +60,22 @@ pub struct Exec {
     /// Shared, because libcontainer clones executors; closed on exec.
     report: Arc<File>,
     last: Arc<Last>,
-    /// Whether the process is to be the child of an init.
-    init: bool,
+    role: Role,
+}
+
+/// What the container's process 1 is to be.
+#[derive(Clone)]
+pub enum Role {
+    Program,
+    /// The program is the child of an init.
+    Init,
+    /// Whatever it is told to be.
+    Blank(Arc<Inside>),
 }
 
 impl Exec {
-    pub fn new(report: OwnedFd, last: Last, init: bool) -> Self {
-        Self { report: Arc::new(File::from(report)), last: Arc::new(last), init }
+    pub fn new(report: OwnedFd, last: Last, role: Role) -> Self {
+        Self { report: Arc::new(File::from(report)), last: Arc::new(last), role }
     }
 
     /// Becomes the program `args[0]`. Returns only when that failed, after it was told.
@@ -119,7 +133,8 @@ impl Exec {
     fn execute(&self, program: &Program) -> Failure {
         let _ = (&*self.report).write_all(&[ATTEMPT]);
         let failure = execute(program.name, &program.args, &program.env);
-        if self.last.filter.is_some() && failure.code == Code::CommandNotExecutable {
+        let explained = [NOT_A_PROGRAM, A_DIRECTORY].iter().any(|reason| failure.message.ends_with(reason));
+        if self.last.filter.is_some() && failure.code == Code::CommandNotExecutable && !explained {
             return Failure::new(failure.code, format!("{} (linux.seccomp may forbid it)", failure.message));
         }
         failure
@@ -160,10 +175,12 @@ impl Executor for Exec {
             return Err(ExecutorError::InvalidArg);
         }
         let env = process.env().as_deref().unwrap_or_default();
-        if self.init {
-            return Err(ExecutorError::Other(self.run_below_init(process, args, env).message));
-        }
-        Err(ExecutorError::Other(self.run(args, env).message))
+        let failure = match &self.role {
+            Role::Program => self.run(args, env),
+            Role::Init => self.run_below_init(process, args, env),
+            Role::Blank(blank) => blank.serve(self),
+        };
+        Err(ExecutorError::Other(failure.message))
     }
 
     /// The search has to happen at the exec anyway, where it cannot race.
@@ -248,7 +265,8 @@ fn explain(name: &str, error: Errno, found: bool) -> Failure {
         Errno::ENOENT if !found => "not found in PATH".to_owned(),
         Errno::ENOENT if Path::new(name).exists() => "the interpreter it names does not exist".to_owned(),
         Errno::ENOENT => "no such file or directory".to_owned(),
-        Errno::ENOEXEC => "not a program for this machine's architecture, nor a script with #!".to_owned(),
+        Errno::ENOEXEC => NOT_A_PROGRAM.to_owned(),
+        Errno::EACCES if Path::new(name).is_dir() => A_DIRECTORY.to_owned(),
         Errno::EACCES => "permission denied".to_owned(),
         other => other.desc().to_owned(),
     };

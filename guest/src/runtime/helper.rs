@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fs;
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
@@ -14,8 +15,9 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::unistd::{Gid, Uid, fchown};
 use serde_json::Value;
 
+use super::blank::{self, Inside};
 use super::causes::{self, Causes};
-use super::executor::{Exec, Last};
+use super::executor::{Exec, Last, Role};
 use super::hooks::{Hooks, Moment};
 use super::idmap::{self, Staged};
 use super::own::Own;
@@ -25,7 +27,7 @@ use super::{
     Report, Stdio, bound_warnings, devices, propagation, resources, review, send_report, targets, volumes,
 };
 use crate::mounts::{self, Layout, RUNTIME_ID};
-use crate::protocol::message::{Code, Create, Failure};
+use crate::protocol::message::{Code, Create, Failure, Prepare};
 use crate::shares;
 use crate::syscall::{self, child};
 
@@ -46,7 +48,8 @@ fn try_create(order: Create, stdio: Stdio) -> Result<(Report, Option<OwnedFd>), 
     let made = mounts::assemble(&layout, &order.rootfs)
         .and_then(|()| prepare(&order, &layout, &own, &mut config))
         .and_then(|staged| {
-            let made = make_container(&layout, &config, own, stdio, warnings, order.init);
+            let role = if order.init { Role::Init } else { Role::Program };
+            let made = make_container(&layout, &config, own, stdio, warnings, role);
             drop(staged);
             made
         });
@@ -64,10 +67,7 @@ fn prepare(order: &Create, layout: &Layout, own: &Own, config: &mut Value) -> Re
     let databases = Databases::load(root.as_fd())?;
     let account = order.user.as_ref().map(|user| user::resolve(user, &databases)).transpose()?;
     let home = missing_home(config, account.as_ref(), &databases);
-    let cwd = config.pointer("/process/cwd").and_then(Value::as_str).unwrap_or("/").to_owned();
-    targets::make_directory(root.as_fd(), &cwd).map_err(|e| {
-        Failure::new(Code::InvalidConfig, format!("the working directory {cwd:?}: {}", e.desc()))
-    })?;
+    make_working_directory(root.as_fd(), config)?;
     for mount in config.pointer("/mounts").and_then(Value::as_array).into_iter().flatten() {
         // libcontainer would say the same, in words that nobody understands.
         let (kind, destination) = (mount["type"].as_str(), mount["destination"].as_str().unwrap_or_default());
@@ -98,6 +98,60 @@ fn prepare(order: &Create, layout: &Layout, own: &Own, config: &mut Value) -> Re
     fs::write(layout.directory.join("config.json"), text)
         .map_err(|e| Failure::failed(format!("write config.json: {e}")))?;
     Ok(staged)
+}
+
+pub fn make_working_directory(root: BorrowedFd, config: &Value) -> Result<(), Failure> {
+    let cwd = config.pointer("/process/cwd").and_then(Value::as_str).unwrap_or("/");
+    targets::make_directory(root, cwd).map(drop).map_err(|e| {
+        Failure::new(Code::InvalidConfig, format!("the working directory {cwd:?}: {}", e.desc()))
+    })
+}
+
+/// A blank, waiting. What an order will say of its process is not known yet: it has all rights until then.
+pub fn make_blank(order: &Prepare, stdio: Stdio, socket: OwnedFd) -> Result<Report, Failure> {
+    let mut warnings = Vec::new();
+    let mut config: Value =
+        serde_json::from_str(order.config.get()).map_err(|e| review::invalid(e.to_string()))?;
+    let spec = review::review(&mut config, &mut warnings)?;
+    let layout = Layout::of(blank::ID);
+    let own = Own::take(&mut config, &spec, blank::ID, &layout, &mut warnings)?;
+    let made = mounts::assemble_blank(&layout, &order.rootfs.writable, &blank::PLACES, blank::FILES)
+        .and_then(|scratch| {
+            let inside = Inside {
+                socket,
+                scratch,
+                filtered: own.filter.is_some(),
+                kernel_mounts: blank::kernel_mounts(&config),
+            };
+            if let Some(process) = config["process"].as_object_mut() {
+                process.remove("capabilities");
+            }
+            let rootfs = layout.rootfs();
+            let additions = Additions { id: blank::ID.to_owned(), rootfs, ..Default::default() };
+            for (name, value) in spec::complete(&mut config, &additions) {
+                set_network_sysctl(&name, &value)?;
+            }
+            own.hooks.save()?;
+            let text = serde_json::to_vec(&config).unwrap_or_default();
+            fs::write(layout.directory.join("config.json"), text)
+                .map_err(|e| Failure::failed(format!("write config.json: {e}")))?;
+            let role = Role::Blank(Arc::new(inside));
+            make_container(&layout, &config, own, stdio, warnings, role)
+        });
+    match made {
+        Ok((Report::Created { pid, cgroup, warnings, .. }, _)) => {
+            super::start(blank::ID).map_err(|e| {
+                discard(pid);
+                Failure::failed(format!("start the blank: {e}"))
+            })?;
+            Ok(Report::Prepared { pid, cgroup, warnings })
+        }
+        Ok(_) => Err(Failure::failed("the blank was not created")),
+        Err(failure) => {
+            let _ = mounts::dismantle(&layout);
+            Err(failure)
+        }
+    }
 }
 
 /// HOME, when the environment has none.
@@ -140,7 +194,7 @@ fn make_container(
     own: Own,
     stdio: Stdio,
     mut warnings: Vec<String>,
-    init: bool,
+    role: Role,
 ) -> Result<(Report, Option<OwnedFd>), Failure> {
     let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default();
     let directory = resources::locate(cgroup)?;
@@ -149,7 +203,7 @@ fn make_container(
     let last = Last { hooks: own.hooks, filter: own.filter };
     let made = resources::limit(&directory, &own.resources, &mut warnings)
         .and_then(|()| devices::restrict(&directory, &own.devices))
-        .and_then(|()| run_libcontainer(layout, config, last, stdio, init))
+        .and_then(|()| run_libcontainer(layout, config, last, stdio, role))
         .and_then(|(pid, terminal)| {
             let changed = propagation::apply(&own.changes, pid);
             changed.map(|()| (pid, terminal)).inspect_err(|_| discard(pid))
@@ -170,7 +224,7 @@ fn run_libcontainer(
     config: &Value,
     last: Last,
     stdio: Stdio,
-    init: bool,
+    role: Role,
 ) -> Result<(i32, Option<OwnedFd>), Failure> {
     let terminal = config.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
     let uid = config.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
@@ -178,7 +232,7 @@ fn run_libcontainer(
     let builder = ContainerBuilder::new(RUNTIME_ID.to_owned(), SyscallType::default())
         .with_root_path(layout.state())
         .map_err(explain)?
-        .with_executor(Exec::new(stdio.exec, last, init));
+        .with_executor(Exec::new(stdio.exec, last, role));
     let console_path = layout.directory.join("console.sock");
     let mut console = None;
     let builder = if terminal {
@@ -297,13 +351,14 @@ pub fn poststart(id: &str, pid: i32, report: OwnedFd) {
 
 /// Everything of the container has been killed when this runs. Its hooks find their programs in the image, so
 /// that they come before the image goes.
-pub fn remove(id: &str, cgroup: Option<&str>, report: OwnedFd) {
+pub fn remove(id: &str, cgroup: Option<&str>, was_blank: bool, report: OwnedFd) {
     if let Some(Ok(directory)) = cgroup.map(resources::locate) {
         resources::remove(&directory);
     }
     let layout = Layout::of(id);
     let failed = Hooks::load(&layout.directory).run_all(Moment::Poststop, None);
-    let result = match mounts::dismantle(&layout) {
+    let blank = if was_blank { mounts::dismantle(&Layout::of(blank::ID)) } else { Ok(()) };
+    let result = match mounts::dismantle(&layout).and(blank) {
         Ok(()) => Report::Removed(bound_warnings(failed)),
         Err(failure) => Report::Failed(failure),
     };

@@ -90,11 +90,17 @@ fn settle(entry: &Entry) -> Result<(), Failure> {
         process::control_terminal(std::os::fd::AsFd::as_fd(&entry.ends[0]))
             .map_err(|e| failed("the terminal", &e))?;
     }
-    if let Some(mask) = process.user().umask() {
-        umask(Mode::from_bits_truncate(mask));
-    }
     if entry.personality {
         process::set_personality(PER_LINUX32).map_err(|e| failed("linux.personality", &e))?;
+    }
+    assume(process)
+}
+
+/// Becomes whom the process is to be, and goes where it is to begin.
+pub fn assume(process: &Process) -> Result<(), Failure> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| Failure::failed(format!("{what}: {error}"));
+    if let Some(mask) = process.user().umask() {
+        umask(Mode::from_bits_truncate(mask));
     }
     if process.no_new_privileges().unwrap_or(false) {
         process::set_no_new_privileges().map_err(|e| failed("process.noNewPrivileges", &e))?;

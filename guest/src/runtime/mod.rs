@@ -11,6 +11,7 @@
 //! block in the kernel happens there, so that it cannot hold up or end PID 1. When it has ended, the
 //! container's init becomes PID 1's own child, and its status is known for certain.
 
+pub mod blank;
 mod causes;
 pub mod cgroup;
 mod devices;
@@ -45,7 +46,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::mounts::Layout;
-use crate::protocol::message::{Create, Exec, Failure, StreamIds};
+use crate::protocol::message::{Create, Exec, Failure, Prepare, StreamIds};
 use crate::syscall;
 
 pub use exec::Target;
@@ -71,6 +72,16 @@ pub enum Report {
     Joined {
         pid: i32,
     },
+    /// A blank was made.
+    Prepared {
+        pid: i32,
+        cgroup: String,
+        warnings: Vec<String>,
+    },
+    /// A blank, of itself: it waits for an order.
+    Ready,
+    /// A blank, of itself: it is the container that was ordered, up to the exec.
+    Filled,
     /// Hooks have run; those that failed.
     Hooked(Vec<String>),
     /// Removed; hooks that failed meanwhile.
@@ -139,6 +150,28 @@ pub fn create(order: Create, terminal: bool) -> io::Result<(Helper, Ends)> {
     Ok((helper, ends))
 }
 
+/// A blank as the agent holds it.
+pub struct Outside {
+    pub ends: Ends,
+    /// Orders go in, reports come out.
+    pub socket: OwnedFd,
+}
+
+/// Starts the helper that makes a blank.
+pub fn prepare(order: Prepare) -> io::Result<(Helper, Outside)> {
+    let (ends, stdio) = connect(blank::all_streams(), false, false)?;
+    let (ours, theirs) = report_socket()?;
+    let mut keep = stdio.raw();
+    keep.push(theirs.as_raw_fd());
+    let helper = help(&keep, move |report| blank::prepare(&order, stdio, theirs, &report))?;
+    syscall::set_nonblocking(ours.as_fd())?;
+    Ok((helper, Outside { ends, socket: ours }))
+}
+
+fn report_socket() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
 /// Starts the helper that executes a process in a running container, whose first process is `init`. `relayed` is
 /// whether the container has shares.
 pub fn exec(
@@ -192,9 +225,9 @@ pub fn poststart(id: &str, pid: i32) -> io::Result<Helper> {
     help(&[], move |report| helper::poststart(&id, pid, report))
 }
 
-/// Starts the helper that unmounts what a container has left and removes its cgroup.
-pub fn remove(id: String, cgroup: Option<String>) -> io::Result<Helper> {
-    help(&[], move |report| helper::remove(&id, cgroup.as_deref(), report))
+/// Starts the helper that unmounts what a container has left and removes its cgroup. `was_blank`: before it got its id.
+pub fn remove(id: String, cgroup: Option<String>, was_blank: bool) -> io::Result<Helper> {
+    help(&[], move |report| helper::remove(&id, cgroup.as_deref(), was_blank, report))
 }
 
 /// Lets a created container execute its process. The answer comes through the exec pipe.
@@ -203,8 +236,22 @@ pub fn start(id: &str) -> io::Result<()> {
     UnixStream::connect(Layout::of(id).notify_socket())?.write_all(b"start container")
 }
 
+/// Executes a program that does nothing, in a process of its own. Whatever in the machine has to be made ready by being
+/// done once, as under emulation every step does, is so when a container executes its own.
+pub fn rehearse() -> io::Result<()> {
+    syscall::fork_to(|| {
+        syscall::close_all_but(&[]);
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+        if null.is_ok_and(|null| (0..3).all(|fd| nix::unistd::dup2(null.as_raw_fd(), fd).is_ok())) {
+            let _ = nix::unistd::execve(c"/proc/self/exe", &[c"rehearsal"], &[] as &[&std::ffi::CStr]);
+        }
+        1
+    })
+    .map(drop)
+}
+
 fn help(keep: &[RawFd], job: impl FnOnce(OwnedFd)) -> io::Result<Helper> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs) = report_socket()?;
     let mut keep = keep.to_vec();
     keep.push(theirs.as_raw_fd());
     let pid = syscall::fork_to(move || {

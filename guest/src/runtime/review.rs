@@ -11,6 +11,7 @@ use crate::protocol::message::{Code, Failure};
 
 /// Properties that nothing here carries out.
 const NOT_CARRIED_OUT: &[&str] = &[
+    "/freebsd",
     "/linux/intelRdt",
     "/linux/mountLabel",
     "/linux/netDevices",

@@ -41,10 +41,14 @@ fn everything() -> Value {
 fn leaves(value: &Value, path: &str, rows: &BTreeMap<&str, &str>, found: &mut BTreeSet<String>) {
     let list = format!("{path}[]");
     let map = format!("{path}{{}}");
+    let goes_into_members = rows.keys().any(|row| row.starts_with(&format!("{map}.")));
     match value {
         _ if rows.contains_key(path) => drop(found.insert(path.to_owned())),
         Value::Array(_) if rows.contains_key(&*list) => drop(found.insert(list)),
         Value::Object(_) if rows.contains_key(&*map) => drop(found.insert(map)),
+        Value::Object(members) if goes_into_members => {
+            members.values().for_each(|member| leaves(member, &map, rows, found));
+        }
         Value::Array(items) => items.iter().for_each(|item| leaves(item, &list, rows, found)),
         Value::Object(members) if !members.is_empty() => members.iter().for_each(|(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -70,7 +74,7 @@ fn the_document_has_every_property_and_no_other() {
 #[test]
 fn every_property_is_known() {
     let mut config = everything();
-    for system in ["solaris", "vm", "windows", "zos"] {
+    for system in ["freebsd", "solaris", "vm", "windows", "zos"] {
         config.as_object_mut().unwrap().remove(system);
     }
     let spec: Spec = serde_json::from_value(config.clone()).unwrap();
@@ -110,6 +114,7 @@ fn the_document_says_what_is_refused_and_warned_of() {
     let device = |key: &str| json!([{"major": 8, "minor": 0, key: 10}]);
     let seccomp = |key: &str| json!({"defaultAction": "SCMP_ACT_ALLOW", key: "x"});
     let cases = [
+        ("freebsd", "/freebsd", json!({"jail": {"parent": "x"}})),
         ("solaris", "/solaris", json!({"milestone": "x"})),
         ("vm", "/vm", json!({"hypervisor": {"path": "/x"}})),
         ("windows", "/windows", json!({"layerFolders": ["x"]})),
@@ -123,7 +128,11 @@ fn the_document_says_what_is_refused_and_warned_of() {
         ("linux.mountLabel", "/linux/mountLabel", json!("x")),
         ("linux.personality.flags[]", "/linux/personality", json!({"domain": "LINUX", "flags": ["x"]})),
         ("linux.intelRdt.closID", "/linux/intelRdt/closID", json!("x")),
-        ("linux.netDevices{}", "/linux/netDevices", json!({"eth0": {"name": "eth1"}})),
+        ("linux.intelRdt.schemata[]", "/linux/intelRdt/schemata", json!(["x"])),
+        ("linux.intelRdt.l3CacheSchema", "/linux/intelRdt/l3CacheSchema", json!("x")),
+        ("linux.intelRdt.memBwSchema", "/linux/intelRdt/memBwSchema", json!("x")),
+        ("linux.intelRdt.enableMonitoring", "/linux/intelRdt/enableMonitoring", json!(true)),
+        ("linux.netDevices{}.name", "/linux/netDevices", json!({"eth0": {"name": "eth1"}})),
         ("linux.seccomp.listenerPath", "/linux/seccomp", seccomp("listenerPath")),
         ("linux.seccomp.listenerMetadata", "/linux/seccomp", seccomp("listenerMetadata")),
         ("linux.resources.memory.kernel", "/linux/resources/memory/kernel", json!(1)),
@@ -140,20 +149,28 @@ fn the_document_says_what_is_refused_and_warned_of() {
         ),
         ("linux.resources.network.classID", "/linux/resources/network/classID", json!(1)),
         (
-            "linux.resources.network.priorities[]",
+            "linux.resources.network.priorities[].name",
             "/linux/resources/network/priorities",
-            json!([{"name": "eth0", "priority": 1}]),
+            json!([{"name": "eth0"}]),
         ),
-        ("linux.resources.rdma{}", "/linux/resources/rdma", json!({"x": {"hcaHandles": 1}})),
+        (
+            "linux.resources.network.priorities[].priority",
+            "/linux/resources/network/priorities",
+            json!([{"priority": 1}]),
+        ),
+        ("linux.resources.rdma{}.hcaHandles", "/linux/resources/rdma", json!({"x": {"hcaHandles": 1}})),
+        ("linux.resources.rdma{}.hcaObjects", "/linux/resources/rdma", json!({"x": {"hcaObjects": 1}})),
     ];
     let rows = rows();
     for (property, pointer, value) in &cases {
         let name = property.trim_end_matches("[]").trim_end_matches("{}");
         // Some are refused, or told, as a whole.
-        let group = name.rsplit_once('.').map_or(String::new(), |(group, _)| format!("{group}: "));
+        let groups = name.match_indices('.').map(|(end, _)| name[..end].replace("[]", "").replace("{}", ""));
+        let groups: Vec<String> = groups.filter(|group| group.contains('.')).collect();
         let named = |text: &str| {
             let text = text.replace("[0]", "[]");
-            text.starts_with(&format!("{name}: ")) || (!group.is_empty() && text.starts_with(&group))
+            let begins = |what: &str| text.starts_with(&format!("{what}: "));
+            begins(name) || groups.iter().any(|group| begins(group))
         };
         match verdict(changed(pointer, value.clone())) {
             Err(failure) => {

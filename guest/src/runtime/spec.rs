@@ -9,6 +9,7 @@ use super::review::is_empty;
 use super::user::Account;
 
 /// What the machine knows and the host does not.
+#[derive(Default)]
 pub struct Additions {
     pub id: String,
     pub rootfs: PathBuf,

@@ -55,6 +55,20 @@ pub fn locate_file(root: BorrowedFd, path: &str) -> nix::Result<String> {
     place.into_os_string().into_string().map_err(|_| Errno::EILSEQ)
 }
 
+/// As `locate_file`, with the file and the directories above it made where they are missing.
+pub fn make_file(root: BorrowedFd, path: &str) -> nix::Result<String> {
+    let place = locate_file(root, path)?;
+    let place_path = Path::new(&place);
+    if let Err(Errno::ENOENT) = syscall::open_in_root(root, place_path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
+        if let Some(parent) = place_path.parent() {
+            make_directories(root, parent)?;
+        }
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW;
+        drop(syscall::create_in_root(root, place_path, flags, 0o644)?);
+    }
+    Ok(place)
+}
+
 /// `path` without symbolic links and dots, as the container would walk it. What is missing stays as it is.
 fn resolve(root: BorrowedFd, path: &str) -> nix::Result<PathBuf> {
     if !path.starts_with('/') {

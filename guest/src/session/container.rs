@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use serde_json::{Value, json};
 
+use super::blank::Filling;
 use super::link::Link;
 use super::share::Relays;
 use super::stdio::Stdio;
@@ -43,6 +44,10 @@ pub struct Container {
     pub last_pid: i32,
     pub poststart: Option<Poststart>,
     pub cgroup: Option<String>,
+    /// Of one that was a blank.
+    pub filling: Option<Filling>,
+    /// config.json, as long as it is on no disk.
+    pub config: Option<String>,
     pub stdio: Stdio,
     pub shares: Relays,
     /// Unanswered requests. None also after the connection that made them is gone.
@@ -64,6 +69,8 @@ impl Container {
             last_pid: 0,
             poststart: None,
             cgroup: None,
+            filling: None,
+            config: None,
             stdio,
             shares,
             create_request: None,

@@ -96,6 +96,13 @@ impl Exec {
         self.stdio.ended(link);
     }
 
+    /// It is not to be, for a reason of the machine's.
+    pub fn give_up(&mut self, failure: Failure, link: &mut Link) {
+        self.fail(failure, link);
+        self.disconnect();
+        self.kill();
+    }
+
     /// False when there is nothing to signal. One that is still being made can only be killed, which ends what
     /// makes it as well: that may have run into something of the container's that holds it up for ever.
     pub fn signal(&mut self, signal: i32) -> Option<io::Result<()>> {

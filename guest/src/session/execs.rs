@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use super::blank::keep_config;
 use super::container::State;
 use super::exec::{Exec, Order};
 use super::requests::{Answer, Process};
@@ -27,6 +28,10 @@ impl Session {
         };
         let (oom_kills, relayed) = (container.oom_kills(), container.shares.any());
         self.check_exec(number, &order)?;
+        if let Some(config) = self.containers.get_mut(&number).and_then(|container| container.config.take()) {
+            keep_config(&order.id, &config)
+                .map_err(|e| Failure::failed(format!("the container's config.json: {e}")))?;
+        }
         let process: Process = serde_json::from_str(order.process.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, format!("process: {e}")))?;
         let console = process.console(order.stdio)?;
@@ -40,9 +45,18 @@ impl Session {
         let exec = Exec::new(order, Stdio::new(ids, ends, console));
         let number = self.take_number();
         self.execs.insert(number, exec);
-        self.add_helper(helper, Job::Join(number))?;
-        self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.add_helper(helper, Job::Join(number));
+        self.watch_exec(number);
         Ok(None)
+    }
+
+    /// A process whose streams cannot be waited for is not to run.
+    fn watch_exec(&mut self, number: u32) {
+        if let Err(error) = self.watch(number)
+            && let Some(exec) = self.execs.get_mut(&number)
+        {
+            exec.give_up(Failure::failed(format!("wait for the streams: {error}")), &mut self.link);
+        }
     }
 
     fn check_exec(&self, container: u32, order: &message::Exec) -> Result<(), Failure> {
@@ -90,7 +104,8 @@ impl Session {
                 if let Some(ending) = self.unclaimed.remove(&pid) {
                     self.exec_ended(pid, ending);
                 }
-                return self.watch(number);
+                self.watch_exec(number);
+                return Ok(());
             }
             Report::Failed(failure) => failure,
             _ => Failure::failed("the runtime helper did another job"),

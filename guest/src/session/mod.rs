@@ -8,10 +8,12 @@
 //! Everything is waited for edge-triggered, because a port without a host, or a pipe without credit, would
 //! otherwise wake the loop for ever.
 
+mod blank;
 mod container;
 mod credit;
 mod exec;
 mod execs;
+mod jobs;
 mod link;
 mod requests;
 mod share;
@@ -29,10 +31,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use self::blank::Blank;
 use self::container::Container;
 use self::exec::Exec;
 use self::link::{Link, Received};
 use self::stdio::{Part, Stdio};
+use crate::init::network;
 use crate::protocol::frame::{Frame, Kind, MAX_DATA_BYTES, ProtocolError};
 use crate::runtime::Helper;
 use crate::syscall::{self, Ending};
@@ -56,6 +60,9 @@ const FRAMES_A_ROUND: usize = 256;
 
 /// What a helper does, and for which container or exec.
 enum Job {
+    /// Of the blank.
+    Prepare,
+    Ready,
     Create(u32),
     Poststart(u32),
     Remove(u32),
@@ -67,6 +74,10 @@ pub struct Session {
     link: Link,
     signals: SignalFd,
     containers: BTreeMap<u32, Container>,
+    /// What the machine's interface was given.
+    network: Option<network::Plan>,
+    /// A container that waits to be one.
+    blank: Option<Blank>,
     execs: BTreeMap<u32, Exec>,
     helpers: BTreeMap<u32, (Helper, Job)>,
     unclaimed: BTreeMap<i32, Ending>,
@@ -92,6 +103,8 @@ pub fn run() -> io::Result<()> {
         link,
         signals,
         containers: BTreeMap::new(),
+        network: None,
+        blank: None,
         execs: BTreeMap::new(),
         helpers: BTreeMap::new(),
         unclaimed: BTreeMap::new(),
@@ -251,6 +264,7 @@ impl Session {
 
     fn disconnect(&mut self) {
         self.shutdown_request = None;
+        self.forget_preparation();
         self.containers.values_mut().for_each(Container::disconnect);
         self.execs.values_mut().for_each(Exec::disconnect);
     }

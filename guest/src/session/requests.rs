@@ -1,23 +1,21 @@
-//! The methods of the protocol, and what becomes of the helpers that they start.
+//! The methods of the protocol.
 
 use std::io;
 use std::os::fd::AsFd;
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::container::{Container, Poststart, State};
+use super::container::{Container, State};
 use super::share::Relays;
 use super::stdio::{Console, Stdio};
-use super::{FIRST, HELPER_PART, Job, PARTS, Session};
-use crate::console;
+use super::{Job, Session};
 use crate::init::machine;
 use crate::mounts::{self, Layout};
 use crate::protocol::message::{
-    self, ById, Code, Configure, Create, Failure, Request, Resize, Signal, StreamIds,
+    self, ById, Code, Configure, Create, Failure, Request, Resize, Signal, Start, StreamIds,
 };
-use crate::runtime::{self, Helper, Report, cgroup};
+use crate::runtime::{self, cgroup};
 use crate::{shares, syscall};
 
 /// An answer now, or later.
@@ -78,9 +76,13 @@ impl Session {
         let done = |()| Some(json!({}));
         match method {
             "system.ping" => Ok(Some(json!({"rssBytes": machine::own_memory_bytes()}))),
-            "system.configure" => machine::configure(&message::parse::<Configure>(params)?).map(done),
-            "container.create" => self.create(request, message::parse(params)?),
-            "container.start" => self.start(request, &message::parse::<ById>(params)?.id),
+            "system.rehearse" => runtime::rehearse().map(done).map_err(|e| Failure::failed(e.to_string())),
+            "system.configure" => {
+                machine::configure(&message::parse::<Configure>(params)?, &mut self.network).map(done)
+            }
+            "container.prepare" => self.prepare(request, message::parse(params)?),
+            "container.create" => self.create(request, message::parse(params)?, params),
+            "container.start" => self.start(request, &message::parse(params)?),
             "container.exec" => self.exec(request, message::parse(params)?),
             "container.stats" => self.stats(&message::parse::<ById>(params)?.id).map(Some),
             "container.signal" => self.signal(&message::parse(params)?).map(done),
@@ -102,8 +104,11 @@ impl Session {
             .ok_or_else(|| Failure::new(Code::NotFound, format!("no container {id:?}")))
     }
 
-    fn create(&mut self, request: u32, order: Create) -> Answer {
+    fn create(&mut self, request: u32, order: Create, text: &[u8]) -> Answer {
         self.check(&order)?;
+        if let Some(answer) = self.fill_blank(request, &order, text) {
+            return answer;
+        }
         let config: Config = serde_json::from_str(order.config.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
         let console = config.process.unwrap_or_default().console(order.stdio)?;
@@ -119,10 +124,21 @@ impl Session {
         container.create_request = Some(request);
         let number = self.take_number();
         self.containers.insert(number, container);
-        self.add_helper(helper, Job::Create(number))?;
-        self.watch(number).map_err(|e| Failure::failed(e.to_string()))?;
-        self.watch_shares(number).map_err(|e| Failure::failed(e.to_string()))?;
+        self.add_helper(helper, Job::Create(number));
+        if let Err(error) = self.watch(number).and_then(|()| self.watch_shares(number)) {
+            self.give_up(number, &error);
+        }
         Ok(None)
+    }
+
+    /// A container whose streams cannot be waited for is not to run.
+    pub(super) fn give_up(&mut self, number: u32, error: &io::Error) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        if let Some(request) = container.create_request.take() {
+            self.link.respond(request, Err(Failure::failed(format!("wait for the streams: {error}"))));
+        }
+        container.disconnect();
+        self.begin_delete(number);
     }
 
     fn check(&mut self, order: &Create) -> Result<(), Failure> {
@@ -172,13 +188,21 @@ impl Session {
         Ok(())
     }
 
-    fn start(&mut self, request: u32, id: &str) -> Answer {
+    fn start(&mut self, request: u32, Start { id, process }: &Start) -> Answer {
         let (_, container) = self.find(id)?;
         if container.state != State::Created {
             let state = container.state;
             return Err(Failure::new(Code::Conflict, format!("container {id:?} is {state:?}, not Created")));
         }
-        runtime::start(id).map_err(|e| Failure::failed(format!("start container {id:?}: {e}")))?;
+        let started = match &container.filling {
+            Some(filling) => runtime::blank::go(filling.socket.as_fd(), process),
+            None if process.args.is_empty() && process.env.is_empty() => runtime::start(id),
+            None => {
+                let message = format!("container {id:?} has a process already, which is not to be changed");
+                return Err(Failure::new(Code::Conflict, message));
+            }
+        };
+        started.map_err(|e| Failure::failed(format!("start container {id:?}: {e}")))?;
         container.state = State::Starting;
         container.start_request = Some(request);
         Ok(None)
@@ -244,155 +268,5 @@ impl Session {
         let number = self.next;
         self.next += 1;
         number
-    }
-
-    pub(super) fn add_helper(&mut self, helper: Helper, job: Job) -> Result<(), Failure> {
-        let number = self.take_number();
-        let event = EpollEvent::new(
-            EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
-            FIRST + u64::from(number) * PARTS + HELPER_PART,
-        );
-        self.epoll.add(helper.report.as_fd(), event).map_err(|e| Failure::failed(e.to_string()))?;
-        self.helpers.insert(number, (helper, job));
-        Ok(())
-    }
-
-    /// Takes the reports that are there.
-    pub(super) fn poll_helpers(&mut self) -> io::Result<()> {
-        let mut reported = Vec::new();
-        for (number, (helper, _)) in &self.helpers {
-            if let Some(report) = runtime::read_report(&helper.report) {
-                reported.push((*number, report));
-            }
-        }
-        for (number, (report, terminal)) in reported {
-            let Some((_, job)) = self.helpers.remove(&number) else { continue };
-            match job {
-                Job::Create(container) => self.created(container, report, terminal)?,
-                Job::Poststart(container) => self.hooked(container, report),
-                Job::Remove(container) => self.removed(container, report),
-                Job::Join(exec) => self.joined(exec, report, terminal)?,
-            }
-        }
-        if self.helpers.is_empty() {
-            self.unclaimed.clear();
-        }
-        Ok(())
-    }
-
-    fn created(
-        &mut self,
-        number: u32,
-        report: Report,
-        terminal: Option<std::os::fd::OwnedFd>,
-    ) -> io::Result<()> {
-        let Some(container) = self.containers.get_mut(&number) else { return Ok(()) };
-        let request = container.create_request.take();
-        let (pid, cgroup, warnings) = match report {
-            Report::Created { pid, cgroup, warnings, poststart } => {
-                container.poststart = poststart.then_some(Poststart::Wanted);
-                (pid, cgroup, warnings)
-            }
-            Report::Failed(failure) => {
-                self.never_created(number, request, failure);
-                return Ok(());
-            }
-            Report::Joined { .. } | Report::Removed(_) | Report::Hooked(_) => {
-                self.never_created(number, request, Failure::failed("the runtime helper did another job"));
-                return Ok(());
-            }
-        };
-        container.created(pid, cgroup, terminal)?;
-        if let Some(request) = request {
-            let mut answer = json!({"pid": pid});
-            if !warnings.is_empty() {
-                answer["warnings"] = json!(warnings);
-            }
-            self.link.respond(request, Ok(answer));
-        }
-        if let Some(ending) = self.unclaimed.remove(&pid) {
-            container.ended(ending, &mut self.link);
-        }
-        if container.to_delete {
-            container.kill_all();
-        }
-        self.watch(number)
-    }
-
-    /// There is nothing to delete: the helper has cleaned up.
-    fn never_created(&mut self, number: u32, request: Option<u32>, failure: Failure) {
-        let Some(container) = self.containers.remove(&number) else { return };
-        if let Some(request) = request {
-            self.link.respond(request, Err(failure));
-        }
-        for request in container.delete_requests {
-            self.link.respond(request, Ok(json!({})));
-        }
-    }
-
-    /// Begins the removal of containers whose processes have gone.
-    pub(super) fn delete_settled(&mut self) -> io::Result<()> {
-        let settled: Vec<u32> = self
-            .containers
-            .iter()
-            .filter(|(_, container)| container.to_delete && !container.removing && container.is_settled())
-            .map(|(number, _)| *number)
-            .filter(|number| self.execs.values().all(|exec| exec.container != *number))
-            .collect();
-        for number in settled {
-            let Some(container) = self.containers.get_mut(&number) else { continue };
-            container.removing = true;
-            let helper = runtime::remove(container.id.clone(), container.cgroup.clone())?;
-            self.add_helper(helper, Job::Remove(number)).map_err(|e| io::Error::other(e.message))?;
-        }
-        Ok(())
-    }
-
-    /// Begins the hooks of containers whose processes have just been executed.
-    pub(super) fn run_poststart(&mut self) -> io::Result<()> {
-        let begun: Vec<(u32, String, i32)> = self
-            .containers
-            .iter_mut()
-            .filter(|(_, container)| container.poststart == Some(Poststart::Due))
-            .map(|(number, container)| {
-                container.poststart = Some(Poststart::Running);
-                (*number, container.id.clone(), container.last_pid)
-            })
-            .collect();
-        for (number, id, pid) in begun {
-            let helper = runtime::poststart(&id, pid)?;
-            self.add_helper(helper, Job::Poststart(number)).map_err(|e| io::Error::other(e.message))?;
-        }
-        Ok(())
-    }
-
-    /// What fails is said, and changes nothing for the container.
-    fn hooked(&mut self, number: u32, report: Report) {
-        say_failures(&report);
-        if let Some(container) = self.containers.get_mut(&number) {
-            container.hooked(&mut self.link);
-        }
-    }
-
-    fn removed(&mut self, number: u32, report: Report) {
-        say_failures(&report);
-        let Some(container) = self.containers.remove(&number) else { return };
-        for request in container.delete_requests {
-            let result = match &report {
-                Report::Failed(failure) => Err(failure.clone()),
-                _ => Ok(json!({})),
-            };
-            self.link.respond(request, result);
-        }
-    }
-}
-
-fn say_failures(report: &Report) {
-    match report {
-        Report::Hooked(failures) | Report::Removed(failures) => {
-            failures.iter().for_each(|failure| console::say(failure));
-        }
-        Report::Failed(failure) => console::say(&failure.message),
-        Report::Created { .. } | Report::Joined { .. } => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -122,8 +122,7 @@ pub fn follow_no_links(path: &Path) -> nix::Result<()> {
 pub fn map_owners(source: &Path, place: &Path, namespace: BorrowedFd, recursive: bool) -> io::Result<()> {
     // linux/mount.h
     const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
-    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
-    let (source, place) = (c_path(source)?, c_path(place)?);
+    let source = c_path(source)?;
     let below = if recursive { libc::AT_RECURSIVE as libc::c_uint } else { 0 };
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as libc::c_uint;
     // SAFETY: `source` ends with a NUL.
@@ -149,18 +148,7 @@ pub fn map_owners(source: &Path, place: &Path, namespace: BorrowedFd, recursive:
         )
     };
     check(result as libc::c_int)?;
-    // SAFETY: both paths end with a NUL.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            place.as_ptr(),
-            MOVE_MOUNT_F_EMPTY_PATH,
-        )
-    };
-    check(result as libc::c_int).map(drop)
+    super::tree::attach(tree.as_fd(), place)
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {

@@ -98,6 +98,7 @@ export const pidSchema = looseObject({ pid: between(1, 1 << 22) });
 export const createdSchema = looseObject({
   pid: between(1, 1 << 22),
   warnings: optional(pipe(array(text(500)), maxLength(32)), []),
+  prepared: optional(boolean(), false),
 });
 
 const count = between(0, Number.MAX_SAFE_INTEGER);

@@ -160,6 +160,11 @@ export class AgentSession implements AsyncDisposable {
     this.#explain = explain;
   }
 
+  /** What the guest has said is against the protocol, as somebody found who knows what was asked. */
+  refuse(error: ProtocolError): void {
+    this.#lose(error);
+  }
+
   /** Ends the session for a reason of this side's own; everybody who waits is told it. */
   abandon(reason: FlameBoxError): void {
     this.#close(reason);

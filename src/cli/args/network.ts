@@ -102,3 +102,18 @@ export function parseHostname(argument: string): string {
   }
   return argument;
 }
+
+/** `bridge` is Docker's word for what `user` is: an address of its own, and the way out through the host. */
+export function parseNetwork(text: string): "user" | "none" {
+  if (text === "user" || text === "none") return text;
+  if (text === "bridge" || text === "default") return "user";
+  if (text === "host")
+    throw new UsageError(
+      "--network host is not supported: a machine has a network of its own",
+      "publish ports with -p",
+    );
+  const reason = text.startsWith("container:")
+    ? "containers run in machines of their own, and share no network"
+    : "there are no networks with names";
+  throw new UsageError(`--network '${text}' is not supported: ${reason}`, "write user or none");
+}

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import { UsageError } from "../failure.ts";
 
-interface Refusal {
+export interface Refusal {
   readonly flags: readonly string[];
   readonly reason: string;
   readonly hint?: string;
@@ -10,9 +10,24 @@ interface Refusal {
   readonly isSwitch?: boolean;
 }
 
+const FOREGROUND = "containers run in the foreground, and are gone when they have ended";
+
 const HOST_DISK = "it names a disk of this host, and a machine has disks of its own";
 
-const REFUSALS: readonly Refusal[] = [
+export const REFUSALS: readonly Refusal[] = [
+  {
+    flags: ["d, --detach"],
+    reason: FOREGROUND,
+    hint: "let your shell or service manager keep it: flamebox run … &",
+    isSwitch: true,
+  },
+  { flags: ["restart"], reason: FOREGROUND, hint: "let your service manager start it again" },
+  { flags: ["cidfile"], reason: `${FOREGROUND}: no other command takes its id` },
+  {
+    flags: ["a, --attach"],
+    reason: "both outputs are always attached, and standard input with -i",
+    hint: "leave -i out for no input, and send an output that you do not want to /dev/null",
+  },
   {
     flags: ["volumes-from"],
     reason: "containers run in machines of their own, and have no volumes in common yet",
@@ -52,18 +67,57 @@ const REFUSALS: readonly Refusal[] = [
   { flags: ["volume-driver"], reason: "there are no named volumes yet" },
   { flags: ["storage-opt"], reason: "a container's disk has only a size", hint: "use --storage-size" },
   {
+    flags: ["disable-content-trust"],
+    reason: "there is no content trust; digests are always verified",
+    isSwitch: true,
+  },
+  { flags: ["use-api-socket"], reason: "there is no daemon, and so no socket of one", isSwitch: true },
+  {
+    flags: ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"],
+    reason: "it is for containers of Windows",
+    hint: "use --cpus",
+  },
+  {
     flags: ["log-driver", "log-opt"],
     reason: "output goes to whoever runs the container, and is not kept",
     hint: "redirect standard output",
   },
 ];
 
+/** Whether a flag that may be written with `=true` or `=false` can be turned off; why not, if not. */
+const KEPT_ON: Readonly<Record<string, string>> = {
+  rm: `--rm=false is not supported: ${FOREGROUND}`,
+  "sig-proxy": `--sig-proxy=false is not supported: ${FOREGROUND}, so signals have nobody else to go to`,
+};
+
 export function refuseWithReason(command: Command): void {
   for (const { flags, reason, hint, isSwitch = false } of REFUSALS)
     for (const flag of flags) {
-      command.addOption(new Option(isSwitch ? `--${flag}` : `--${flag} <value>`, reason).hideHelp());
-      command.on(`option:${flag}`, () => {
-        throw new UsageError(`--${flag} is not supported: ${reason}`, hint);
+      const written = flag.includes("--") ? `-${flag}` : `--${flag}`;
+      const option = new Option(isSwitch ? written : `${written} <value>`, reason).hideHelp();
+      command.addOption(option);
+      command.on(`option:${option.name()}`, () => {
+        throw new UsageError(`--${option.name()} is not supported: ${reason}`, hint);
       });
     }
+}
+
+/** Docker's way to write a switch with its value: `--init=true`, `--read-only=false`. */
+export function addSwitchValues(command: Command): void {
+  const switches = command.options.filter(
+    ({ long, required, optional, negate, hidden }) =>
+      Boolean(long) && !required && !optional && !negate && !hidden,
+  );
+  for (const { long = "" } of switches) {
+    const name = long.slice(2);
+    const key = name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    for (const value of [true, false]) {
+      command.addOption(new Option(`${long}=${value}`).hideHelp());
+      command.on(`option:${name}=${value}`, () => {
+        const reason = KEPT_ON[name];
+        if (!value && reason !== undefined) throw new UsageError(reason);
+        command.setOptionValue(key, value);
+      });
+    }
+  }
 }

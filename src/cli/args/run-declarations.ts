@@ -1,7 +1,8 @@
 /** The options of `run`, with Docker's names. What they are made of is run-options.ts's business. */
 import { type Command, Option } from "commander";
 import { collect } from "../commands/describe.ts";
-import { refuseWithReason } from "./refused.ts";
+import { parseNetwork } from "./network.ts";
+import { addSwitchValues, refuseWithReason } from "./refused.ts";
 
 function addProcessOptions(command: Command): void {
   command
@@ -27,6 +28,7 @@ function addProcessOptions(command: Command): void {
       "--oom-score-adj <number>",
       "-1000 to 1000: the higher, the sooner it is ended when memory is short",
     )
+    .option("--sig-proxy", "hand signals on to the process; always so today, accepted for Docker's sake")
     .option("--rm", "remove the container when it ends; always so today, accepted for Docker's sake");
 }
 
@@ -108,14 +110,9 @@ function addNetworkOptions(command: Command): void {
     .option("-P, --publish-all", "publish every exposed port on a free port of this host")
     .option("--expose <port>", "a port or range besides those that the image exposes (repeatable)", collect)
     .option("--mac-address <address>", "of the network interface, as in 02:00:00:12:34:56")
-    .addOption(
-      new Option("--network <kind>", "user: outbound through the host; none: no network").choices([
-        "user",
-        "none",
-      ]),
-    )
+    .option("--network <kind>", "user, or bridge: outbound through the host; none: no network", parseNetwork)
     // Docker's shorter names, which many still type.
-    .addOption(new Option("--net <kind>", "as --network").choices(["user", "none"]).hideHelp())
+    .addOption(new Option("--net <kind>", "as --network").argParser(parseNetwork).hideHelp())
     .addOption(new Option("--dns-opt <option>", "as --dns-option").argParser(collect).hideHelp());
 }
 
@@ -159,5 +156,6 @@ export function declareRunOptions(command: Command): void {
   addHealthOptions(command);
   addNetworkOptions(command);
   addMachineOptions(command);
+  addSwitchValues(command);
   refuseWithReason(command);
 }

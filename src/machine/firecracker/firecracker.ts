@@ -16,6 +16,9 @@ export function firecrackerDriver(options: FirecrackerOptions): MachineDriver {
   return {
     name: "firecracker",
     baseFormat: "raw",
+    // Firecracker's serial numbers are made of inodes, and change with the file; the order of its devices is kept.
+    diskNames: { base: "vda", scratch: "vdb" },
+    overlays: false,
     start: async (config, start) => await startFirecracker(options, config, start),
     templates: firecrackerTemplates(options),
   };
@@ -31,7 +34,6 @@ async function startFirecracker(
   const machine = await spawnFirecracker(options, { hasNetwork: network !== undefined, hostCpus, signal });
   try {
     await configure(machine.api, config);
-    await machine.noteDisks(config.disks);
     signal?.throwIfAborted();
     await startInstance(machine.api);
     if (network !== undefined) machine.attachNetwork(network);

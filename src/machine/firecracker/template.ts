@@ -4,10 +4,10 @@
  *     save      boot ─► ready ─► paused ─► full snapshot: all memory, the devices' state ─► holes dug, the VMM ended
  *     restore   a VMM without a machine ─► snapshot loaded, memory mapped privately ─► resumed ─► agent listens on
  *
- * A saved machine names its disks and its vsock socket by relative paths: each VMM has a directory of its own, where
- * the disks are empty ones of the largest size until files are put behind them.
+ * A saved machine names its disks and its vsock socket by relative paths: each VMM has a directory of its own. While it
+ * is saved the writable disk there is the template's; after a restore both are empty until files are put behind them.
  */
-import { open, rename, rm, stat } from "node:fs/promises";
+import { open, rename, rm, stat, symlink } from "node:fs/promises";
 import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -21,10 +21,11 @@ import type {
   TemplateDriver,
   TemplateFiles,
 } from "../machine.ts";
-import { MachineError } from "../machine.ts";
+import { MachineError, TEMPLATE_MAC } from "../machine.ts";
 import { startInstance } from "./api/action.ts";
 import { createSnapshot, loadSnapshot } from "./api/snapshot.ts";
 import { patchVm } from "./api/vm.ts";
+import type { FoundShape } from "./api/vm-config.ts";
 import { getShape } from "./api/vm-config.ts";
 import { putBase, putCommon, putNetwork, putScratch } from "./configure.ts";
 import type { Place } from "./place.ts";
@@ -38,10 +39,9 @@ const SETTLE_MS = 300;
 const EXIT_GRACE_MS = 500;
 /** The largest file that the usual file systems take; a guest that has seen this size believes in any smaller one. */
 const PLACEHOLDER_BYTES = 2 ** 43;
-const BASE_PLACEHOLDER = "no-base";
-const SCRATCH_PLACEHOLDER = "no-scratch";
-/** The interface's address until the agent sets another. */
-const TEMPLATE_MAC = "52:54:00:00:00:01";
+/** Names in the VMM's directory. */
+const BASE_NAME = "base";
+const SCRATCH_NAME = "scratch";
 const MIB = 2 ** 20;
 
 export function firecrackerTemplates(options: FirecrackerOptions): TemplateDriver {
@@ -59,14 +59,12 @@ async function identityOf({ program }: FirecrackerOptions): Promise<string> {
   return JSON.stringify(["firecracker", DEVICES_VERSION, program, size, mtimeMs, ino, ...processor]);
 }
 
-async function makePlaceholders({ dir }: Place): Promise<void> {
-  for (const name of [BASE_PLACEHOLDER, SCRATCH_PLACEHOLDER]) {
-    const handle = await open(join(dir, name), "wx", 0o600);
-    try {
-      await handle.truncate(PLACEHOLDER_BYTES);
-    } finally {
-      await handle.close();
-    }
+async function makePlaceholder({ dir }: Place, name: string, sizeBytes: number): Promise<void> {
+  const handle = await open(join(dir, name), "wx", 0o600);
+  try {
+    await handle.truncate(sizeBytes);
+  } finally {
+    await handle.close();
   }
 }
 
@@ -77,10 +75,11 @@ async function save(
 ): Promise<void> {
   await using machine = await spawnFirecracker(options, { hasNetwork: shape.network, signal });
   const { api, place } = machine;
-  await makePlaceholders(place);
+  await makePlaceholder(place, BASE_NAME, PLACEHOLDER_BYTES);
+  await symlink(files.scratchPath, join(place.dir, SCRATCH_NAME));
   await putCommon(api, boot, shape);
-  await putBase(api, BASE_PLACEHOLDER);
-  await putScratch(api, SCRATCH_PLACEHOLDER);
+  await putBase(api, BASE_NAME);
+  await putScratch(api, SCRATCH_NAME);
   if (shape.network) await putNetwork(api, TEMPLATE_MAC);
   await startInstance(api);
   const guest = await ready(machine);
@@ -94,7 +93,7 @@ async function save(
     await guest[Symbol.asyncDispose]();
   }
   await digHoles(files.ramPath, signal);
-  await Promise.all([sync(files.ramPath), sync(files.statePath)]);
+  await Promise.all([sync(files.ramPath), sync(files.statePath), sync(files.scratchPath)]);
 }
 
 /** The VMM would make them for everybody to read. */
@@ -130,7 +129,8 @@ async function restore(
   const machine = await spawnFirecracker(options, { hasNetwork: shape.network, hostCpus, signal });
   try {
     const { api, place } = machine;
-    await makePlaceholders(place);
+    await makePlaceholder(place, BASE_NAME, PLACEHOLDER_BYTES);
+    await makePlaceholder(place, SCRATCH_NAME, shape.storageBytes);
     await requireMemory(files, shape);
     await loadSnapshot(api, { snapshot_path: files.statePath, mem_file_path: files.ramPath });
     requireShape(await getShape(api), shape);
@@ -159,8 +159,8 @@ async function requireMemory({ ramPath }: TemplateFiles, { memoryMib }: MachineS
 }
 
 /** A snapshot has its machine's shape in it, whatever shape was asked for. */
-function requireShape(found: MachineShape, wanted: MachineShape): void {
-  const text = ({ cpus: count, memoryMib, network }: MachineShape) =>
+function requireShape(found: FoundShape, wanted: FoundShape): void {
+  const text = ({ cpus: count, memoryMib, network }: FoundShape) =>
     `${count} CPUs, ${memoryMib} MiB, ${network ? "a" : "no"} network interface`;
   if (text(found) === text(wanted)) return;
   throw new MachineError("template-failed", `it is a machine with ${text(found)}, not ${text(wanted)}`);

@@ -11,7 +11,6 @@ import { FlameBoxError, messageOf } from "../../util/error.ts";
 import { boundCommand } from "../command.ts";
 import type {
   Diagnostics,
-  DiskSerials,
   MachineConfig,
   MachineExit,
   NetworkAttachment,
@@ -21,7 +20,7 @@ import type {
 import { AGENT_PORT, MachineError } from "../machine.ts";
 import { TailBuffer } from "../tail-buffer.ts";
 import { ApiClient } from "./api/client.ts";
-import { driveSerial, patchDrive } from "./api/drive.ts";
+import { patchDrive } from "./api/drive.ts";
 import { getVersion } from "./api/version.ts";
 import { connectToGuest } from "./api/vsock.ts";
 import { DialledStream } from "./dialled-stream.ts";
@@ -123,7 +122,6 @@ export class FirecrackerMachine implements RestoredMachine {
   readonly #child: ChildProcess;
   readonly #output: Output;
   readonly #stderr = new TailBuffer(STDERR_BYTES);
-  #serials: DiskSerials = { base: undefined, scratch: undefined };
   #stream: Duplex | undefined;
   #ended = false;
 
@@ -188,26 +186,9 @@ export class FirecrackerMachine implements RestoredMachine {
     return this.#stream;
   }
 
-  get diskSerials(): DiskSerials {
-    return this.#serials;
-  }
-
-  /** To be told once the files are behind the drives. */
-  async noteDisks({ base, scratch }: MachineConfig["disks"]): Promise<void> {
-    const [baseSerial, scratchSerial] = await Promise.all([
-      base && driveSerial(base.path),
-      scratch && driveSerial(scratch.path),
-    ]);
-    if (baseSerial !== undefined && baseSerial === scratchSerial)
-      throw new MachineError("drive-refused", "two disks would have the same serial number in the machine");
-    this.#serials = { base: baseSerial, scratch: scratchSerial };
-  }
-
-  async attachDisks(disks: MachineConfig["disks"]): Promise<void> {
-    const { base, scratch } = disks;
+  async attachDisks({ base, scratch }: MachineConfig["disks"]): Promise<void> {
     if (base) await patchDrive(this.api, { drive_id: BASE_DRIVE, path_on_host: base.path });
     if (scratch) await patchDrive(this.api, { drive_id: SCRATCH_DRIVE, path_on_host: scratch.path });
-    await this.noteDisks(disks);
   }
 
   attachNetwork(network: NetworkAttachment): void {

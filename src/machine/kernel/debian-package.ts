@@ -12,11 +12,10 @@ import { FlameBoxError } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
 import type { OnProgress } from "../../util/progress.ts";
 import { MachineError } from "../machine.ts";
+import { NO_APT_HINT, askApt, downloadPackage } from "./apt.ts";
 import { GUEST_MODULES, loadOrder, moduleName, parseModulesDep } from "./modules.ts";
 
-const SERIES = "6.12";
-const NO_APT_HINT =
-  "give a kernel of your own: --kernel /path/to/bzImage (Linux 5.16 or later with EROFS and overlayfs)";
+export const SERIES = "6.12";
 
 export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
@@ -48,22 +47,7 @@ function debianArchitecture(): string {
  */
 export async function newestPackage(signal?: AbortSignal): Promise<string> {
   const pattern = `^linux-image-${SERIES.replace(".", "\\.")}\\.[0-9]+[^ ]*-cloud-${debianArchitecture()}$`;
-  let listing: string;
-  try {
-    listing = (
-      await runCommand("apt-cache", ["search", "--names-only", pattern], { signal })
-    ).stdout.toString();
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw new MachineError(
-      "kernel-unavailable",
-      "FlameBox takes its kernel from Debian's packages, and this host has no apt",
-      {
-        hint: NO_APT_HINT,
-        cause: error,
-      },
-    );
-  }
+  const listing = await askApt(["search", "--names-only", pattern], signal);
   const names = listing
     .split("\n")
     .map((line) => line.split(" ")[0] ?? "")
@@ -87,7 +71,7 @@ export async function downloadKernel(targetDir: string, options: DownloadOptions
   await mkdir(workDir, { mode: 0o700 });
   try {
     report("running", "downloading");
-    const archive = await download(packageName, workDir, signal);
+    const archive = await downloadPackage(packageName, workDir, signal);
     report("running", "unpacking");
     const tree = join(workDir, "tree");
     await runCommand("dpkg-deb", ["-x", archive, tree], { signal, timeoutMs: 300_000 });
@@ -100,33 +84,6 @@ export async function downloadKernel(targetDir: string, options: DownloadOptions
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }
-}
-
-async function download(packageName: string, workDir: string, signal?: AbortSignal): Promise<string> {
-  // Running as root, apt would drop to a user who cannot write into a 0700 folder, and warn; the folder is ours.
-  const asRoot = process.getuid?.() === 0 ? ["-o", "APT::Sandbox::User=root"] : [];
-  try {
-    await runCommand("apt-get", [...asRoot, "-q", "download", packageName], {
-      cwd: workDir,
-      signal,
-      timeoutMs: 900_000,
-    });
-  } catch (error) {
-    signal?.throwIfAborted();
-    const detail = error instanceof FlameBoxError ? error.message : String(error);
-    throw new MachineError(
-      "kernel-unavailable",
-      `cannot download the kernel package ${packageName}: ${detail}`,
-      {
-        hint: 'check the network and run "apt-get update" as root, or give a kernel of your own with --kernel',
-        cause: error,
-      },
-    );
-  }
-  const name = (await readdir(workDir)).find((entry) => entry.endsWith(".deb"));
-  if (name === undefined)
-    throw new MachineError("kernel-unavailable", `apt-get left no package file for ${packageName}`);
-  return join(workDir, name);
 }
 
 async function collect(

@@ -1,32 +1,20 @@
 /**
  * What a machine boots from, in the data directory:
  *
- *     kernels/RELEASE/vmlinuz, modules/*.ko, kernel.json     installed once (debian-package.ts), or
- *     kernels/custom-KEY/…                                    a kernel given by the user
- *     guest/initramfs-KEY.cpio                                derived: the agent + one kernel's modules
- *     guest/vmlinux-KEY                                       derived: the ELF file in a bzImage (vmlinux.ts)
+ *     kernels/RELEASE/…                        Debian's, installed once (debian-package.ts)
+ *     kernels/RELEASE-KEY/…                    made here from Debian's source (build.ts)
+ *     kernels/custom-KEY/…                     a kernel given by the user
+ *     guest/initramfs-KEY.cpio                 derived: the agent + one kernel's modules
+ *     guest/vmlinux-KEY                        derived: the ELF file in a bzImage (vmlinux.ts)
  *
- * A folder in kernels/ is published by rename and complete when it has its kernel.json.
+ * store.ts says how they are kept, and which one is used.
  */
 import { createHash } from "node:crypto";
-import {
-  access,
-  mkdir,
-  mkdtemp,
-  open,
-  readFile,
-  readdir,
-  realpath,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { object, array, pipe, regex, safeParse, string } from "valibot";
+import { access, mkdir, open, readFile, realpath, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import * as bzimage from "../../formats/bzimage/bzimage.ts";
 import { makePrivateDir, writeFileAtomic } from "../../util/atomic-file.ts";
-import { messageOf, systemCode } from "../../util/error.ts";
+import { messageOf } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
 import type { OnProgress } from "../../util/progress.ts";
 import { silent } from "../../util/progress.ts";
@@ -34,16 +22,8 @@ import type { BootFiles } from "../machine.ts";
 import { MachineError } from "../machine.ts";
 import { collectModules, downloadKernel } from "./debian-package.ts";
 import { buildInitramfs } from "./initramfs.ts";
-
-export interface Kernel {
-  /** `6.12.117+deb12-cloud-amd64` */
-  readonly release: string;
-  /** bzImage. */
-  readonly path: string;
-  readonly moduleDir: string;
-  /** File names in `moduleDir`, in load order. */
-  readonly modules: readonly string[];
-}
+import type { Kernel } from "./store.ts";
+import { BACK_TO_DEBIAN, chosenKernel, loadKernel, newestDebian, publishKernel } from "./store.ts";
 
 export interface KernelOptions {
   readonly paths: Paths;
@@ -51,55 +31,28 @@ export interface KernelOptions {
   readonly onProgress?: OnProgress | undefined;
 }
 
-const fileName = pipe(string(), regex(/^[0-9A-Za-z][0-9A-Za-z._+~-]{0,200}$/));
-const kernelRecord = object({ release: fileName, modules: array(fileName) });
-
-function kernelsDir(paths: Paths): string {
-  return join(paths.dataDir, "kernels");
-}
-
-async function loadKernel(dir: string): Promise<Kernel | undefined> {
-  let text: string;
-  try {
-    text = await readFile(join(dir, "kernel.json"), "utf8");
-  } catch (error) {
-    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return undefined;
-    throw error;
-  }
-  const parsed = safeParse(kernelRecord, parseJson(text));
-  if (!parsed.success) return undefined;
-  const { release, modules } = parsed.output;
-  return { release, path: join(dir, "vmlinuz"), moduleDir: join(dir, "modules"), modules };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** The newest installed kernel, or undefined. */
+/**
+ * The kernel to use: the chosen one, else the newest of Debian's that is installed, or undefined.
+ * @throws MachineError `kernel-missing` when the chosen one is not here any more
+ */
 export async function findKernel(paths: Paths): Promise<Kernel | undefined> {
-  let names: string[];
+  const chosen = await chosenKernel(paths);
+  if (chosen === undefined) return await newestDebian(paths);
+  if (chosen.kind !== "given") return chosen;
   try {
-    names = await readdir(kernelsDir(paths));
+    // The file may be another one by now, with other modules.
+    return await adoptKernel(chosen.path, { paths });
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return undefined;
-    throw error;
+    throw new MachineError("kernel-missing", `the kernel that was chosen: ${messageOf(error)}`, {
+      hint: BACK_TO_DEBIAN,
+      cause: error,
+    });
   }
-  const installed = names.filter((name) => !name.startsWith(".") && !name.startsWith("custom-"));
-  for (const name of installed.sort((a, b) => b.localeCompare(a, "en", { numeric: true }))) {
-    const kernel = await loadKernel(join(kernelsDir(paths), name));
-    if (kernel !== undefined) return kernel;
-  }
-  return undefined;
 }
 
 /**
- * Fetches Debian's cloud kernel unless one is installed (`force` fetches the newest again).
- * @throws MachineError `kernel-unavailable`
+ * Fetches Debian's cloud kernel unless there is one to use (`force` fetches the newest again).
+ * @throws MachineError `kernel-unavailable`, `kernel-missing`
  */
 export async function installKernel(
   options: KernelOptions & {
@@ -112,38 +65,8 @@ export async function installKernel(
   if (existing !== undefined) return existing;
   return await publishKernel(paths, async (dir) => {
     const { release, modules } = await downloadKernel(dir, { signal, onProgress, packageName });
-    return { name: release, release, modules };
+    return { name: release, release, modules, kind: "debian" };
   });
-}
-
-/** Fills a temporary folder, then gives it its name. Another process may have been first: its folder stays. */
-async function publishKernel(
-  paths: Paths,
-  fill: (dir: string) => Promise<{ name: string; release: string; modules: readonly string[] }>,
-): Promise<Kernel> {
-  await makePrivateDir(kernelsDir(paths));
-  const temporary = await mkdtemp(join(kernelsDir(paths), ".new-"));
-  try {
-    const { name, release, modules } = await fill(temporary);
-    await writeFile(join(temporary, "kernel.json"), JSON.stringify({ release, modules }), {
-      mode: 0o600,
-      flush: true,
-    });
-    const final = join(kernelsDir(paths), name);
-    await rename(temporary, final).catch(async (error: unknown) => {
-      if (systemCode(error) !== "ENOTEMPTY" && systemCode(error) !== "EEXIST") throw error;
-      // A folder without its record is what a killed process left.
-      if ((await loadKernel(final)) !== undefined) return;
-      await rm(final, { recursive: true, force: true });
-      await rename(temporary, final);
-    });
-    const kernel = await loadKernel(final);
-    if (kernel === undefined)
-      throw new MachineError("kernel-unavailable", `the kernel in ${final} is not complete`);
-    return kernel;
-  } finally {
-    await rm(temporary, { recursive: true, force: true });
-  }
 }
 
 /**
@@ -151,21 +74,21 @@ async function publishKernel(
  * beside it and in /lib/modules/RELEASE; where there are none it must have everything built in.
  * @throws MachineError `kernel-unavailable`, BzImageError `not-a-kernel`
  */
-export async function useKernel(path: string, options: KernelOptions): Promise<Kernel> {
+export async function adoptKernel(given: string, options: KernelOptions): Promise<Kernel> {
   const { paths, signal } = options;
+  const path = resolve(given);
   const { header, key } = await inspectKernel(path);
-  const dir = join(kernelsDir(paths), `custom-${key}`);
-  const known = await loadKernel(dir);
+  const name = `custom-${key}`;
+  const known = await loadKernel(paths, name);
   if (known !== undefined) return { ...known, path };
   const release = header.release ?? "unknown";
-  const kernel = await publishKernel(paths, async (temporary) => {
+  return await publishKernel(paths, async (temporary) => {
     const moduleDir = join(temporary, "modules");
     const source = header.release === undefined ? undefined : await findModules(path, header.release);
     if (source === undefined) await mkdir(moduleDir, { mode: 0o700 });
     const modules = source === undefined ? [] : await collectModules(source, release, moduleDir, signal);
-    return { name: basename(dir), release, modules };
+    return { name, release, modules, kind: "given", path };
   });
-  return { ...kernel, path };
 }
 
 /** `key` stands for the file's bytes. @throws MachineError `kernel-unavailable`, BzImageError `not-a-kernel` */

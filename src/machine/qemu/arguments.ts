@@ -8,10 +8,12 @@
  *     fd 3  QMP       fd 4  agent (virtio-serial)       fd 5  console (serial port)       fd 6  network
  *                                                                                        fd 7  a template's state
  *
- * A template and the machines restored from it have the same devices in the same order. Their disks are empty
- * ones of the largest size, until files are put behind them.
+ * A template and the machines restored from it have the same devices in the same order. The image's disk is an empty
+ * one of the largest size, until a file is put behind it; the writable disk is the template's own while it is made, and
+ * an empty one of the same size in a restored machine, until a copy of that is put behind it.
  */
 import type { BootFiles, DiskFile, MachineConfig, MachineShape, TemplateFiles } from "../machine.ts";
+import { TEMPLATE_MAC } from "../machine.ts";
 
 export type Acceleration = "kvm" | "tcg";
 
@@ -32,14 +34,26 @@ export const SCRATCH_SERIAL = "flamebox-scratch";
 export const BASE_DEVICE = "disk-base";
 export const SCRATCH_DEVICE = "disk-scratch";
 
-/** The interface's address until the agent sets another. */
-const TEMPLATE_MAC = "52:54:00:00:00:01";
 /** No disk is larger: a guest that has seen this size believes in any smaller one. */
 const PLACEHOLDER_BYTES = 2 ** 44;
 
 const COMMON_KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on";
-/** Emulated time sources need no calibration against each other, and speculation is not emulated. */
-const TCG_KERNEL_ARGUMENTS = "tsc=reliable no_timer_check mitigations=off";
+/** Security modules that nobody has given a policy are only asked at every step. What programs use themselves stays. */
+const SECURITY_ARGUMENTS = "lsm=landlock,yama audit=0";
+/**
+ * Emulated time sources need no calibration against each other, and speculation is not emulated. Pages are cleared when
+ * they are handed out, not also before.
+ */
+const TCG_KERNEL_ARGUMENTS = "tsc=reliable no_timer_check mitigations=off init_on_alloc=0";
+/**
+ * What kind of processor a guest sees. Under emulation all that can be emulated, but for what makes a kernel choose ways
+ * that only hardware is fast on: strings that are copied and cleared byte by byte (`rep movsb`), a fifth level of page
+ * tables, and registers that every switch has to save.
+ */
+export const PROCESSORS: Readonly<Record<Acceleration, string>> = {
+  kvm: "host",
+  tcg: "max,-erms,-fsrm,-la57,-pku",
+};
 
 export function qemuArguments(
   config: MachineConfig,
@@ -69,7 +83,9 @@ export function savingArguments(
     SANDBOX,
     bootArguments(boot, acceleration),
     commonDevices(),
-    placeholderArguments(),
+    basePlaceholder(),
+    blockdev(scratchNode({ path: files.scratchPath, format: "raw" })),
+    scratchDevice("scratch"),
     networkArguments(shape.network ? TEMPLATE_MAC : undefined),
   ].flat();
 }
@@ -86,7 +102,9 @@ export function restoringArguments(
     SANDBOX,
     ["-incoming", "defer"],
     commonDevices(),
-    placeholderArguments(),
+    basePlaceholder(),
+    blockdev(emptyNode("no-scratch", shape.storageBytes, false)),
+    scratchDevice("no-scratch"),
     networkArguments(shape.network ? TEMPLATE_MAC : undefined),
   ].flat();
 }
@@ -105,7 +123,7 @@ function memoryArguments(shape: MachineShape, { ramPath }: TemplateFiles, share:
 function processorArguments(
   shape: Pick<MachineShape, "cpus" | "memoryMib">,
   acceleration: Acceleration,
-  model = acceleration === "kvm" ? "host" : "max",
+  model = PROCESSORS[acceleration],
 ): string[] {
   return ["-accel", acceleration, "-cpu", model, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
 }
@@ -132,34 +150,29 @@ function commonDevices(): string[] {
 }
 
 function kernelCommandLine(acceleration: Acceleration): string {
-  return acceleration === "tcg"
-    ? `${COMMON_KERNEL_ARGUMENTS} ${TCG_KERNEL_ARGUMENTS}`
-    : COMMON_KERNEL_ARGUMENTS;
+  const common = `${COMMON_KERNEL_ARGUMENTS} ${SECURITY_ARGUMENTS}`;
+  return acceleration === "tcg" ? `${common} ${TCG_KERNEL_ARGUMENTS}` : common;
 }
 
 function diskArguments(config: MachineConfig): string[] {
   const { base, scratch } = config.disks;
   return [
-    base === undefined ? [] : ["-blockdev", JSON.stringify(baseNode(base)), ...baseDevice("base")],
-    scratch === undefined
-      ? []
-      : ["-blockdev", JSON.stringify(scratchNode(scratch)), ...scratchDevice("scratch")],
+    base === undefined ? [] : [...blockdev(baseNode(base)), ...baseDevice("base")],
+    scratch === undefined ? [] : [...blockdev(scratchNode(scratch)), ...scratchDevice("scratch")],
   ].flat();
 }
 
-function placeholderArguments(): string[] {
-  const empty = (name: string, isReadOnly: boolean) =>
-    JSON.stringify({
-      driver: "null-co",
-      "node-name": name,
-      size: PLACEHOLDER_BYTES,
-      "read-zeroes": true,
-      "read-only": isReadOnly,
-    });
-  return [
-    ["-blockdev", empty("no-base", true), ...baseDevice("no-base")],
-    ["-blockdev", empty("no-scratch", false), ...scratchDevice("no-scratch")],
-  ].flat();
+function basePlaceholder(): string[] {
+  return [...blockdev(emptyNode("no-base", PLACEHOLDER_BYTES, true)), ...baseDevice("no-base")];
+}
+
+function emptyNode(name: string, sizeBytes: number, isReadOnly: boolean): object {
+  const reads = { "read-zeroes": true, "read-only": isReadOnly };
+  return { driver: "null-co", "node-name": name, size: sizeBytes, ...reads };
+}
+
+function blockdev(node: object): string[] {
+  return ["-blockdev", JSON.stringify(node)];
 }
 
 function baseDevice(node: string): string[] {
@@ -180,7 +193,13 @@ export function scratchNode(scratch: DiskFile): object {
   // What is on it ends with the container, so nothing is gained by waiting for the host's disk.
   const throwaway = { discard: "unmap", cache: { "no-flush": true } };
   const file = { driver: "file", filename: scratch.path, ...throwaway };
-  return { driver: scratch.format, "node-name": "scratch", ...throwaway, file };
+  const backing = scratch.backingPath === undefined ? {} : { backing: backingNode(scratch.backingPath) };
+  return { driver: scratch.format, "node-name": "scratch", ...throwaway, file, ...backing };
+}
+
+function backingNode(path: string): object {
+  const file = { driver: "file", filename: path, "read-only": true, locking: "off" };
+  return { driver: "raw", "read-only": true, file };
 }
 
 function networkArguments(mac: string | undefined): string[] {

@@ -26,9 +26,11 @@ export class QmpClient {
   readonly #stream: Duplex;
   readonly #waiting: Waiter[] = [];
   readonly #onEvent: (event: QmpEvent) => void;
-  #rest = "";
+  /** A line whose end is to come, in the pieces that it came in: joined once, however many they are. */
+  #pieces: string[] = [];
+  #pieceLength = 0;
   #failure: MachineError | undefined;
-  #negotiated: Promise<unknown> | undefined;
+  #isNegotiated = false;
 
   constructor(stream: Duplex, onEvent: (event: QmpEvent) => void = () => {}) {
     this.#stream = stream;
@@ -44,9 +46,14 @@ export class QmpClient {
    * @throws MachineError `qmp-error` for an error answer, `qmp-timeout`, `qmp-closed`
    */
   async execute(command: string, args?: object, deadlineMs = DEFAULT_DEADLINE_MS): Promise<unknown> {
-    // Negotiation is put off until somebody has a command: most machines never need one.
-    this.#negotiated ??= this.#send("qmp_capabilities", undefined, deadlineMs);
-    await this.#negotiated;
+    // Negotiation is put off until somebody has a command: most machines never need one. Answers come in the order
+    // of the commands, so that nobody has to wait for it; where it fails, what comes behind it does, too.
+    if (!this.#isNegotiated) {
+      this.#isNegotiated = true;
+      this.#send("qmp_capabilities", undefined, deadlineMs).catch((error: unknown) =>
+        this.#fail(messageOf(error), "qmp-error"),
+      );
+    }
     return await this.#send(command, args, deadlineMs);
   }
 
@@ -74,10 +81,23 @@ export class QmpClient {
 
   #take(text: string): void {
     if (this.#failure !== undefined) return;
-    const lines = (this.#rest + text).split("\n");
-    this.#rest = lines.pop() ?? "";
-    for (const line of lines) if (line.trim() !== "") this.#line(line);
-    if (this.#rest.length > MAX_LINE_BYTES) this.#fail("the monitor sent a line without end");
+    const [first = "", ...lines] = text.split("\n");
+    this.#keep(first);
+    for (const next of lines) {
+      const line = this.#pieces.join("");
+      this.#pieces = [];
+      this.#pieceLength = 0;
+      if (line.trim() !== "") this.#line(line);
+      this.#keep(next);
+    }
+  }
+
+  #keep(piece: string): void {
+    this.#pieceLength += piece.length;
+    if (this.#pieceLength > MAX_LINE_BYTES) {
+      this.#pieces = [];
+      this.#fail("the monitor sent a line without end");
+    } else if (piece !== "") this.#pieces.push(piece);
   }
 
   #line(line: string): void {

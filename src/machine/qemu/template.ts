@@ -19,12 +19,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { looseObject, optional, safeParse, string } from "valibot";
 import type { RestoreRequest, SaveRequest, StartOptions, TemplateDriver } from "../machine.ts";
 import { MachineError } from "../machine.ts";
-import { STATE_FD, restoringArguments, savingArguments } from "./arguments.ts";
+import { messageOf } from "../../util/error.ts";
+import { PROCESSORS, STATE_FD, restoringArguments, savingArguments } from "./arguments.ts";
 import type { QemuMachine, QemuOptions } from "./vmm.ts";
 import { findQemu, spawnQemu } from "./vmm.ts";
 
-/** The devices that the arguments make. Another number for another set: old templates do not fit then. */
-const DEVICES_VERSION = 1;
+/** The devices that the arguments make, and what the kernel was told. Another number for another set: old templates do not fit then. */
+const DEVICES_VERSION = 3;
 /** What a guest still does after it has answered (closing files, freeing its initramfs) is saved with it. */
 const SETTLE_MS = 300;
 const SAVE_DEADLINE_MS = 60_000;
@@ -49,7 +50,8 @@ async function identityOf({ acceleration, program: given }: QemuOptions): Promis
   const program = given ?? (await findQemu());
   const { size, mtimeMs, ino } = await stat(program);
   // `-cpu host` is what this host's processor and kernel make of it.
-  const processor = acceleration === "kvm" ? [cpus()[0]?.model ?? "", release()] : [];
+  const own = acceleration === "kvm" ? [cpus()[0]?.model ?? "", release()] : [];
+  const processor = [PROCESSORS[acceleration], ...own];
   return JSON.stringify(["qemu", DEVICES_VERSION, acceleration, program, size, mtimeMs, ino, ...processor]);
 }
 
@@ -159,21 +161,17 @@ async function restore(
       hostCpus,
       signal,
     });
-    try {
-      await Promise.all([
-        machine.execute("migrate-set-capabilities", IGNORE_SHARED),
-        machine.execute("migrate-incoming", { uri: `fd:${STATE_FD}` }),
-      ]);
-      return machine;
-    } catch (error) {
+    // Not waited for: whoever wants the machine waits for its guest, which answers only when this has been done.
+    Promise.all([
+      machine.execute("migrate-set-capabilities", IGNORE_SHARED),
+      machine.execute("migrate-incoming", { uri: `fd:${STATE_FD}` }),
+    ]).catch(async (error: unknown) => {
       // A VMM that ended has said why, a moment after its monitor closed.
       await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })]);
-      const said = machine.diagnostics().stderr.trim().slice(-2_000);
+      machine.note(`the template could not be restored: ${messageOf(error)}`);
       await machine.kill();
-      throw new MachineError("template-failed", `the template could not be restored: ${said}`, {
-        cause: error,
-      });
-    }
+    });
+    return machine;
   } finally {
     await state.close();
   }

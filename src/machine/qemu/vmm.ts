@@ -5,8 +5,7 @@
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { Duplex } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
-import { FlameBoxError, messageOf } from "../../util/error.ts";
+import { messageOf } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
 import { boundCommand } from "../command.ts";
 import type {
@@ -23,12 +22,10 @@ import type { Acceleration } from "./arguments.ts";
 import {
   AGENT_FD,
   BASE_DEVICE,
-  BASE_SERIAL,
   CONSOLE_FD,
   NETWORK_FD,
   QMP_FD,
   SCRATCH_DEVICE,
-  SCRATCH_SERIAL,
   baseNode,
   scratchNode,
 } from "./arguments.ts";
@@ -36,8 +33,6 @@ import { QmpClient } from "./qmp.ts";
 
 const CONSOLE_BYTES = 64 * 1024;
 const STDERR_BYTES = 16 * 1024;
-/** How long a VMM that was asked to quit may take before it is killed. */
-const QUIT_GRACE_MS = 1_000;
 
 export const QEMU_PROGRAM = "qemu-system-x86_64";
 export const QEMU_HINT = "install Debian's package qemu-system-x86";
@@ -104,7 +99,6 @@ export async function spawnQemu(
 export class QemuMachine implements RestoredMachine {
   readonly description: string;
   readonly pid: number;
-  readonly diskSerials = { base: BASE_SERIAL, scratch: SCRATCH_SERIAL };
   readonly exited: Promise<MachineExit>;
   readonly #child: ChildProcess;
   readonly #console = new TailBuffer(CONSOLE_BYTES);
@@ -145,6 +139,11 @@ export class QemuMachine implements RestoredMachine {
     return this.#agent;
   }
 
+  /** Adds to the VMM's own complaints. */
+  note(complaint: string): void {
+    this.#stderr.write(Buffer.from(`${complaint}\n`));
+  }
+
   /** Runs a monitor command; for templates and tests. */
   async execute(command: string, args?: object): Promise<unknown> {
     return await this.#qmp.execute(command, args);
@@ -169,13 +168,7 @@ export class QemuMachine implements RestoredMachine {
   }
 
   async kill(): Promise<void> {
-    if (this.#ended) return;
-    const asked = this.#qmp.execute("quit", undefined, QUIT_GRACE_MS).catch((error: unknown) => {
-      if (!(error instanceof FlameBoxError)) throw error;
-    });
-    const grace = new AbortController();
-    await Promise.race([this.exited, asked.then(async () => await waitQuietly(QUIT_GRACE_MS, grace.signal))]);
-    grace.abort();
+    // Not asked first: it has nothing to put in order. What its disks were for ends with it.
     if (!this.#ended) this.#child.kill("SIGKILL");
     await this.exited;
   }
@@ -187,10 +180,6 @@ export class QemuMachine implements RestoredMachine {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
-}
-
-async function waitQuietly(delayMs: number, signal: AbortSignal): Promise<void> {
-  await sleep(delayMs, undefined, { signal }).catch(() => {});
 }
 
 function inherited(child: ChildProcess, fd: number): Duplex {

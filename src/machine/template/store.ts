@@ -1,39 +1,39 @@
 /**
- * Templates on disk: `templates/KEY/` with the memory file, the devices' state and a record, which says what the
- * two have to look like. The folder appears complete, by rename; a key is made of everything that a template
+ * Templates on disk: `templates/KEY/` with the memory file, the devices' state, the writable disk, and a record, which
+ * says what they have to look like. The folder appears complete, by rename; a key is made of everything that a template
  * depends on, so another kernel, agent, VMM or shape is another template.
  *
- *     templates/.new.PID.TICKS.X/  ─rename─►  templates/KEY/ram state template.json
+ *     templates/.new.PID.TICKS.X/  ─rename─►  templates/KEY/ram state scratch template.json
  *     templates/.new.PID.TICKS.X/  ◄─rename─  in the end
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import * as v from "valibot";
 import { makePrivateDir } from "../../util/atomic-file.ts";
 import { systemCode } from "../../util/error.ts";
-import { bootId, isAlive, ownIdentity } from "../../util/liveness.ts";
 import { removeIfDead, withLock } from "../../util/lock.ts";
 import type { Paths } from "../../util/paths.ts";
+import { collectUnfinished, removeWhole, unfinishedName } from "../../util/unfinished.ts";
 import type { BootFiles, MachineShape, TemplateFiles } from "../machine.ts";
 
 /** More are not kept: the one that was used longest ago goes. */
 export const MAX_TEMPLATES = 8;
 
-const UNFINISHED = /^\.new\.(\d+)\.(\d+)\./;
 const KEY = /^[0-9a-f]{24}$/;
 const BLOCK_BYTES = 512;
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const recordSchema = v.object({
-  version: v.literal(1),
+  version: v.literal(2),
   /** The VMM's and the kernel's names, for people. */
   description: v.string(),
-  shape: v.object({ cpus: count, memoryMib: count, network: v.boolean() }),
+  shape: v.object({ cpus: count, memoryMib: count, network: v.boolean(), storageBytes: count }),
   createdAt: v.string(),
-  /** Nobody writes to it once it is finished: a machine maps it privately. */
+  /** Nobody writes to these two once they are finished: machines have them copy-on-write. */
   ram: v.object({ sizeBytes: count, mtimeMs: v.number() }),
+  scratch: v.object({ sizeBytes: count, mtimeMs: v.number() }),
   state: v.object({ sizeBytes: count, crc32: count }),
 });
 
@@ -53,6 +53,8 @@ export interface TemplateInfo {
   readonly cpus: number;
   readonly memoryMib: number;
   readonly network: boolean;
+  /** Of the writable disk, in bytes. */
+  readonly storageBytes: number;
   /** RFC 3339. */
   readonly createdAt: string;
   readonly lastUsedAt: string;
@@ -65,12 +67,18 @@ function templatesDir(paths: Paths): string {
 }
 
 function filesIn(dir: string): TemplateFiles & { readonly recordPath: string } {
-  return { ramPath: join(dir, "ram"), statePath: join(dir, "state"), recordPath: join(dir, "template.json") };
+  const [ramPath, statePath, scratchPath] = [join(dir, "ram"), join(dir, "state"), join(dir, "scratch")];
+  return { ramPath, statePath, scratchPath, recordPath: join(dir, "template.json") };
 }
 
-/** Names of 24 hexadecimal digits. `identity` is the driver's. */
-export async function templateKey(identity: string, boot: BootFiles, shape: MachineShape): Promise<string> {
-  const hash = createHash("sha256").update(JSON.stringify([identity, shape]));
+/** Names of 24 hexadecimal digits. `identity` is the driver's, `prepared` what the guest was told before it was saved. */
+export async function templateKey(
+  identity: string,
+  boot: BootFiles,
+  shape: MachineShape,
+  prepared: unknown = null,
+): Promise<string> {
+  const hash = createHash("sha256").update(JSON.stringify([identity, shape, prepared]));
   for (const path of [boot.kernelPath, boot.initramfsPath]) {
     const { size, mtimeMs, ino } = await stat(path);
     hash.update(JSON.stringify([size, mtimeMs, ino]));
@@ -89,11 +97,16 @@ async function readRecord(dir: string): Promise<TemplateRecord | undefined> {
 }
 
 /** The state is small enough to be read whole each time; the memory is told by its size and its last change. */
-async function isSound(dir: string, { ram, state }: TemplateRecord): Promise<boolean> {
-  const { ramPath, statePath } = filesIn(dir);
+async function isSound(dir: string, { ram, scratch, state }: TemplateRecord): Promise<boolean> {
+  const { ramPath, scratchPath, statePath } = filesIn(dir);
   try {
-    const found = await stat(ramPath);
-    if (found.size !== ram.sizeBytes || found.mtimeMs !== ram.mtimeMs) return false;
+    for (const [path, wanted] of [
+      [ramPath, ram],
+      [scratchPath, scratch],
+    ] as const) {
+      const found = await stat(path);
+      if (found.size !== wanted.sizeBytes || found.mtimeMs !== wanted.mtimeMs) return false;
+    }
     const bytes = await readFile(statePath);
     return bytes.length === state.sizeBytes && crc32(bytes) === state.crc32;
   } catch (error) {
@@ -115,7 +128,7 @@ export async function findTemplate(paths: Paths, key: string): Promise<Template 
     return { key, shape: record.shape, files: filesIn(dir) };
   }
   // Another process may have replaced it meanwhile, and is about to use what it has made.
-  if ((await inodeOf(dir)) === inode) await removeDir(paths, key);
+  if ((await inodeOf(dir)) === inode) await removeWhole(templatesDir(paths), key);
   return undefined;
 }
 
@@ -128,29 +141,10 @@ async function inodeOf(path: string): Promise<number | undefined> {
   }
 }
 
-/** By way of an unfinished one's name, so that nobody finds half of it. @returns whether it was there */
-async function removeDir(paths: Paths, key: string): Promise<boolean> {
-  const parent = templatesDir(paths);
-  const doomed = join(parent, unfinishedName());
-  try {
-    await rename(join(parent, key), doomed);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return false;
-    throw error;
-  }
-  await rm(doomed, { recursive: true, force: true });
-  return true;
-}
-
-function unfinishedName(): string {
-  const { pid, startTicks } = ownIdentity();
-  return `.new.${pid}.${startTicks}.${randomBytes(8).toString("hex")}`;
-}
-
 export interface EnsureOptions {
   readonly shape: MachineShape;
   readonly description: string;
-  /** Makes both files, and syncs them. */
+  /** Makes the files, and syncs them. */
   readonly save: (files: TemplateFiles) => Promise<void>;
   readonly signal?: AbortSignal | undefined;
   /** Told when another process is making the same one. */
@@ -187,15 +181,16 @@ export async function ensureTemplate(paths: Paths, key: string, options: EnsureO
 }
 
 async function writeRecord(dir: string, { shape, description }: EnsureOptions): Promise<void> {
-  const { ramPath, statePath, recordPath } = filesIn(dir);
-  const ram = await stat(ramPath);
+  const { ramPath, scratchPath, statePath, recordPath } = filesIn(dir);
+  const [ram, scratch] = await Promise.all([stat(ramPath), stat(scratchPath)]);
   const state = await readFile(statePath);
   const record: TemplateRecord = {
-    version: 1,
+    version: 2,
     description,
     shape: { ...shape },
     createdAt: new Date().toISOString(),
     ram: { sizeBytes: ram.size, mtimeMs: ram.mtimeMs },
+    scratch: { sizeBytes: scratch.size, mtimeMs: scratch.mtimeMs },
     state: { sizeBytes: state.length, crc32: crc32(state) },
   };
   await writeFile(recordPath, JSON.stringify(record), { mode: 0o600, flag: "wx", flush: true });
@@ -221,7 +216,7 @@ async function keysByUse(paths: Paths): Promise<{ key: string; usedMs: number }[
 
 async function evict(paths: Paths, keep: string): Promise<void> {
   const others = (await keysByUse(paths)).filter(({ key }) => key !== keep);
-  for (const { key } of others.slice(MAX_TEMPLATES - 1)) await removeDir(paths, key);
+  for (const { key } of others.slice(MAX_TEMPLATES - 1)) await removeWhole(templatesDir(paths), key);
 }
 
 export async function listTemplates(paths: Paths): Promise<TemplateInfo[]> {
@@ -254,7 +249,7 @@ async function diskBytesOf(dir: string): Promise<number> {
 
 /** Machines that were restored from it go on: they have its files open. @returns whether it was there */
 export async function removeTemplate(paths: Paths, key: string): Promise<boolean> {
-  return KEY.test(key) && (await removeDir(paths, key));
+  return KEY.test(key) && (await removeWhole(templatesDir(paths), key));
 }
 
 /** Removes all but those of `keep`. @returns keys */
@@ -262,19 +257,15 @@ export async function pruneTemplates(paths: Paths, keep: ReadonlySet<string>): P
   await collectTemplates(paths);
   const removed: string[] = [];
   for (const { key } of await keysByUse(paths)) {
-    if (!keep.has(key) && (await removeDir(paths, key))) removed.push(key);
+    if (!keep.has(key) && (await removeWhole(templatesDir(paths), key))) removed.push(key);
   }
   return removed;
 }
 
-/** Removes what killed processes left half made or half removed. */
 async function collectTemplates(paths: Paths): Promise<void> {
   const parent = templatesDir(paths);
+  await collectUnfinished(parent);
   for (const name of await readdir(parent).catch(() => [])) {
     if (name.endsWith(".lock")) await removeIfDead(join(parent, name));
-    const [, pid, startTicks] = UNFINISHED.exec(name) ?? [];
-    if (pid === undefined || startTicks === undefined) continue;
-    const owner = { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() };
-    if (!isAlive(owner)) await rm(join(parent, name), { recursive: true, force: true });
   }
 }

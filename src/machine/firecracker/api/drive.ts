@@ -1,5 +1,4 @@
 /** Maps to `PUT /drives/{drive_id}` and `PATCH /drives/{drive_id}`. */
-import { stat } from "node:fs/promises";
 import type { ApiClient } from "./client.ts";
 import type { RateLimiter } from "./rate-limiter.ts";
 
@@ -34,16 +33,4 @@ async function send(
 ): Promise<void> {
   const files = [body.path_on_host];
   await api.send({ method, path: `/drives/${body.drive_id}`, body, refusal: "drive-refused", files });
-}
-
-/** VIRTIO_BLK_ID_BYTES */
-const SERIAL_BYTES = 20;
-
-/**
- * The serial number that the guest finds a drive by. Firecracker takes no such thing: it makes one of the file's
- * device, special device and inode numbers, and cuts it off at 20 bytes.
- */
-export async function driveSerial(path: string): Promise<string> {
-  const { dev, rdev, ino } = await stat(path, { bigint: true });
-  return `${dev}${rdev}${ino}`.slice(0, SERIAL_BYTES);
 }

@@ -9,8 +9,11 @@ const answer = looseObject({
   "network-interfaces": optional(array(unknown()), []),
 });
 
+/** All but the size of the writable disk, which is a file of the host's. */
+export type FoundShape = Omit<MachineShape, "storageBytes">;
+
 /** @throws MachineError `vm-config-refused` */
-export async function getShape(api: ApiClient): Promise<MachineShape> {
+export async function getShape(api: ApiClient): Promise<FoundShape> {
   const said = await api.send({ method: "GET", path: "/vm/config", refusal: "vm-config-refused" });
   const found = safeParse(answer, said);
   if (!found.success)

@@ -1,0 +1,63 @@
+/** The least that a start can take: native/restore.c, compiled once, and what it is to be given. */
+import { execFile } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { TemplateInfo } from "flamebox";
+import { FrameType, encodeJson } from "../src/agent/protocol/frame.ts";
+import { requireAgent } from "../src/container/host.ts";
+import { findKernel, prepareBoot } from "../src/machine/kernel/kernel.ts";
+import { qemuArguments, restoringArguments } from "../src/machine/qemu/arguments.ts";
+import { findQemu } from "../src/machine/qemu/vmm.ts";
+import type { Home } from "../test/support/home.ts";
+import { repository } from "../test/support/images/layouts.ts";
+
+const execute = promisify(execFile);
+
+export interface Floors {
+  readonly restore: readonly string[];
+  readonly boot: readonly string[];
+}
+
+/** Whole processes, from before they are spawned to their end. */
+export async function timeMs(words: readonly string[], env = process.env): Promise<number> {
+  const [program = "", ...args] = words;
+  const started = performance.now();
+  await execute(program, args, { env });
+  return performance.now() - started;
+}
+
+/** @throws Error without a compiler, which setup.sh installs */
+export async function prepareFloors(home: Home, template: TemplateInfo): Promise<Floors> {
+  const dir = join(home.dir, "floors");
+  await mkdir(dir);
+  const program = join(dir, "restore");
+  await execute("cc", ["-O2", "-o", program, join(repository, "bench", "native", "restore.c")]);
+  const hello = join(dir, "hello");
+  await writeFile(hello, encodeJson(FrameType.hello, 0, { generation: 3 }));
+  const vmm = await findQemu();
+  const files = {
+    ramPath: join(home.paths.dataDir, "templates", template.key, "ram"),
+    statePath: join(home.paths.dataDir, "templates", template.key, "state"),
+    scratchPath: "",
+  };
+  const kernel = await findKernel(home.paths);
+  if (kernel === undefined) throw new Error("setup has left no kernel");
+  const boot = await prepareBoot(kernel, await requireAgent(home.paths), home.paths);
+  const { cpus, memoryMib } = template;
+  const restoring = restoringArguments(template, files, "tcg");
+  const booting = qemuArguments({ boot, cpus, memoryMib, disks: {} }, "tcg");
+  return {
+    restore: [program, files.statePath, hello, vmm, ...restoring],
+    boot: [program, "-", hello, vmm, ...booting],
+  };
+}
+
+async function printedMs(words: readonly string[]): Promise<number> {
+  const [program = "", ...args] = words;
+  const { stdout } = await execute(program, args);
+  return Number(stdout);
+}
+
+export const bareRestore = async ({ restore }: Floors): Promise<number> => await printedMs(restore);
+export const bareBoot = async ({ boot }: Floors): Promise<number> => await printedMs(boot);

@@ -1,0 +1,215 @@
+/**
+ * A container, from an image's name to a process that is about to be executed. The one place where everything is put
+ * together:
+ *
+ *     image ─► rootfs disk ─┐
+ *     host ─► driver, boot ─┼─► machine ─► agent: configure, create ─► Assembled
+ *     scratch disk, network ┘
+ *
+ * What has been begun when something fails is undone in reverse order before the error is passed on.
+ */
+import { randomBytes } from "node:crypto";
+import type { ContainerStreams } from "../agent/client.ts";
+import { configure, createContainer, outputsOf } from "../agent/client.ts";
+import type { ExitEvent } from "../agent/protocol/messages.ts";
+import type { OpenRootfs } from "../images/rootfs.ts";
+import type { DiskFile, MachineConfig } from "../machine/machine.ts";
+import { CleanupStack } from "../util/cleanup.ts";
+import { FlameBoxError } from "../util/error.ts";
+import { locatePaths } from "../util/paths.ts";
+import { silent } from "../util/progress.ts";
+import type { BootedMachine } from "./boot.ts";
+import { bootMachine, machineLost } from "./boot.ts";
+import { resolvConfOf } from "./connection.ts";
+import { newContainerId } from "./container-id.ts";
+import { generatedFiles } from "./files.ts";
+import { openHome } from "./home.ts";
+import type { Host } from "./host.ts";
+import type { ContainerOptions } from "./options.ts";
+import type { ContainerPlan, MachinePlan } from "./plan.ts";
+import { planMachine } from "./plan.ts";
+import type { Surroundings } from "./prepare.ts";
+import { prepareImage, prepareMachine, together } from "./prepare.ts";
+import type { ContainerFacts } from "./running.ts";
+import { openShares } from "./shares.ts";
+import type { OpenedShares } from "./shares.ts";
+import type { Connection } from "./template.ts";
+import { connectMachine } from "./template.ts";
+import type { Workspace } from "./workspace.ts";
+import { createWorkspace } from "./workspace.ts";
+
+/** A container in its machine, whose process waits to be executed. */
+export interface Assembled {
+  readonly booted: BootedMachine;
+  readonly facts: ContainerFacts;
+  readonly streams: ContainerStreams;
+  /** Told once the process has been executed and has ended. */
+  readonly exit: Promise<ExitEvent>;
+  /** Whether another command can still be given. */
+  readonly isChangeable: boolean;
+  /** Everything that ends with it. */
+  readonly owned: CleanupStack;
+}
+
+/** @throws FlameBoxError as `start`, but for what only the exec can tell */
+export async function assemble(
+  surroundings: Surroundings,
+  image: string,
+  options: ContainerOptions,
+): Promise<Assembled> {
+  const paths = options.paths ?? locatePaths();
+  const machine = await planMachine(options);
+  await using cleanup = new CleanupStack();
+  const shares = cleanup.use(await openShares(options.binds ?? [], options.onNotice));
+  const store = cleanup.use(await openHome(options));
+  const id = newContainerId();
+  const workspace = cleanup.use(await createWorkspace(paths, id));
+  const [prepared, { host, ready, scratch }] = await together(cleanup, options.signal, [
+    async (signal) =>
+      await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
+    async (signal) =>
+      await prepareMachine({ paths, surroundings, machine, workspace, options: { ...options, signal } }),
+  ]);
+  const { rootfs, startNetwork } = prepared;
+  const disks: MachineConfig["disks"] = { base: await baseDisk(host, rootfs, options), scratch };
+  const connection = { disks, startNetwork };
+  if (ready !== undefined) await workspace.recordVmm(ready.machine.pid);
+  const booted = cleanup.use(
+    ready === undefined
+      ? await boot({ surroundings, host, workspace, machine, connection, options })
+      : await connectMachine(ready, connection),
+  );
+  const config = prepared.plan.configFor(host.kernel.release);
+  const { plan: containerPlan } = prepared;
+  const created = await create(booted, { id, host, options, plan: containerPlan, config, shares });
+  const { mounts: _mounts, configFor: _configFor, hostname: _hostname, user, ...plan } = prepared.plan;
+  const facts = {
+    ...plan,
+    id,
+    name: options.name,
+    memoryLimitBytes: machine.size.share.memoryLimitBytes,
+    onHealth: options.onHealth,
+    probe: { process: config.process, user, groups: options.groupAdd ?? [] },
+  };
+  return { booted, facts, ...created, owned: cleanup.move() };
+}
+
+async function baseDisk({ driver }: Host, rootfs: OpenRootfs, options: ContainerOptions): Promise<DiskFile> {
+  const path = driver.baseFormat === "vmdk" ? rootfs.vmdkPath : await rootfs.rawFile(options);
+  return { path, format: driver.baseFormat };
+}
+
+interface BootRequest {
+  readonly surroundings: Surroundings;
+  readonly host: Host;
+  readonly workspace: Workspace;
+  readonly machine: MachinePlan;
+  readonly connection: Connection;
+  readonly options: ContainerOptions;
+}
+
+async function boot(request: BootRequest): Promise<BootedMachine> {
+  const { surroundings, host, workspace, machine, connection, options } = request;
+  const { signal, onProgress = silent } = options;
+  const report = (state: "running" | "done" | "failed", note?: string): void =>
+    onProgress({ id: "boot", label: "starting the machine", state, ...(note !== undefined && { note }) });
+  report("running");
+  try {
+    const booted = await bootMachine({
+      driver: host.driver,
+      emulated: !host.kvm.usable,
+      config: {
+        boot: host.boot,
+        cpus: machine.size.vcpus,
+        memoryMib: machine.size.memoryMib,
+        hostCpus: machine.hostCpus,
+        disks: connection.disks,
+      },
+      startNetwork: connection.startNetwork,
+      signal,
+      deadlineMs: surroundings.bootDeadlineMs,
+      patience: surroundings.patience,
+      onRetry: (attempt, why) => {
+        report("running", `attempt ${attempt}: ${why}`);
+        options.onNotice?.(`starting the machine again (attempt ${attempt}): ${why}`);
+      },
+      onStarted: async (machine) => await workspace.recordVmm(machine.pid),
+    });
+    report("done");
+    return booted;
+  } catch (error) {
+    report("failed");
+    throw error;
+  }
+}
+
+interface CreateRequest {
+  readonly id: string;
+  readonly host: Host;
+  readonly options: ContainerOptions;
+  readonly plan: ContainerPlan;
+  /** config.json */
+  readonly config: object;
+  readonly shares: OpenedShares;
+}
+
+async function create(
+  booted: BootedMachine,
+  request: CreateRequest,
+): Promise<Pick<Assembled, "streams" | "exit" | "isChangeable">> {
+  const { id, options, plan, config, shares } = request;
+  const { diskNames } = request.host.driver;
+  const { session, network } = booted;
+  const { signal } = options;
+  const call = signal === undefined ? {} : { signal };
+  const machine = {
+    timeMs: Date.now(),
+    entropy: randomBytes(64),
+    hostname: plan.hostname,
+    machineId: id.slice(0, 32),
+    network: network?.guest,
+  };
+  const files = generatedFiles({
+    hostname: plan.hostname,
+    address: network?.guest.addresses[0]?.split("/")[0],
+    addHosts: options.addHosts ?? [],
+    resolvConf: await resolvConfOf(options, network !== undefined),
+  }).filter(({ path }) => !plan.mounts.targets.includes(path));
+  try {
+    await configure(session, machine, call);
+    const { warnings, prepared, ...streams } = await createContainer(
+      session,
+      {
+        id,
+        baseDevice: diskNames.base,
+        scratchDevice: diskNames.scratch,
+        files,
+        shares: shares.places,
+        user: plan.user,
+        groups: options.groupAdd ?? [],
+        config,
+        init: options.init,
+        volumes: plan.mounts.volumes,
+        stdin: options.interactive === true,
+        terminal: options.tty !== undefined,
+      },
+      call,
+    );
+    for (const warning of warnings) options.onNotice?.(warning);
+    // Asked before the start: a short process may have ended by the time the start is answered.
+    const exit = session.exitOf(id, outputsOf(streams));
+    exit.catch(() => {});
+    return { streams, exit, isChangeable: prepared };
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw withConsole(error, booted);
+  }
+}
+
+/** An agent that does not answer says nothing itself; its machine's console may. */
+export function withConsole(error: unknown, booted: BootedMachine): unknown {
+  if (!(error instanceof FlameBoxError) || !MACHINE_LOSSES.has(error.code)) return error;
+  return machineLost(booted.machine, error.message, error);
+}
+
+const MACHINE_LOSSES = new Set(["agent-lost", "agent-timeout", "protocol-error"]);
