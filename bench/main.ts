@@ -1,8 +1,9 @@
 /**
- * `npm run bench -- [--list] [--json] NAME…`: results on stdout, one JSON object a line with --json, a table
- * without; progress on stderr. Exit code 1 when a goal is missed.
+ * `npm run bench -- [--list] [--json] [--write] NAME…`: results on stdout, one JSON object a line with --json, a table
+ * without; progress on stderr. --write puts them into docs/performance.md, too. Exit code 1 when a goal is missed.
  */
 import { parseArgs } from "node:util";
+import { writeDocument } from "./document.ts";
 import { image } from "./image.ts";
 import { start } from "./start.ts";
 import { streams } from "./streams.ts";
@@ -18,7 +19,11 @@ function row({ name, value, unit, goal, ok, samples }: Measurement): string {
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: "boolean", default: false }, list: { type: "boolean", default: false } },
+    options: {
+      json: { type: "boolean", default: false },
+      list: { type: "boolean", default: false },
+      write: { type: "boolean", default: false },
+    },
   });
   if (values.list) {
     for (const { name, about } of benchmarks) process.stdout.write(`${name.padEnd(10)} ${about}\n`);
@@ -31,13 +36,16 @@ async function main(): Promise<number> {
     return 2;
   }
   let missed = 0;
+  const all: Measurement[] = [];
   for (const benchmark of benchmarks.filter(({ name }) => wanted.includes(name))) {
     const say = (line: string): void => void process.stderr.write(`bench ${benchmark.name}: ${line}\n`);
     for (const measurement of await benchmark.run(say)) {
       if (!measurement.ok) missed++;
+      all.push(measurement);
       process.stdout.write(`${values.json ? JSON.stringify(measurement) : row(measurement)}\n`);
     }
   }
+  if (values.write) await writeDocument(all);
   return missed > 0 ? 1 : 0;
 }
 

@@ -275,7 +275,7 @@ describe("a hostile guest", () => {
     ["says nothing", () => {}, "agent-timeout"],
     [
       "speaks another generation",
-      (agent: FakeAgent) => agent.send(FrameType.hello, 0, { generation: 3, agent: "", kernel: "" }),
+      (agent: FakeAgent) => agent.send(FrameType.hello, 0, { generation: 4, agent: "", kernel: "" }),
       "protocol-error",
     ],
     [

@@ -27,7 +27,7 @@ describe("QEMU's command line", () => {
   });
 
   it("shows the host's processor, or an emulated one without string instructions that would be slow", () => {
-    expect(valuesOf(args, "-cpu")).toEqual(["max,-erms,-fsrm"]);
+    expect(valuesOf(args, "-cpu")).toEqual(["max,-erms,-fsrm,-la57,-pku"]);
     expect(valuesOf(qemuArguments(config, "kvm"), "-cpu")).toEqual(["host"]);
   });
 

@@ -63,6 +63,14 @@ export class Home implements AsyncDisposable {
     return await noneOf(() => this.#processes());
   }
 
+  /** What runs for this home now. */
+  processes(): { readonly pid: number; readonly command: string }[] {
+    return this.#processes().map((line) => {
+      const [, pid, command = ""] = /^process (\d+): (.*)$/s.exec(line) ?? [];
+      return { pid: Number(pid), command };
+    });
+  }
+
   #processes(): string[] {
     const marks = [`FLAMEBOX_HOME=${this.dir}`, this.dir];
     const read = (pid: string, name: string): string => {

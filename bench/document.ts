@@ -1,0 +1,91 @@
+/** docs/performance.md, out of one run of the benchmarks. */
+import { execFile } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { diagnose, locatePaths } from "flamebox";
+import { repository } from "../test/support/images/layouts.ts";
+import type { Measurement } from "./measurement.ts";
+
+const GIB = 2 ** 30;
+
+/** What each figure says, for somebody who has not read the benchmark. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  "image.pull_convert":
+    "an image of six layers, pulled from a registry on loopback and made ready to run, against inflating the same layers",
+  "image.peak_rss_mb": "the memory that takes",
+  "image.cached_assembly": "the same image when all its layers are here, against inflating them",
+  "start.run_true":
+    "`flamebox run --rm busybox true`, against a bare restore of the same template and `node -e 0`",
+  "start.run_true_vs_podman": "the same, against `podman run --rm` with runc",
+  "start.sdk_run_true": "the same from a Node process that runs already, against the bare restore",
+  "start.pool_take_exec": "from a pool to the exit of `true`, against the bare restore",
+  "start.cold": "without a template, against a bare boot of the same kernel and initramfs and `node -e 0`",
+  "start.parallel": "80 starts, eight at a time: the 95th percentile against the median of single ones",
+  "memory.idle_each":
+    "what an idle container takes (VMM, network program, its share of the process that owns it), mean of 50 alive",
+  "density.alive": "idle containers that stand at once within 8 GiB, and answer",
+  "streams.output": "bytes out of a machine, against `dd` through a pipe",
+  "streams.input": "bytes into a machine, against the same",
+  "streams.both": "bytes in and out through `cat`, against the same",
+  "streams.host_growth_mb": "what the host's process grows by meanwhile",
+};
+
+async function versionOf(program: string, args: readonly string[], pattern: RegExp): Promise<string> {
+  try {
+    const { stdout } = await promisify(execFile)(program, [...args]);
+    return pattern.exec(stdout)?.[1] ?? "?";
+  } catch {
+    return "not installed";
+  }
+}
+
+async function describeMachine(): Promise<string> {
+  const { machine } = await diagnose({ paths: locatePaths(process.env) });
+  const vmm = machine === null ? "no VMM" : `${machine.vmm} ${machine.version}`;
+  const way = machine?.acceleration === "kvm" ? "KVM" : "software emulation";
+  const podman = await versionOf("podman", ["--version"], /(\d[\d.]*)/);
+  const runc = await versionOf("runc", ["--version"], /(\d[\d.]*)/);
+  const [processor] = cpus();
+  return [
+    `${cpus().length} virtual CPUs (${processor?.model.trim() ?? "?"}), ${Math.round(totalmem() / GIB)} GiB of memory,`,
+    `Node ${process.versions.node}, ${vmm} with ${way}, podman ${podman}, runc ${runc}.`,
+  ].join(" ");
+}
+
+function row({ name, value, unit, goal, ok, p95, medianMs, floorMs }: Measurement): string {
+  const direction = unit === "machines" ? "≥" : "≤";
+  const details = [
+    p95 === undefined ? "" : `p95 ${p95}`,
+    medianMs === undefined ? "" : `${medianMs.toFixed(0)} ms`,
+    floorMs === undefined ? "" : `floor ${floorMs.toFixed(0)} ms`,
+  ].filter((part) => part !== "");
+  const shown = unit === "ratio" ? String(value) : `${value} ${unit}`;
+  return `| \`${name}\` | ${MEANINGS[name] ?? ""} | ${shown} | ${direction} ${goal} | ${ok ? "met" : "**missed**"} | ${details.join(", ")} |`;
+}
+
+export async function writeDocument(measurements: readonly Measurement[]): Promise<void> {
+  const text = `# Performance
+
+Written by \`npm run bench -- --write\`, which runs all benchmarks and takes some minutes. Ratios are to a floor or a
+peer that took turns with the subject in the same run; milliseconds are of the machine below, which other work shared,
+and say little about another.
+
+${await describeMachine()}
+
+| figure | what it is | value | goal | | of which |
+| --- | --- | --- | --- | --- | --- |
+${measurements.map(row).join("\n")}
+
+## Where a start's time goes
+
+Under software emulation, in translating: each piece of the guest's code, kernel or program, is translated when it is
+executed for the first time in a VMM's process, and a restored VMM has translated nothing yet. A container that is made
+from nothing executes some sixty thousand such pieces; so all of it that does not depend on the image is done before a
+template is saved ([decision 0012](decisions/0012-containers-made-beforehand.md)), which leaves some forty thousand. Of
+these the image's file system, the overlay and the files that each container gets take a third, executing and ending the
+program another, and the rest are the memory that all of it touches first. With KVM nothing is translated.
+`;
+  await writeFile(join(repository, "docs", "performance.md"), text);
+}
