@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes a Debian 12 image with Python, as an OCI layout: debian-image.sh LAYOUT_DIR  (its tag is "12").
+# With other packages instead: debian-image.sh LAYOUT_DIR PACKAGE,PACKAGE…
 #
 #   apt's mirror ──mmdebstrap──► one tar ──umoci──► LAYOUT_DIR
 #
@@ -10,7 +11,8 @@ set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
 
 source "$(dirname "${BASH_SOURCE[0]}")/cached-layout.sh"
-begin_layout "$1" "${BASH_SOURCE[0]}"
+packages=${2:-python3}
+begin_layout "$1" "${BASH_SOURCE[0]}" <(echo "$packages")
 # An ordinary user's mmdebstrap works under other user ids, which have to get through to the tar.
 chmod 0711 "$work"
 
@@ -20,7 +22,7 @@ mirrors=$(apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT
 proxy=$(apt-config shell value Acquire::http::Proxy 2>/dev/null | sed -n "s/^value='\(.*\)'$/\1/p" || true)
 
 options=(
-  --variant=minbase --include=python3
+  --variant=minbase --include="$packages"
   # Documentation and translations are a third of the image and nobody reads them in there.
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright'
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*'
@@ -42,7 +44,7 @@ fi
 
 umoci init --layout "$image"
 umoci new --image "$image:12"
-umoci raw add-layer --image "$image:12" --history.created_by "mmdebstrap bookworm python3" "$work/rootfs.tar"
+umoci raw add-layer --image "$image:12" --history.created_by "mmdebstrap bookworm $packages" "$work/rootfs.tar"
 umoci config --image "$image:12" --config.cmd /bin/bash --config.workingdir / \
   --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --config.env LANG=C.UTF-8
 publish_layout

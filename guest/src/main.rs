@@ -15,12 +15,16 @@ mod runtime;
 mod session;
 mod shares;
 mod syscall;
+mod tap;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Some(code) = runtime::trigger() {
         return ExitCode::from(code);
+    }
+    if let Some(code) = tap::trigger() {
+        return code;
     }
     // A container can execute its init's own program, which is this one, as /proc/self/exe; and there it is process
     // 1 as well. A machine that has just begun has no /proc.

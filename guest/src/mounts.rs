@@ -185,7 +185,8 @@ fn mount_writable(wanted: &Writable, target: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The device node of the disk with this serial number. Reads sysfs only; the disk stays closed.
+/// The device node of the disk with this serial number, or with this name where a VMM gives numbers of its own making.
+/// Reads sysfs only; the disk stays closed.
 pub fn find_disk(serial: &str) -> Result<PathBuf, Failure> {
     let disks = fs::read_dir("/sys/block").map_err(|e| Failure::failed(format!("/sys/block: {e}")))?;
     for disk in disks.flatten() {
@@ -195,7 +196,10 @@ pub fn find_disk(serial: &str) -> Result<PathBuf, Failure> {
             return Ok(Path::new("/dev").join(disk.file_name()));
         }
     }
-    Err(Failure::new(Code::NotFound, format!("no disk has the serial number {serial:?}")))
+    if !serial.contains('/') && Path::new("/sys/block").join(serial).join("device").exists() {
+        return Ok(Path::new("/dev").join(serial));
+    }
+    Err(Failure::new(Code::NotFound, format!("no disk has the serial number or the name {serial:?}")))
 }
 
 fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {

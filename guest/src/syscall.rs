@@ -3,6 +3,7 @@
 pub mod child;
 pub mod confine;
 pub mod process;
+pub mod tap;
 pub mod tree;
 
 use std::ffi::CStr;
@@ -219,10 +220,11 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Gives up the whole machine.
+/// Gives up the whole machine. By a restart, which every VMM of FlameBox's takes for the end: Firecracker's
+/// machines have no power switch.
 pub fn power_off() -> ! {
-    let _ = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_POWER_OFF);
-    // Not reached in a machine that has a power switch; and PID 1 must never return.
+    let _ = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT);
+    // Not reached; and PID 1 must never return.
     loop {
         nix::unistd::pause();
     }

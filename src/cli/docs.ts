@@ -93,6 +93,7 @@ const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
     "images, layers, kernels: `$XDG_DATA_HOME/flamebox`; default `~/.local/share/flamebox`",
   ],
   ["`XDG_RUNTIME_DIR`", "sockets of running machines: `$XDG_RUNTIME_DIR/flamebox`"],
+  ["`FLAMEBOX_FIRECRACKER`", "the Firecracker program; default: `firecracker` in the `PATH`"],
   ["`DOCKER_CONFIG`", "directory of the `config.json` with registry credentials; default `~/.docker`"],
   ["`NO_COLOR`", "no colours when it is set and not empty"],
   ["`TERM`", "`dumb`: plain lines instead of bars; a usual one is given to the process with `-t`"],

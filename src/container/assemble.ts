@@ -12,8 +12,8 @@ import { randomBytes } from "node:crypto";
 import type { ContainerStreams } from "../agent/client.ts";
 import { configure, createContainer, outputsOf } from "../agent/client.ts";
 import type { ExitEvent } from "../agent/protocol/messages.ts";
-import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
-import type { MachineConfig } from "../machine/machine.ts";
+import type { OpenRootfs } from "../images/rootfs.ts";
+import type { DiskFile, MachineConfig } from "../machine/machine.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
 import { locatePaths } from "../util/paths.ts";
@@ -70,7 +70,7 @@ export async function assemble(
       await prepareMachine({ paths, surroundings, machine, workspace, options: { ...options, signal } }),
   ]);
   const { rootfs, startNetwork } = prepared;
-  const disks: MachineConfig["disks"] = { base: { path: rootfs.vmdkPath, format: "vmdk" }, scratch };
+  const disks: MachineConfig["disks"] = { base: await baseDisk(host, rootfs, options), scratch };
   const connection = { disks, startNetwork };
   if (ready !== undefined) await workspace.recordVmm(ready.machine.pid);
   const booted = cleanup.use(
@@ -79,7 +79,8 @@ export async function assemble(
       : await connectMachine(ready, connection),
   );
   const config = prepared.plan.configFor(host.kernel.release);
-  const created = await create(booted, { id, options, plan: prepared.plan, config, shares });
+  const { plan: containerPlan } = prepared;
+  const created = await create(booted, { id, host, options, plan: containerPlan, config, shares });
   const { mounts: _mounts, configFor: _configFor, hostname: _hostname, user, ...plan } = prepared.plan;
   const facts = {
     ...plan,
@@ -97,6 +98,11 @@ async function sharesOf({ binds = [], onNotice }: ContainerOptions): Promise<Ope
   if (binds.length === 0) return { places: [], [Symbol.asyncDispose]: async () => {} };
   const { openShares } = await import("./shares.ts");
   return await openShares(binds, onNotice);
+}
+
+async function baseDisk({ driver }: Host, rootfs: OpenRootfs, options: ContainerOptions): Promise<DiskFile> {
+  const path = driver.baseFormat === "vmdk" ? rootfs.vmdkPath : await rootfs.rawFile(options);
+  return { path, format: driver.baseFormat };
 }
 
 interface BootRequest {
@@ -145,6 +151,7 @@ async function boot(request: BootRequest): Promise<BootedMachine> {
 
 interface CreateRequest {
   readonly id: string;
+  readonly host: Host;
   readonly options: ContainerOptions;
   readonly plan: ContainerPlan;
   /** config.json */
@@ -157,6 +164,7 @@ async function create(
   request: CreateRequest,
 ): Promise<Pick<Assembled, "streams" | "exit" | "isChangeable">> {
   const { id, options, plan, config, shares } = request;
+  const { diskNames } = request.host.driver;
   const { session, network } = booted;
   const { signal } = options;
   const call = signal === undefined ? {} : { signal };
@@ -179,8 +187,8 @@ async function create(
       session,
       {
         id,
-        baseDevice: BASE_SERIAL,
-        scratchDevice: SCRATCH_SERIAL,
+        baseDevice: diskNames.base,
+        scratchDevice: diskNames.scratch,
         files,
         shares: shares.places,
         user: plan.user,

@@ -3,6 +3,8 @@ import { statfs } from "node:fs/promises";
 import { findKernel, prepareBoot } from "../machine/kernel/kernel.ts";
 import type { Kernel } from "../machine/kernel/store.ts";
 import type { BootFiles } from "../machine/machine.ts";
+import { FIRECRACKER_HINT, isSupported, versionOf } from "../machine/firecracker/version.ts";
+import { qemuDriver } from "../machine/qemu/qemu.ts";
 import { QEMU_HINT, QEMU_PROGRAM } from "../machine/qemu/vmm.ts";
 import { makePrivateDir } from "../util/atomic-file.ts";
 import { runCommand } from "../util/command.ts";
@@ -13,6 +15,8 @@ import { locatePaths } from "../util/paths.ts";
 import { version } from "../util/version.ts";
 import { checkKvm, findAgent } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
+import { productionChecks } from "./production.ts";
+import { firecrackerCandidate, locateFirecracker } from "./vmm.ts";
 
 export interface Check {
   /** `KVM`, `QEMU`, `kernel`; stable. */
@@ -29,7 +33,7 @@ export interface HostReport {
   readonly ready: boolean;
   /** What would run it; null when nothing would. */
   readonly machine: {
-    readonly vmm: "qemu";
+    readonly vmm: "firecracker" | "qemu";
     readonly version: string;
     readonly acceleration: "kvm" | "tcg";
   } | null;
@@ -86,23 +90,30 @@ const TOOLS: readonly {
   },
 ];
 
-export async function diagnose(options: OperationOptions = {}): Promise<HostReport> {
+export interface DiagnoseOptions extends OperationOptions {
+  /** Look also at what Firecracker recommends for hosts that run code of several tenants. */
+  readonly production?: boolean | undefined;
+}
+
+export async function diagnose(options: DiagnoseOptions = {}): Promise<HostReport> {
   const { paths = locatePaths() } = options;
   const qemu = await checkQemu();
   const boot = await checkBoot(paths);
-  const acceleration = await checkAcceleration(paths, boot.files, qemu.program, options);
+  const acceleration = await checkAcceleration(paths, boot.parts?.files, qemu.program, options);
+  const firecracker = await checkFirecracker(paths, boot.parts, acceleration.kvm, options);
   const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool)]);
-  const checks = [acceleration.check, qemu.check, ...boot.checks, ...rest];
+  if (options.production === true) rest.push(...(await productionChecks()));
+  // One VMM is enough.
+  const isSpare = firecracker.machine !== undefined && qemu.check.status === "missing";
+  const qemuCheck: Check = isSpare ? { ...qemu.check, status: "warning" } : qemu.check;
+  const checks = [acceleration.check, qemuCheck, firecracker.check, ...boot.checks, ...rest];
   const ready = checks.every(({ status }) => status !== "missing");
-  const machine =
+  const { kvm } = acceleration;
+  const inQemu: HostReport["machine"] =
     qemu.program === undefined
       ? null
-      : {
-          vmm: "qemu" as const,
-          version: qemu.version,
-          acceleration: acceleration.kvm ? ("kvm" as const) : ("tcg" as const),
-        };
-  return { version, checks, ready, machine };
+      : { vmm: "qemu", version: qemu.version, acceleration: kvm ? "kvm" : "tcg" };
+  return { version, checks, ready, machine: firecracker.machine ?? inQemu };
 }
 
 async function checkQemu(): Promise<{ check: Check; program: string | undefined; version: string }> {
@@ -129,7 +140,56 @@ async function checkQemu(): Promise<{ check: Check; program: string | undefined;
   return { check, program, version: text };
 }
 
-async function checkBoot(paths: Paths): Promise<{ checks: Check[]; files: BootFiles | undefined }> {
+interface BootParts {
+  readonly kernel: Kernel;
+  readonly agent: string;
+  readonly files: BootFiles;
+}
+
+interface FirecrackerReport {
+  readonly check: Check;
+  /** Where it would run a container. */
+  readonly machine?: HostReport["machine"];
+}
+
+/** Nothing is missing without it: machines run in QEMU then. @param kvm whether QEMU's guests run on KVM */
+async function checkFirecracker(
+  paths: Paths,
+  parts: BootParts | undefined,
+  kvm: boolean,
+  options: OperationOptions,
+): Promise<FirecrackerReport> {
+  const name = "Firecracker";
+  const { signal, onProgress } = options;
+  try {
+    const program = await locateFirecracker(options.firecracker);
+    if (program === undefined)
+      return { check: { name, status: "ok", detail: "not installed; machines run in QEMU" } };
+    const found = await versionOf(program, signal);
+    const detail = `${found.text} at ${program}`;
+    if (!isSupported(found))
+      return { check: { name, status: "warning", detail: `${detail}, too old`, hint: FIRECRACKER_HINT } };
+    const { kernel, agent, files: boot } = parts ?? {};
+    if (kernel === undefined || agent === undefined || boot === undefined)
+      return { check: { name, status: "ok", detail } };
+    const candidate = await firecrackerCandidate({ options, paths, kernel, agent, boot });
+    if (candidate === undefined) return { check: { name, status: "ok", detail } };
+    const verdict = await checkKvm({ ...candidate, paths, signal, onProgress });
+    if (verdict.usable)
+      return {
+        check: { name, status: "ok", detail },
+        machine: { vmm: "firecracker", version: found.text, acceleration: "kvm" },
+      };
+    // Where there is no KVM, that has been said already.
+    const status = kvm ? "warning" : "ok";
+    return { check: { name, status, detail: `${detail}; not used: ${verdict.reason}`, hint: verdict.hint } };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { check: { name, status: "warning", detail: messageOf(error), hint: FIRECRACKER_HINT } };
+  }
+}
+
+async function checkBoot(paths: Paths): Promise<{ checks: Check[]; parts: BootParts | undefined }> {
   const [{ kernel, check }, agent] = await Promise.all([checkKernel(paths), findAgent(paths)]);
   const checks: Check[] = [
     check,
@@ -137,8 +197,8 @@ async function checkBoot(paths: Paths): Promise<{ checks: Check[]; files: BootFi
       ? { name: "agent", status: "missing", detail: "not built", hint: 'run "flamebox setup"' }
       : { name: "agent", status: "ok", detail: agent },
   ];
-  const files = kernel && agent ? await prepareBoot(kernel, agent, paths) : undefined;
-  return { checks, files };
+  if (kernel === undefined || agent === undefined) return { checks, parts: undefined };
+  return { checks, parts: { kernel, agent, files: await prepareBoot(kernel, agent, paths) } };
 }
 
 async function checkKernel(paths: Paths): Promise<{ check: Check; kernel: Kernel | undefined }> {
@@ -167,7 +227,8 @@ async function checkAcceleration(
     return { check: { name: "KVM", status: "warning", detail }, kvm: false };
   }
   const { signal, onProgress } = options;
-  const verdict = await checkKvm({ paths, boot, program, signal, onProgress });
+  const driver = qemuDriver({ acceleration: "kvm", program });
+  const verdict = await checkKvm({ paths, boot, driver, program, signal, onProgress });
   if (verdict.usable) return { check: { name: "KVM", status: "ok", detail: verdict.reason }, kvm: true };
   const hint = `${verdict.hint === undefined ? "" : `${verdict.hint}; until then `}machines run in software emulation, which is no isolation boundary`;
   return {

@@ -12,12 +12,11 @@ import type { BootFiles, MachineDriver } from "../machine/machine.ts";
 import { MachineError } from "../machine/machine.ts";
 import type { KvmVerdict } from "../machine/probe/kvm.ts";
 import { probeKvm } from "../machine/probe/kvm.ts";
-import { qemuDriver } from "../machine/qemu/qemu.ts";
-import { findQemu } from "../machine/qemu/vmm.ts";
 import type { Paths } from "../util/paths.ts";
 import type { OnProgress } from "../util/progress.ts";
 import { silent } from "../util/progress.ts";
-import type { MachineOptions, OperationOptions } from "./options.ts";
+import type { HostOptions } from "./options.ts";
+import { chooseVmm } from "./vmm.ts";
 
 export interface Host {
   readonly driver: MachineDriver;
@@ -73,45 +72,53 @@ export async function requireAgent(paths: Paths): Promise<string> {
 }
 
 /**
- * Chooses VMM and acceleration. The kernel is the one that was chosen; else Debian's, fetched at first use.
+ * Finds all that a machine needs (vmm.ts chooses the VMM). The kernel is the one that was chosen; else Debian's,
+ * fetched at first use.
  * @throws MachineError `vmm-missing`, `kernel-unavailable`, `kernel-missing`, `agent-missing`, `kvm-unusable`
  */
-export async function prepareHost(paths: Paths, options: MachineOptions & OperationOptions): Promise<Host> {
+export async function prepareHost(paths: Paths, options: HostOptions): Promise<Host> {
   const { signal, onProgress = silent } = options;
-  const [program, kernel, agent] = await Promise.all([
-    findQemu(),
+  const [kernel, agent] = await Promise.all([
     options.kernel === undefined
       ? installKernel({ paths, signal, onProgress })
       : adoptKernel(options.kernel, { paths, signal, onProgress }),
     requireAgent(paths),
   ]);
-  const boot = await prepareBoot(kernel, agent, paths);
-  const kvm = await checkKvm({ paths, boot, program, signal, onProgress });
+  const { driver, boot, kvm } = await chooseVmm({
+    paths,
+    kernel,
+    boot: await prepareBoot(kernel, agent, paths),
+    options,
+    agent,
+    tryKvm: async (candidate) => await checkKvm({ ...candidate, paths, signal, onProgress }),
+  });
   if (!kvm.usable && options.requireKvm === true)
     throw new MachineError("kvm-unusable", `KVM is not usable: ${kvm.reason}`, { hint: kvm.hint });
   if (!kvm.usable) options.onNotice?.(`${EMULATION_NOTICE} ${kvm.reason}`);
-  const driver = qemuDriver({ acceleration: kvm.usable ? "kvm" : "tcg", program });
   return { driver, boot, kernel, kvm };
 }
 
 export interface KvmCheckOptions {
   readonly paths: Paths;
   readonly boot: BootFiles;
+  /** One that uses KVM. */
+  readonly driver: MachineDriver;
   readonly program: string;
+  /** Tried with a network interface. */
+  readonly network?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
 export async function checkKvm(options: KvmCheckOptions): Promise<KvmVerdict> {
   const { onProgress = silent, ...rest } = options;
-  const driver = qemuDriver({ acceleration: "kvm", program: options.program });
   let reported = false;
   const report = (state: "running" | "done"): void => {
     reported = state === "running";
     onProgress({ id: "kvm", label: "trying a guest on KVM", state });
   };
   try {
-    return await probeKvm({ ...rest, driver, answered, onStart: () => report("running") });
+    return await probeKvm({ ...rest, answered, onStart: () => report("running") });
   } finally {
     if (reported) report("done");
   }

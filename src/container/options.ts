@@ -19,6 +19,8 @@ export interface OperationOptions {
   readonly onProgress?: OnProgress | undefined;
   /** One line a person should see: "no usable KVM: …". */
   readonly onNotice?: ((notice: string) => void) | undefined;
+  /** Absolute path of the Firecracker program; default: looked up in the PATH. */
+  readonly firecracker?: string | undefined;
 }
 
 export interface RegistryAccess {
@@ -65,6 +67,13 @@ export interface MachineOptions {
   readonly template?: boolean | undefined;
   /** Fail rather than run under software emulation, which is no isolation boundary. */
   readonly requireKvm?: boolean | undefined;
+  /** Default: Firecracker where it is and KVM is usable, else QEMU. */
+  readonly vmm?: "firecracker" | "qemu" | undefined;
+}
+
+/** What choosing a VMM depends on. */
+export interface HostOptions extends OperationOptions, Pick<MachineOptions, "kernel" | "requireKvm" | "vmm"> {
+  readonly network?: "user" | "none" | undefined;
 }
 
 /** A folder or file of the host in the container. */

@@ -121,16 +121,15 @@ abstract class SparePool<T extends Spare> implements Pool {
       return await this.make(signal);
     });
     this.#spares.push(spare);
-    spare.then(
-      (made) => {
-        this.#ready.add(made);
-        void made.lost.then(async () => {
-          if (this.#ready.delete(made)) await made[Symbol.asyncDispose]();
-        });
-      },
-      // Whoever takes it is told.
-      () => {},
-    );
+    // What goes wrong is told to whoever takes it.
+    this.#watch(spare).catch(() => {});
+  }
+
+  async #watch(spare: Promise<T>): Promise<void> {
+    const made = await spare;
+    this.#ready.add(made);
+    await made.lost;
+    if (this.#ready.delete(made)) await made[Symbol.asyncDispose]();
   }
 
   /** One that lives; it is the caller's. */
@@ -186,8 +185,8 @@ class ContainerPool extends SparePool<SpareContainer> {
   readonly #image: string;
   readonly #options: ContainerOptions;
 
-  constructor(surroundings: Surroundings, image: string, { size, image: _, ...options }: PoolOptions) {
-    super(size);
+  constructor(surroundings: Surroundings, image: string, options: PoolOptions) {
+    super(options.size);
     this.#surroundings = surroundings;
     this.#image = image;
     this.#options = options;
@@ -231,8 +230,8 @@ class MachinePool extends SparePool<SpareMachine> {
   readonly #surroundings: Surroundings;
   readonly #options: ContainerOptions;
 
-  constructor(surroundings: Surroundings, { size, image: _, ...options }: PoolOptions) {
-    super(size);
+  constructor(surroundings: Surroundings, options: PoolOptions) {
+    super(options.size);
     this.#surroundings = surroundings;
     this.#options = options;
   }

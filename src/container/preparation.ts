@@ -6,20 +6,23 @@ import { randomBytes } from "node:crypto";
 import type { Configuration, PreparationRequest } from "../agent/client.ts";
 import type { MachineShape } from "../machine/machine.ts";
 import { TEMPLATE_MAC } from "../machine/machine.ts";
-import { BASE_SERIAL, SCRATCH_SERIAL } from "../machine/qemu/arguments.ts";
 import { generate } from "../runtime-spec/generate.ts";
 import { usualGuestNetwork } from "../network/user-mode.ts";
+import type { Host } from "./host.ts";
 import { limitWithin } from "./sizing.ts";
 
 const MIB = 1 << 20;
 /** Twelve digits, as a container's id; what it names is not seen from inside. */
 const NOBODY = "0".repeat(12);
 
-export function preparationFor(shape: MachineShape, kernelRelease: string): PreparationRequest {
+type PreparationHost = Pick<Host, "driver" | "kernel">;
+
+export function preparationFor(shape: MachineShape, { driver, kernel }: PreparationHost): PreparationRequest {
   const share = { memoryLimitBytes: limitWithin(shape.memoryMib, shape.cpus) * MIB };
-  const request = { containerId: NOBODY, hostname: NOBODY, share, kernelRelease };
+  const request = { containerId: NOBODY, hostname: NOBODY, share, kernelRelease: kernel.release };
   const config = generate({ Cmd: ["true"] }, request);
-  return { baseDevice: BASE_SERIAL, scratchDevice: SCRATCH_SERIAL, config };
+  const { base: baseDevice, scratch: scratchDevice } = driver.diskNames;
+  return { baseDevice, scratchDevice, config };
 }
 
 /** Each machine is told its own after the restore; what is then as it was here need not be done again. */

@@ -10,7 +10,7 @@ import { locatePaths } from "../util/paths.ts";
 import type { OnProgress } from "../util/progress.ts";
 import { silent } from "../util/progress.ts";
 import { findAgent, guestSourceDir, requireAgent } from "./host.ts";
-import type { OperationOptions } from "./options.ts";
+import type { MachineOptions, OperationOptions } from "./options.ts";
 import type { TemplateInfo } from "./templates.ts";
 import { buildTemplate } from "./templates.ts";
 
@@ -19,6 +19,8 @@ export interface SetupOptions extends OperationOptions {
   readonly kernelPackage?: string | undefined;
   /** Fetch the kernel again even when there is one. */
   readonly force?: boolean | undefined;
+  /** Whose template is made; default: as a container's. */
+  readonly vmm?: MachineOptions["vmm"];
 }
 
 export interface SetupReport {
@@ -53,9 +55,10 @@ export async function setup(options: SetupOptions = {}): Promise<SetupReport> {
 
 /** The first container would make it; one that cannot be made keeps nobody from the rest. */
 async function makeTemplate(options: SetupOptions): Promise<TemplateInfo | null> {
-  const { paths, signal, onProgress, onNotice } = options;
+  const { kernelPackage: _package, force: _force, ...machine } = options;
+  const { signal, onNotice } = options;
   try {
-    return await buildTemplate({ paths, signal, onProgress, onNotice });
+    return await buildTemplate(machine);
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof FlameBoxError)) throw error;

@@ -78,7 +78,7 @@ export async function provideTemplate(
   const { paths, host, shape, signal, onNotice, onProgress = silent } = request;
   const report = (state: "running" | "done" | "failed") =>
     onProgress({ id: "template", label: "preparing a machine, once for all containers of its size", state });
-  const preparation = preparationFor(shape, host.kernel.release);
+  const preparation = preparationFor(shape, host);
   const key = await templateKey(await templates.identity(), host.boot, shape, preparation);
   return await ensureTemplate(paths, key, {
     shape,

@@ -3,6 +3,7 @@ import { findKernel } from "../machine/kernel/kernel.ts";
 import { MachineError } from "../machine/machine.ts";
 import type { Template, TemplateInfo } from "../machine/template/store.ts";
 import * as store from "../machine/template/store.ts";
+import { FlameBoxError } from "../util/error.ts";
 import type { Paths } from "../util/paths.ts";
 import { locatePaths } from "../util/paths.ts";
 import { quote } from "../util/printable.ts";
@@ -17,7 +18,7 @@ export type { TemplateInfo };
 
 export interface BuildTemplateOptions
   extends OperationOptions,
-    Pick<MachineOptions, "cpus" | "memoryMib" | "storageBytes" | "kernel" | "requireKvm"> {
+    Pick<MachineOptions, "cpus" | "memoryMib" | "storageBytes" | "kernel" | "requireKvm" | "vmm"> {
   /** As the container's: `none` is a machine without a network interface. Default `user`. */
   readonly network?: "user" | "none" | undefined;
 }
@@ -104,12 +105,19 @@ async function usableKeys(
 ): Promise<Set<string>> {
   // A kernel that is yet to be fetched has no templates, and fetching it is not what was asked for.
   if (present.length === 0 || (await findKernel(paths)) === undefined) return new Set();
-  const { driver, boot, kernel } = await prepareHost(paths, options);
-  if (driver.templates === undefined) return new Set();
-  const identity = await driver.templates.identity();
-  const keys = present.map(({ cpus, memoryMib, network, storageBytes }) => {
-    const shape = { cpus, memoryMib, network, storageBytes };
-    return store.templateKey(identity, boot, shape, preparationFor(shape, kernel.release));
-  });
-  return new Set(await Promise.all(keys));
+  const keys: string[] = [];
+  // What a start would choose, and what it would with another option.
+  for (const choice of [{}, { vmm: "qemu", onNotice: undefined }] as const) {
+    const host = await prepareHost(paths, { ...options, ...choice }).catch((error: unknown) => {
+      if (error instanceof FlameBoxError && error.code === "vmm-missing") return undefined;
+      throw error;
+    });
+    if (host?.driver.templates === undefined) continue;
+    const identity = await host.driver.templates.identity();
+    for (const { cpus, memoryMib, network, storageBytes } of present) {
+      const shape = { cpus, memoryMib, network, storageBytes };
+      keys.push(await store.templateKey(identity, host.boot, shape, preparationFor(shape, host)));
+    }
+  }
+  return new Set(keys);
 }

@@ -14,7 +14,7 @@ import type { Store } from "../store/layout.ts";
 import { takeLease } from "../store/lease.ts";
 import type { Lease, LeaseOptions } from "../store/lease.ts";
 import { namesOf } from "../store/records.ts";
-import { inspectRootfs } from "../store/rootfs.ts";
+import { fileSizeBytes, inspectRootfs } from "../store/rootfs.ts";
 import type { RootfsSummary } from "../store/rootfs.ts";
 import { systemCode } from "../util/error.ts";
 import { silent } from "../util/progress.ts";
@@ -36,6 +36,8 @@ export interface OpenRootfs extends AsyncDisposable {
   readonly disk: RootfsDisk;
   /** The same disk for QEMU. */
   readonly vmdkPath: string;
+  /** The same disk in one file, for VMMs that know nothing else. Made at first use, and kept with the rootfs. */
+  readonly rawFile: (options?: Pick<RootfsOptions, "signal" | "onProgress">) => Promise<string>;
   readonly lease: Lease;
 }
 
@@ -94,11 +96,36 @@ export async function openRootfs(
   const lease = await takeLease(store, namesOf(image), { signal, holder });
   try {
     const disk = diskOf(store, image, await ensureRootfs(store, image, options));
-    const { vmdkPath } = rootfsPaths(store.layout, rootfsKey(image.diffIds));
-    return { disk, vmdkPath, lease, [Symbol.asyncDispose]: () => lease.release() };
+    const { vmdkPath, rawPath } = rootfsPaths(store.layout, rootfsKey(image.diffIds));
+    return {
+      disk,
+      vmdkPath,
+      rawFile: async (raw = {}) => await ensureRaw(store, disk, rawPath, raw),
+      lease,
+      [Symbol.asyncDispose]: () => lease.release(),
+    };
   } catch (error) {
     await lease.release();
     throw error;
+  }
+}
+
+/** Two that make it at once make the same bytes; the last one's name stays. */
+async function ensureRaw(
+  store: Store,
+  disk: RootfsDisk,
+  rawPath: string,
+  options: Pick<RootfsOptions, "signal" | "onProgress">,
+): Promise<string> {
+  if ((await fileSizeBytes(rawPath)) === disk.sizeBytes) return rawPath;
+  const temporary = join(store.workspace, `raw-${randomBytes(6).toString("hex")}`);
+  try {
+    await flatten(disk, temporary, options);
+    await rename(temporary, rawPath);
+    return rawPath;
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw explainDiskError(error, store.layout.dir);
   }
 }
 

@@ -3,7 +3,7 @@
  *
  *     MachineConfig ──driver.start()──► Machine ──dial(1024)──► Duplex ──► agent session
  *
- * Drivers (`qemu/`, later `firecracker/`) are sibling folders that return this interface. It knows nothing of
+ * Drivers (`qemu/`, `firecracker/`) are sibling folders that return this interface. It knows nothing of
  * images, containers or the protocol that is spoken on the stream.
  */
 import type { Duplex } from "node:stream";
@@ -11,7 +11,7 @@ import { FlameBoxError } from "../util/error.ts";
 import { printable } from "../util/printable.ts";
 
 export interface BootFiles {
-  /** bzImage. */
+  /** bzImage for QEMU; for Firecracker, the ELF file in it (kernel/vmlinux.ts). */
   readonly kernelPath: string;
   /** newc cpio with the agent as /init. */
   readonly initramfsPath: string;
@@ -59,8 +59,14 @@ export interface MachineExit {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** By which the guest finds its disks: serial numbers where a VMM gives them, the kernel's names where it does not. */
+export interface DiskNames {
+  readonly base: string;
+  readonly scratch: string;
+}
+
 export interface Machine extends AsyncDisposable {
-  /** `qemu (kvm)`, `qemu (software emulation)`. */
+  /** `qemu (kvm)`, `qemu (software emulation)`, `firecracker (kvm)`. */
   readonly description: string;
   /** The VMM's process id. */
   readonly pid: number;
@@ -79,6 +85,11 @@ export interface StartOptions {
 
 export interface MachineDriver {
   readonly name: string;
+  /** What the base disk has to be: a description of its parts, or all of it in one file. */
+  readonly baseFormat: "raw" | "vmdk";
+  /** Of a machine that has both disks. */
+  readonly diskNames: DiskNames;
+  /** @throws MachineError; a VMM that cannot run the machine may also end, which `exited` and `diagnostics` tell */
   start(config: MachineConfig, options?: StartOptions): Promise<Machine>;
   /** Whether it takes disks that are overlays (qcow2). */
   readonly overlays: boolean;

@@ -71,7 +71,9 @@ export function layerPaths(layout: Layout, diffId: Digest): LayerPaths {
 export interface RootfsPaths {
   readonly metadataPath: string;
   readonly vmdkPath: string;
-  /** What the other two should look like; the rootfs is there when this file is. */
+  /** The whole disk in one file; only where a VMM has asked for it. */
+  readonly rawPath: string;
+  /** What the first two should look like; the rootfs is there when this file is. */
   readonly summaryPath: string;
 }
 
@@ -86,7 +88,12 @@ export function isRootfsKey(text: string): text is RootfsKey {
 
 export function rootfsPaths(layout: Layout, key: RootfsKey): RootfsPaths {
   const base = join(layout.rootfsDir, key);
-  return { metadataPath: `${base}.erofs`, vmdkPath: `${base}.vmdk`, summaryPath: `${base}.json` };
+  return {
+    metadataPath: `${base}.erofs`,
+    vmdkPath: `${base}.vmdk`,
+    rawPath: `${base}.raw`,
+    summaryPath: `${base}.json`,
+  };
 }
 
 /** One file a reference: its name is the hash of the reference's full text, which is inside as well. */

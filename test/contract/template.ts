@@ -126,7 +126,7 @@ export function templateContract(
 
     it.each<[string, Partial<MachineShape>]>([
       ["another size of memory", { memoryMib: 320 }],
-      ["a network interface less", { network: false }],
+      ["a network interface more or less", { network: !SHAPE.network }],
     ])("are refused, with a reason, by a machine with %s", async (_, change) => {
       const restoring = templates.restore({ shape: { ...SHAPE, ...change }, files });
       expect(await refusal(restoring)).toMatch(/\S/);

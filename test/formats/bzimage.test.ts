@@ -16,7 +16,32 @@ function image(version: string, change: (bytes: Buffer) => void = () => {}): Buf
 describe("bzImage header", () => {
   it("gives the release", () => {
     const header = parse(image("6.12.117+deb12-cloud-amd64 (debian-kernel@lists.debian.org) #1 SMP\0"));
-    expect(header).toEqual({ protocolVersion: 0x020f, release: "6.12.117+deb12-cloud-amd64" });
+    expect(header).toEqual({
+      protocolVersion: 0x020f,
+      release: "6.12.117+deb12-cloud-amd64",
+      payload: undefined,
+    });
+  });
+
+  it.each<[string, number, number, number]>([
+    ["behind the setup sectors", 0x020f, 39, 20_480 + 716],
+    ["behind four, where none are named", 0x0208, 0, 2_560 + 716],
+  ])("gives the payload %s", (_name, protocol, sectors, offset) => {
+    const bytes = image("6.1 \0", (data) => {
+      data[0x1f1] = sectors;
+      data.writeUInt16LE(protocol, 0x206);
+      data.writeUInt32LE(716, 0x248);
+      data.writeUInt32LE(11_409_810, 0x24c);
+    });
+    expect(parse(bytes).payload).toEqual({ offset, sizeBytes: 11_409_810 });
+  });
+
+  it("has no payload before boot protocol 2.08", () => {
+    const bytes = image("6.1 \0", (data) => {
+      data.writeUInt16LE(0x0207, 0x206);
+      data.writeUInt32LE(99, 0x24c);
+    });
+    expect(parse(bytes).payload).toBeUndefined();
   });
 
   it.each([

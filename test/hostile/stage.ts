@@ -105,7 +105,13 @@ export class Stage implements AsyncDisposable {
     options: ContainerOptions = {},
     timing: Timing = QUICK,
   ): Promise<RunningContainer> {
-    const driver: MachineDriver = { name: "script", overlays: false, start: connectGuest };
+    const driver: MachineDriver = {
+      name: "script",
+      baseFormat: "vmdk",
+      diskNames: { base: "base", scratch: "scratch" },
+      overlays: false,
+      start: connectGuest,
+    };
     const kernel = {
       name: "0",
       release: "0",

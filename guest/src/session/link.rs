@@ -103,6 +103,10 @@ impl Link {
                     return Ok(Received::Nothing);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::NotConnected => {
+                    self.forget();
+                    return Ok(Received::Closed);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -165,6 +169,11 @@ impl Link {
         self.forget();
         self.transport.reconnect()?;
         Ok(Received::Closed)
+    }
+
+    /// The last thing that is done with it.
+    pub fn finish(&mut self) {
+        self.transport.finish();
     }
 
     fn forget(&mut self) {
@@ -231,3 +240,7 @@ impl Link {
         self.sent -= start;
     }
 }
+
+#[cfg(test)]
+#[path = "link_test.rs"]
+mod tests;

@@ -20,6 +20,7 @@ mod share;
 mod stdio;
 mod stream;
 mod transport;
+mod vsock;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,7 +36,6 @@ use self::container::Container;
 use self::exec::Exec;
 use self::link::{Link, Received};
 use self::stdio::{Part, Stdio};
-use self::transport::VirtioPort;
 use crate::init::network;
 use crate::protocol::frame::{Frame, Kind, MAX_DATA_BYTES, ProtocolError};
 use crate::runtime::Helper;
@@ -95,7 +95,7 @@ pub fn run() -> io::Result<()> {
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
-    let link = Link::new(Box::new(VirtioPort::open()?), kernel);
+    let link = Link::new(transport::open()?, kernel);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
     let mut session = Session {
@@ -339,5 +339,6 @@ impl Session {
             }
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
+        self.link.finish();
     }
 }

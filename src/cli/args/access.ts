@@ -1,5 +1,5 @@
 /** What every command that reaches into the store or a registry is given: paths, credentials, platform. */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Environment } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import type { Library, Paths, PullOptions } from "../library.ts";
@@ -11,6 +11,12 @@ export function pathsFrom(environment: Environment, library: Pick<Library, "loca
     XDG_RUNTIME_DIR: environment["XDG_RUNTIME_DIR"],
     HOME: environment["HOME"],
   });
+}
+
+/** The path that `FLAMEBOX_FIRECRACKER` names, from where the command was given. */
+export function firecrackerFrom(environment: Environment): { readonly firecracker?: string } {
+  const path = environment["FLAMEBOX_FIRECRACKER"];
+  return path === undefined || path === "" ? {} : { firecracker: resolve(path) };
 }
 
 export interface PullFlags {

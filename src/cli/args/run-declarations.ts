@@ -139,6 +139,12 @@ function addMachineOptions(command: Command): void {
     .option("--blkio-weight <weight>", "10 to 1000, among the machine's processes")
     .option("--kernel <file>", "a kernel of your own (bzImage)")
     .option("--no-template", "boot the machine; default: restored from a saved one, made at first use")
+    .addOption(
+      new Option(
+        "--vmm <name>",
+        "what runs the machine; default: firecracker where it is and KVM is usable, else qemu",
+      ).choices(["firecracker", "qemu"]),
+    )
     .option("--require-kvm", "fail rather than run under software emulation");
 }
 

@@ -77,6 +77,7 @@ export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
   readonly storageSize?: string;
   readonly kernel?: string;
   readonly requireKvm?: boolean;
+  readonly vmm?: "firecracker" | "qemu";
   /** False with --no-template. */
   readonly template?: boolean;
   readonly insecure?: boolean;
@@ -176,6 +177,7 @@ function machineOptions(flags: RunFlags) {
       optional(flags.kernel, (path) => resolve(path)),
     ),
     ...given("requireKvm", flags.requireKvm),
+    ...given("vmm", flags.vmm),
     ...(flags.template === false ? { template: false } : {}),
   };
 }

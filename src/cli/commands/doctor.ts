@@ -10,7 +10,9 @@ async function doctor(context: CliContext, command: Command): Promise<void> {
   const { reportText } = await import("../output/report.ts");
   const settings = settingsOf(command);
   if (settings.format !== undefined) throw new UsageError("--format is of no use to doctor", "use --json");
-  const report = await operate(context, settings, async ({ library, options }) => library.diagnose(options));
+  const report = await operate(context, settings, async ({ library, options }) =>
+    library.diagnose({ ...options, ...command.opts<{ production?: boolean }>() }),
+  );
   if (settings.json) await print(context, toJson(report));
   else if (!settings.quiet) await print(context, reportText(report, { colours: coloursOnStdout(context) }));
   if (!report.ready) context.outcome.exitCode = EXIT.failure;
@@ -22,11 +24,14 @@ function coloursOnStdout({ stdout, env }: CliContext): boolean {
 
 /** Defines `doctor`. */
 export function define(command: Command, context: CliContext): void {
-  command.description("Say what this host can do, what is missing, and how to get it.");
+  command
+    .description("Say what this host can do, what is missing, and how to get it.")
+    .option("--production", "check what Firecracker recommends for hosts of several tenants, too");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
       ["flamebox doctor", "KVM, VMM, kernel, guest, network, disk"],
+      ["flamebox doctor --production", "and SMT, KSM, swap, mitigations, cgroups, limits"],
       [
         "flamebox doctor -q && flamebox run alpine true",
         "only the exit code: 0 when containers can run, else 1",

@@ -1,6 +1,6 @@
 /** The frame of a command that asks the library for one thing and prints the answer. */
 import type { CliContext } from "../context.ts";
-import { pathsFrom } from "../args/access.ts";
+import { firecrackerFrom, pathsFrom } from "../args/access.ts";
 import type { Library, OperationOptions } from "../library.ts";
 import { createReporter, type Reporter } from "../output/reporter.ts";
 import type { Settings } from "../settings.ts";
@@ -22,10 +22,11 @@ export async function operate<T>(
   const library = await context.loadLibrary();
   const reporter = createReporter(context, settings);
   const paths = pathsFrom(context.env, library);
+  const firecracker = firecrackerFrom(context.env);
   const { onProgress, onNotice } = reporter;
   try {
     const result = await interruptible(context, (signal) =>
-      job({ library, reporter, options: { paths, signal, onProgress, onNotice } }),
+      job({ library, reporter, options: { paths, signal, onProgress, onNotice, ...firecracker } }),
     );
     reporter.stop({ summary: true });
     return result;

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { pathsFrom } from "../args/access.ts";
+import { firecrackerFrom, pathsFrom } from "../args/access.ts";
 import { declareRunOptions } from "../args/run-declarations.ts";
 import type { RunFlags } from "../args/run-options.ts";
 import type { CliContext } from "../context.ts";
@@ -33,7 +33,8 @@ async function run(
   const reporter = createReporter(context, settings);
   try {
     for (const notice of volumeNotices(flags.volume)) reporter.onNotice(notice);
-    const plan = { image, options: { ...options, paths: pathsFrom(context.env, library) }, ...manner };
+    const surroundings = { paths: pathsFrom(context.env, library), ...firecrackerFrom(context.env) };
+    const plan = { image, options: { ...options, ...surroundings }, ...manner };
     context.outcome.exitCode = await runSession(context, library, plan, reporter);
   } finally {
     reporter.stop();

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { CliContext } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
@@ -7,6 +7,7 @@ import { teach } from "./describe.ts";
 interface SetupFlags {
   readonly kernelPackage?: string;
   readonly force?: boolean;
+  readonly vmm?: "firecracker" | "qemu";
 }
 
 async function setup(context: CliContext, command: Command): Promise<void> {
@@ -43,7 +44,10 @@ export function define(command: Command, context: CliContext): void {
       "--kernel-package <name>",
       "the Debian package to take the kernel from; default: the 6.12 cloud kernel",
     )
-    .option("--force", "fetch and build again what is there already");
+    .option("--force", "fetch and build again what is there already")
+    .addOption(
+      new Option("--vmm <name>", "as run's: what the template is for").choices(["firecracker", "qemu"]),
+    );
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [

@@ -10,6 +10,7 @@ interface BuildFlags {
   readonly cpus?: string;
   readonly memory?: string;
   readonly network?: "user" | "none";
+  readonly vmm?: "firecracker" | "qemu";
 }
 
 async function list(context: CliContext, command: Command): Promise<void> {
@@ -34,11 +35,12 @@ async function build(context: CliContext, command: Command): Promise<void> {
   const { parseCpus, parseMemoryMib } = await import("../args/size.ts");
   const settings = settingsOf(command);
   refuseFormat(settings.format);
-  const { cpus, memory, network } = command.opts<BuildFlags>();
+  const { cpus, memory, network, vmm } = command.opts<BuildFlags>();
   const shape = {
     cpus: cpus === undefined ? undefined : parseCpus(cpus),
     memoryMib: memory === undefined ? undefined : parseMemoryMib(memory),
     network,
+    vmm,
   };
   const template = await operate(context, settings, async ({ library, options }) =>
     library.buildTemplate({ ...options, ...shape }),
@@ -132,6 +134,9 @@ function defineBuild(command: Command, context: CliContext): void {
         "user",
         "none",
       ]),
+    )
+    .addOption(
+      new Option("--vmm <name>", "as run's: what runs the machine").choices(["firecracker", "qemu"]),
     );
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {

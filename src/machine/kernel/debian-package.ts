@@ -22,6 +22,8 @@ export interface DownloadOptions {
   readonly onProgress: OnProgress;
   /** A package name such as `linux-image-6.12.117+deb12-cloud-amd64`; default: the newest of the series. */
   readonly packageName?: string | undefined;
+  /** Names of modules; default: what a guest needs. */
+  readonly modules?: readonly string[] | undefined;
 }
 
 export interface UnpackedKernel {
@@ -73,7 +75,7 @@ export async function downloadKernel(targetDir: string, options: DownloadOptions
     report("running", "unpacking");
     const tree = join(workDir, "tree");
     await runCommand("dpkg-deb", ["-x", archive, tree], { signal, timeoutMs: 300_000 });
-    const result = await collect(tree, targetDir, packageName, signal);
+    const result = await collect(tree, targetDir, { ...options, packageName });
     report("done", "unpacked");
     return result;
   } catch (error) {
@@ -87,8 +89,7 @@ export async function downloadKernel(targetDir: string, options: DownloadOptions
 async function collect(
   tree: string,
   targetDir: string,
-  packageName: string,
-  signal?: AbortSignal,
+  { packageName, signal, modules: wanted }: DownloadOptions & { readonly packageName: string },
 ): Promise<UnpackedKernel> {
   const modulesRoot = await firstExisting([join(tree, "usr/lib/modules"), join(tree, "lib/modules")]);
   const release = (await readdir(modulesRoot))[0];
@@ -99,6 +100,7 @@ async function collect(
     release,
     join(targetDir, "modules"),
     signal,
+    wanted,
   );
   return { release, packageName, modules };
 }
@@ -124,11 +126,12 @@ export async function collectModules(
   release: string,
   targetDir: string,
   signal?: AbortSignal,
+  wanted: readonly string[] = GUEST_MODULES,
 ): Promise<string[]> {
   const dependencies = parseModulesDep(await modulesDep(moduleDir, release, signal));
   await mkdir(targetDir, { mode: 0o700 });
   const names: string[] = [];
-  for (const [index, file] of loadOrder(dependencies, GUEST_MODULES).entries()) {
+  for (const [index, file] of loadOrder(dependencies, wanted).entries()) {
     const name = `${String(index).padStart(2, "0")}-${moduleName(file)}.ko`;
     await writeFile(join(targetDir, name), await decompressed(join(moduleDir, file), signal), {
       mode: 0o600,

@@ -5,6 +5,7 @@
  *     kernels/RELEASE-KEY/…                    made here from Debian's source (build.ts)
  *     kernels/custom-KEY/…                     a kernel given by the user
  *     guest/initramfs-KEY.cpio                 derived: the agent + one kernel's modules
+ *     guest/vmlinux-KEY                        derived: the ELF file in a bzImage (vmlinux.ts)
  *
  * store.ts says how they are kept, and which one is used.
  */
@@ -90,7 +91,8 @@ export async function adoptKernel(given: string, options: KernelOptions): Promis
   });
 }
 
-async function inspectKernel(path: string): Promise<{ header: bzimage.BzImageHeader; key: string }> {
+/** `key` stands for the file's bytes. @throws MachineError `kernel-unavailable`, BzImageError `not-a-kernel` */
+export async function inspectKernel(path: string): Promise<{ header: bzimage.BzImageHeader; key: string }> {
   let handle;
   try {
     handle = await open(path, "r");

@@ -31,6 +31,8 @@ export interface KvmProbeOptions {
   readonly driver: MachineDriver;
   /** Path of the VMM's program: another file is another verdict. */
   readonly program: string;
+  /** Tried with a network interface, which some VMMs need more for than KVM. */
+  readonly network?: boolean | undefined;
   /** Resolves once the guest behind the stream has answered. */
   readonly answered: (stream: Duplex, deadlineMs: number, signal: AbortSignal | undefined) => Promise<void>;
   readonly deadlineMs?: number;
@@ -43,13 +45,18 @@ const DEVICE = "/dev/kvm";
 /** With working KVM the agent answers within a second or two, on a busy host as well. */
 const DEADLINE_MS = 10_000;
 const EXIT_GRACE_MS = 500;
+const PROBE_MAC = "52:54:00:00:00:01";
 
 const record = object({ key: string(), usable: boolean(), reason: string() });
 
 export async function probeKvm(options: KvmProbeOptions): Promise<KvmVerdict> {
   const closed = await deviceProblem();
   if (closed !== undefined) return closed;
-  const cachePath = join(options.paths.dataDir, "probe", "kvm.json");
+  const cachePath = join(
+    options.paths.dataDir,
+    "probe",
+    `kvm-${options.driver.name}${options.network === true ? "-network" : ""}.json`,
+  );
   const { mtimeMs } = await stat(options.program);
   const key = [bootId(), options.program, mtimeMs, options.boot.kernelPath, options.boot.initramfsPath].join(
     " ",
@@ -100,7 +107,8 @@ function verdictOf({ usable, reason }: { usable: boolean; reason: string }): Kvm
 
 async function runGuest(options: KvmProbeOptions): Promise<KvmVerdict> {
   const { driver, boot, answered, signal, deadlineMs = DEADLINE_MS } = options;
-  const config = { boot, cpus: 1, memoryMib: 256, disks: {} };
+  const network = { attach: (frames: Duplex) => void frames.resume(), mac: PROBE_MAC };
+  const config = { boot, cpus: 1, memoryMib: 256, disks: {}, ...(options.network === true && { network }) };
   let said: string | undefined;
   try {
     await using machine = await driver.start(config, { signal });

@@ -55,9 +55,13 @@ export const PROCESSORS: Readonly<Record<Acceleration, string>> = {
   tcg: "max,-erms,-fsrm,-la57,-pku",
 };
 
-export function qemuArguments(config: MachineConfig, acceleration: Acceleration): string[] {
+export function qemuArguments(
+  config: MachineConfig,
+  acceleration: Acceleration,
+  processor?: string,
+): string[] {
   return [
-    ["-M", "q35", ...processorArguments(config, acceleration)],
+    ["-M", "q35", ...processorArguments(config, acceleration, processor)],
     SANDBOX,
     bootArguments(config.boot, acceleration),
     commonDevices(),
@@ -119,9 +123,9 @@ function memoryArguments(shape: MachineShape, { ramPath }: TemplateFiles, share:
 function processorArguments(
   shape: Pick<MachineShape, "cpus" | "memoryMib">,
   acceleration: Acceleration,
+  model = PROCESSORS[acceleration],
 ): string[] {
-  const processor = ["-accel", acceleration, "-cpu", PROCESSORS[acceleration]];
-  return [...processor, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
+  return ["-accel", acceleration, "-cpu", model, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
 }
 
 const SANDBOX = [

@@ -1,6 +1,6 @@
 /** The QEMU driver: vmm.ts is the process, arguments.ts its command line, template.ts saving and restoring. */
 import type { Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
-import { qemuArguments } from "./arguments.ts";
+import { BASE_SERIAL, SCRATCH_SERIAL, qemuArguments } from "./arguments.ts";
 import { qemuTemplates } from "./template.ts";
 import type { QemuOptions } from "./vmm.ts";
 import { spawnQemu } from "./vmm.ts";
@@ -8,6 +8,8 @@ import { spawnQemu } from "./vmm.ts";
 export function qemuDriver(options: QemuOptions): MachineDriver {
   return {
     name: "qemu",
+    baseFormat: "vmdk",
+    diskNames: { base: BASE_SERIAL, scratch: SCRATCH_SERIAL },
     overlays: true,
     start: async (config, startOptions) => await startQemu(options, config, startOptions),
     templates: qemuTemplates(options),
@@ -19,8 +21,8 @@ async function startQemu(
   config: MachineConfig,
   start: StartOptions = {},
 ): Promise<Machine> {
-  const { acceleration } = options;
-  const machine = await spawnQemu(options, qemuArguments(config, acceleration), {
+  const { acceleration, processor } = options;
+  const machine = await spawnQemu(options, qemuArguments(config, acceleration, processor), {
     hasNetwork: config.network !== undefined,
     hostCpus: config.hostCpus,
     signal: start.signal,

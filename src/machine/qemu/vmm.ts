@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { Duplex } from "node:stream";
 import { messageOf } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
+import { boundCommand } from "../command.ts";
 import type {
   Diagnostics,
   MachineConfig,
@@ -32,14 +33,14 @@ import { QmpClient } from "./qmp.ts";
 
 const CONSOLE_BYTES = 64 * 1024;
 const STDERR_BYTES = 16 * 1024;
-/** A parent that died before the signal was set would never be missed: so it is looked for once more behind that. */
-const ONLY_WITH_PARENT = ["/bin/sh", "-c", 'test "$PPID" = "$0" && exec "$@"', String(process.pid)];
 
 export const QEMU_PROGRAM = "qemu-system-x86_64";
 export const QEMU_HINT = "install Debian's package qemu-system-x86";
 
 export interface QemuOptions {
   readonly acceleration: Acceleration;
+  /** QEMU's name of the processor, with what is added to and taken from it; default: all that there is. */
+  readonly processor?: string | undefined;
   /** Absolute path of the program; default: found as a shell would. */
   readonly program?: string | undefined;
 }
@@ -66,13 +67,9 @@ export async function spawnQemu(
   qemuArgs: readonly string[],
   { hasNetwork, stateFd, hostCpus, signal }: SpawnOptions,
 ): Promise<QemuMachine> {
-  const [program, setpriv] = await Promise.all([given ?? findQemu(), findProgram("setpriv")]);
+  const program = given ?? (await findQemu());
+  const [file = program, ...args] = await boundCommand([program, ...qemuArgs], hostCpus);
   signal?.throwIfAborted();
-  const command = [program, ...qemuArgs];
-  if (hostCpus !== undefined) command.unshift(...(await pinnedTo(hostCpus)));
-  // The VMM dies with this process, even if this process is killed. Without setpriv, the next command collects it.
-  if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--", ...ONLY_WITH_PARENT);
-  const [file = program, ...args] = command;
   const network = hasNetwork ? "pipe" : "ignore";
   const state = stateFd === undefined ? [] : [stateFd];
   const child = spawn(file, args, {
@@ -97,16 +94,6 @@ export async function spawnQemu(
     signal.throwIfAborted();
   }
   return machine;
-}
-
-/** Set before the VMM begins, so that all of its threads are bound by it. @throws MachineError `program-missing` */
-async function pinnedTo(hostCpus: readonly number[]): Promise<string[]> {
-  const taskset = await findProgram("taskset");
-  if (taskset === undefined)
-    throw new MachineError("program-missing", "taskset is not installed, which chooses a machine's CPUs", {
-      hint: "install Debian's package util-linux, or leave out --cpuset-cpus",
-    });
-  return [taskset, "--cpu-list", hostCpus.join(",")];
 }
 
 export class QemuMachine implements RestoredMachine {

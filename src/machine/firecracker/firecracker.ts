@@ -1,0 +1,53 @@
+/**
+ * The Firecracker driver: vmm.ts is the process, api/ its resources, place.ts its directory, template.ts saving and
+ * restoring. A machine is put together by the API, one resource at a time, before it starts:
+ *
+ *     spawn ─► /machine-config /boot-source /drives /vsock /entropy ─► /actions InstanceStart ─► guest listens
+ */
+import type { Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
+import { startInstance } from "./api/action.ts";
+import type { ApiClient } from "./api/client.ts";
+import { putBase, putCommon, putNetwork, putScratch } from "./configure.ts";
+import { firecrackerTemplates } from "./template.ts";
+import type { FirecrackerOptions } from "./vmm.ts";
+import { spawnFirecracker } from "./vmm.ts";
+
+export function firecrackerDriver(options: FirecrackerOptions): MachineDriver {
+  return {
+    name: "firecracker",
+    baseFormat: "raw",
+    // Firecracker's serial numbers are made of inodes, and change with the file; the order of its devices is kept.
+    diskNames: { base: "vda", scratch: "vdb" },
+    overlays: false,
+    start: async (config, start) => await startFirecracker(options, config, start),
+    templates: firecrackerTemplates(options),
+  };
+}
+
+/** @throws MachineError; the signal's reason */
+async function startFirecracker(
+  options: FirecrackerOptions,
+  config: MachineConfig,
+  { signal }: StartOptions = {},
+): Promise<Machine> {
+  const { network, hostCpus } = config;
+  const machine = await spawnFirecracker(options, { hasNetwork: network !== undefined, hostCpus, signal });
+  try {
+    await configure(machine.api, config);
+    signal?.throwIfAborted();
+    await startInstance(machine.api);
+    if (network !== undefined) machine.attachNetwork(network);
+    return machine;
+  } catch (error) {
+    await machine.kill();
+    throw error;
+  }
+}
+
+async function configure(api: ApiClient, config: MachineConfig): Promise<void> {
+  await putCommon(api, config.boot, config);
+  const { base, scratch } = config.disks;
+  if (base !== undefined) await putBase(api, base.path);
+  if (scratch !== undefined) await putScratch(api, scratch.path);
+  if (config.network !== undefined) await putNetwork(api, config.network.mac);
+}

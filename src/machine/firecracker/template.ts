@@ -1,0 +1,167 @@
+/**
+ * Firecracker's machines, saved and restored, by its own snapshots.
+ *
+ *     save      boot ─► ready ─► paused ─► full snapshot: all memory, the devices' state ─► holes dug, the VMM ended
+ *     restore   a VMM without a machine ─► snapshot loaded, memory mapped privately ─► resumed ─► agent listens on
+ *
+ * A saved machine names its disks and its vsock socket by relative paths: each VMM has a directory of its own. While it
+ * is saved the writable disk there is the template's; after a restore both are empty until files are put behind them.
+ */
+import { open, rename, rm, stat, symlink } from "node:fs/promises";
+import { cpus, release } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { runCommand } from "../../util/command.ts";
+import { messageOf } from "../../util/error.ts";
+import type {
+  MachineShape,
+  RestoreRequest,
+  SaveRequest,
+  StartOptions,
+  TemplateDriver,
+  TemplateFiles,
+} from "../machine.ts";
+import { MachineError, TEMPLATE_MAC } from "../machine.ts";
+import { startInstance } from "./api/action.ts";
+import { createSnapshot, loadSnapshot } from "./api/snapshot.ts";
+import { patchVm } from "./api/vm.ts";
+import type { FoundShape } from "./api/vm-config.ts";
+import { getShape } from "./api/vm-config.ts";
+import { putBase, putCommon, putNetwork, putScratch } from "./configure.ts";
+import type { Place } from "./place.ts";
+import type { FirecrackerMachine, FirecrackerOptions } from "./vmm.ts";
+import { spawnFirecracker } from "./vmm.ts";
+
+/** What configure.ts makes. Another number for another set: old templates do not fit then. */
+const DEVICES_VERSION = 1;
+/** What a guest still does after it has answered (closing files, freeing its initramfs) is saved with it. */
+const SETTLE_MS = 300;
+const EXIT_GRACE_MS = 500;
+/** The largest file that the usual file systems take; a guest that has seen this size believes in any smaller one. */
+const PLACEHOLDER_BYTES = 2 ** 43;
+/** Names in the VMM's directory. */
+const BASE_NAME = "base";
+const SCRATCH_NAME = "scratch";
+const MIB = 2 ** 20;
+
+export function firecrackerTemplates(options: FirecrackerOptions): TemplateDriver {
+  return {
+    identity: async () => await identityOf(options),
+    save: async (request, start) => await save(options, request, start),
+    restore: async (request, start) => await restore(options, request, start),
+  };
+}
+
+/** The program by its file; the processor is what this host's processor and kernel make of it. */
+async function identityOf({ program }: FirecrackerOptions): Promise<string> {
+  const { size, mtimeMs, ino } = await stat(program);
+  const processor = [cpus()[0]?.model ?? "", release()];
+  return JSON.stringify(["firecracker", DEVICES_VERSION, program, size, mtimeMs, ino, ...processor]);
+}
+
+async function makePlaceholder({ dir }: Place, name: string, sizeBytes: number): Promise<void> {
+  const handle = await open(join(dir, name), "wx", 0o600);
+  try {
+    await handle.truncate(sizeBytes);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function save(
+  options: FirecrackerOptions,
+  { boot, shape, files, ready }: SaveRequest,
+  { signal }: StartOptions = {},
+): Promise<void> {
+  await using machine = await spawnFirecracker(options, { hasNetwork: shape.network, signal });
+  const { api, place } = machine;
+  await makePlaceholder(place, BASE_NAME, PLACEHOLDER_BYTES);
+  await symlink(files.scratchPath, join(place.dir, SCRATCH_NAME));
+  await putCommon(api, boot, shape);
+  await putBase(api, BASE_NAME);
+  await putScratch(api, SCRATCH_NAME);
+  if (shape.network) await putNetwork(api, TEMPLATE_MAC);
+  await startInstance(api);
+  const guest = await ready(machine);
+  try {
+    await sleep(SETTLE_MS, undefined, { signal });
+    await patchVm(api, "Paused");
+    await makeOwn(files);
+    await createSnapshot(api, { snapshot_path: files.statePath, mem_file_path: files.ramPath });
+    await machine.kill();
+  } finally {
+    await guest[Symbol.asyncDispose]();
+  }
+  await digHoles(files.ramPath, signal);
+  await Promise.all([sync(files.ramPath), sync(files.statePath), sync(files.scratchPath)]);
+}
+
+/** The VMM would make them for everybody to read. */
+async function makeOwn({ ramPath, statePath }: TemplateFiles): Promise<void> {
+  for (const path of [ramPath, statePath]) await (await open(path, "wx", 0o600)).close();
+}
+
+/** Firecracker writes every page, and most were never touched. */
+async function digHoles(path: string, signal: AbortSignal | undefined): Promise<void> {
+  const sparse = `${path}.sparse`;
+  try {
+    await runCommand("cp", ["--sparse=always", "--preserve=mode", "--", path, sparse], { signal });
+    await rename(sparse, path);
+  } finally {
+    await rm(sparse, { force: true });
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, "r+");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function restore(
+  options: FirecrackerOptions,
+  { shape, files, hostCpus }: RestoreRequest,
+  { signal }: StartOptions = {},
+): Promise<FirecrackerMachine> {
+  const machine = await spawnFirecracker(options, { hasNetwork: shape.network, hostCpus, signal });
+  try {
+    const { api, place } = machine;
+    await makePlaceholder(place, BASE_NAME, PLACEHOLDER_BYTES);
+    await makePlaceholder(place, SCRATCH_NAME, shape.storageBytes);
+    await requireMemory(files, shape);
+    await loadSnapshot(api, { snapshot_path: files.statePath, mem_file_path: files.ramPath });
+    requireShape(await getShape(api), shape);
+    signal?.throwIfAborted();
+    await patchVm(api, "Resumed");
+    return machine;
+  } catch (error) {
+    // A VMM that ended has said why.
+    await Promise.race([machine.exited, sleep(EXIT_GRACE_MS, undefined, { ref: false })]);
+    const said = machine.diagnostics().stderr.trim().slice(-2_000);
+    await machine.kill();
+    signal?.throwIfAborted();
+    const why = [messageOf(error), said].filter((text) => text !== "").join("\n  ");
+    throw new MachineError("template-failed", `the template could not be restored: ${why}`, { cause: error });
+  }
+}
+
+/** Firecracker maps what it is given: a file that is too short would be found out by the guest, much later. */
+async function requireMemory({ ramPath }: TemplateFiles, { memoryMib }: MachineShape): Promise<void> {
+  const { size } = await stat(ramPath);
+  if (size === memoryMib * MIB) return;
+  throw new MachineError(
+    "template-failed",
+    `its memory has ${size} bytes, and the machine is to have ${memoryMib} MiB`,
+  );
+}
+
+/** A snapshot has its machine's shape in it, whatever shape was asked for. */
+function requireShape(found: FoundShape, wanted: FoundShape): void {
+  const text = ({ cpus: count, memoryMib, network }: FoundShape) =>
+    `${count} CPUs, ${memoryMib} MiB, ${network ? "a" : "no"} network interface`;
+  if (text(found) === text(wanted)) return;
+  throw new MachineError("template-failed", `it is a machine with ${text(found)}, not ${text(wanted)}`);
+}

@@ -1,0 +1,215 @@
+/**
+ * Firecracker as a process, in a directory of its own. It is killed by the kernel when this process dies; what is
+ * left in the file system then, the next machine's start removes.
+ */
+import type { ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { FlameBoxError, messageOf } from "../../util/error.ts";
+import { boundCommand } from "../command.ts";
+import type {
+  Diagnostics,
+  MachineConfig,
+  MachineExit,
+  NetworkAttachment,
+  RestoredMachine,
+  StartOptions,
+} from "../machine.ts";
+import { AGENT_PORT, MachineError } from "../machine.ts";
+import { TailBuffer } from "../tail-buffer.ts";
+import { ApiClient } from "./api/client.ts";
+import { patchDrive } from "./api/drive.ts";
+import { getVersion } from "./api/version.ts";
+import { connectToGuest } from "./api/vsock.ts";
+import { DialledStream } from "./dialled-stream.ts";
+import { Output } from "./output.ts";
+import type { Place } from "./place.ts";
+import { makePlace } from "./place.ts";
+import { FIRECRACKER_HINT, requireSupported } from "./version.ts";
+
+const STDERR_BYTES = 16 * 1024;
+/** The program has its socket within milliseconds; a busy host may let it wait. */
+const API_DEADLINE_MS = 30_000;
+const API_POLL_MS = 2;
+
+/** Names in the VMM's directory. */
+const API_SOCKET = "api.sock";
+export const VSOCK_SOCKET = "v.sock";
+
+/** The same in every VMM's namespace, so that a restored machine finds the one that it was saved with. */
+export const TAP_DEVICE = "fb0";
+const FRAMES_FD = 3;
+
+export const BASE_DRIVE = "base";
+export const SCRATCH_DRIVE = "scratch";
+
+export interface FirecrackerOptions {
+  /** Absolute path of the program. */
+  readonly program: string;
+  /** Where running machines have their sockets. */
+  readonly runtimeDir: string;
+  /**
+   * Absolute path of the agent's program, which also puts a tap device between a VMM and a stream of frames;
+   * machines cannot have a network without.
+   */
+  readonly tapProgram?: string | undefined;
+}
+
+export interface SpawnOptions extends StartOptions {
+  readonly hasNetwork: boolean;
+  /** CPUs of the host that its threads may run on; undefined is any. */
+  readonly hostCpus?: readonly number[] | undefined;
+}
+
+/** A VMM that answers, and has no machine yet. @throws MachineError `vmm-missing`, `vmm-failed`; the signal's reason */
+export async function spawnFirecracker(
+  options: FirecrackerOptions,
+  { hasNetwork, hostCpus, signal }: SpawnOptions,
+): Promise<FirecrackerMachine> {
+  signal?.throwIfAborted();
+  const id = `fb-${randomBytes(12).toString("hex")}`;
+  const { program, runtimeDir } = options;
+  const command = [program, "--id", id, "--api-sock", API_SOCKET, "--level", "Warning"];
+  if (hasNetwork) command.unshift(...tapCommand(options));
+  const [file = program, ...args] = await boundCommand(command, hostCpus);
+  const place = await makePlace(runtimeDir);
+  const child = spawn(file, args, {
+    cwd: place.dir,
+    env: {},
+    stdio: ["ignore", "pipe", "pipe", hasNetwork ? "pipe" : "ignore"],
+    // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
+    detached: true,
+  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.once("spawn", resolve);
+      child.once("error", (error) => reject(missing(file, error)));
+    });
+  } catch (error) {
+    await place[Symbol.asyncDispose]();
+    throw error;
+  }
+  const machine = new FirecrackerMachine(child, place, id);
+  try {
+    await machine.answers(signal);
+    return machine;
+  } catch (error) {
+    await machine.kill();
+    throw error;
+  }
+}
+
+/** guest/src/tap.rs: a network namespace with one tap device, whose frames are those of descriptor 3. */
+function tapCommand({ tapProgram }: FirecrackerOptions): string[] {
+  if (tapProgram === undefined)
+    throw new MachineError("network-refused", "there is no program for this machine's network");
+  return [tapProgram, "tap", TAP_DEVICE];
+}
+
+function missing(file: string, error: Error): MachineError {
+  const message = `cannot start ${file}: ${messageOf(error)}`;
+  return new MachineError("vmm-missing", message, { hint: FIRECRACKER_HINT, cause: error });
+}
+
+export class FirecrackerMachine implements RestoredMachine {
+  readonly description = "firecracker (kvm)";
+  readonly pid: number;
+  readonly exited: Promise<MachineExit>;
+  readonly api: ApiClient;
+  readonly place: Place;
+  readonly #child: ChildProcess;
+  readonly #output: Output;
+  readonly #stderr = new TailBuffer(STDERR_BYTES);
+  #stream: Duplex | undefined;
+  #ended = false;
+
+  constructor(child: ChildProcess, place: Place, id: string) {
+    if (child.pid === undefined) throw new MachineError("vmm-missing", "the VMM has no process id");
+    this.pid = child.pid;
+    this.place = place;
+    this.#child = child;
+    this.#output = new Output(id);
+    this.api = new ApiClient(place.reach(API_SOCKET));
+    child.stdout?.on("data", (chunk: Buffer) => this.#output.write(chunk));
+    child.stderr?.on("data", (chunk: Buffer) => this.#stderr.write(chunk));
+    this.exited = new Promise<MachineExit>((resolve) => {
+      child.once("close", (code, signal) => {
+        this.#ended = true;
+        resolve({ code, signal });
+      });
+    }).then(async (exit) => {
+      this.api.close();
+      // A dialled stream that has no connection yet would wait for ever.
+      this.#stream?.destroy();
+      await place[Symbol.asyncDispose]();
+      return exit;
+    });
+  }
+
+  /** Waits until the API answers, and sees that FlameBox can use what answers. */
+  async answers(signal: AbortSignal | undefined): Promise<void> {
+    const deadline = performance.now() + API_DEADLINE_MS;
+    for (;;) {
+      signal?.throwIfAborted();
+      try {
+        requireSupported(await getVersion(this.api));
+        return;
+      } catch (error) {
+        const isEarly = error instanceof FlameBoxError && error.code === "firecracker-lost";
+        if (!isEarly) throw error;
+        if (this.#ended || performance.now() > deadline) throw await this.#failure(error);
+      }
+      await sleep(API_POLL_MS, undefined, { signal });
+    }
+  }
+
+  async #failure(cause: unknown): Promise<MachineError> {
+    const { code, signal } = this.#ended ? await this.exited : { code: null, signal: null };
+    const how = this.#ended ? `ended with ${signal ?? `exit code ${code}`}` : "did not open its API";
+    const { stderr } = this.diagnostics();
+    return new MachineError("vmm-failed", `Firecracker ${how}: ${stderr.trim().slice(-2_000)}`, { cause });
+  }
+
+  async dial(port: number): Promise<Duplex> {
+    if (port !== AGENT_PORT || this.#stream !== undefined)
+      throw new MachineError(
+        "no-such-port",
+        `this machine has one stream, on port ${AGENT_PORT}, and it is taken`,
+      );
+    const path = this.place.reach(VSOCK_SOCKET);
+    this.#stream = new DialledStream(async (signal) => await connectToGuest(path, port, signal));
+    // A stream of a killed VMM may end with an error; `exited` is where that is told.
+    this.#stream.on("error", () => {});
+    if (this.#ended) this.#stream.destroy();
+    return this.#stream;
+  }
+
+  async attachDisks({ base, scratch }: MachineConfig["disks"]): Promise<void> {
+    if (base) await patchDrive(this.api, { drive_id: BASE_DRIVE, path_on_host: base.path });
+    if (scratch) await patchDrive(this.api, { drive_id: SCRATCH_DRIVE, path_on_host: scratch.path });
+  }
+
+  attachNetwork(network: NetworkAttachment): void {
+    const frames: unknown = this.#child.stdio[FRAMES_FD];
+    if (!(frames instanceof Duplex))
+      throw new MachineError("network-refused", "this machine has no network interface");
+    network.attach(frames);
+  }
+
+  async kill(): Promise<void> {
+    // Nothing of it is to be kept, so it is not asked first.
+    if (!this.#ended) this.#child.kill("SIGKILL");
+    await this.exited;
+  }
+
+  diagnostics(): Diagnostics {
+    const log = this.#output.log();
+    return { console: this.#output.console(), stderr: `${this.#stderr.toString()}${log}` };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}

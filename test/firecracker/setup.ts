@@ -1,0 +1,33 @@
+/** What the suites need: a host with the program, the kernel and the agent that `flamebox setup` left. */
+import { inject } from "vitest";
+import type { Host } from "../../src/container/host.ts";
+import { requireAgent } from "../../src/container/host.ts";
+import { firecrackerDriver } from "../../src/machine/firecracker/firecracker.ts";
+import { findFirecracker } from "../../src/machine/firecracker/version.ts";
+import { findKernel, prepareBoot } from "../../src/machine/kernel/kernel.ts";
+import { elfKernel } from "../../src/machine/kernel/vmlinux.ts";
+
+async function firecrackerProgram(): Promise<string> {
+  const program = process.env["FLAMEBOX_FIRECRACKER"] ?? (await findFirecracker());
+  if (program === undefined) throw new Error("there is no firecracker: run scripts/test-firecracker.sh");
+  return program;
+}
+
+/** As `prepareHost` would find it, but for the probe of KVM, whose deadline an emulated processor may miss. */
+export async function firecrackerHost(): Promise<Host> {
+  const { paths } = inject("firecracker");
+  const kernel = await findKernel(paths);
+  if (kernel === undefined) throw new Error(`flamebox setup has left no kernel in ${paths.dataDir}`);
+  const agent = await requireAgent(paths);
+  const boot = await prepareBoot(kernel, agent, paths);
+  return {
+    driver: firecrackerDriver({
+      program: await firecrackerProgram(),
+      runtimeDir: paths.runtimeDir,
+      tapProgram: agent,
+    }),
+    boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths) },
+    kernel,
+    kvm: { usable: true, reason: "the suites are run where it is" },
+  };
+}

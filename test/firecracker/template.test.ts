@@ -1,0 +1,4 @@
+import { templateContract } from "../contract/template.ts";
+import { firecrackerHost } from "./setup.ts";
+
+templateContract("Firecracker", firecrackerHost);

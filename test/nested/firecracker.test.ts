@@ -1,0 +1,47 @@
+/** The suites of test/firecracker/, run in an outer machine. What they print is printed here. */
+import { pipeline } from "node:stream/promises";
+import { Writable } from "node:stream";
+import { expect, test } from "vitest";
+import { messageOf, systemCode } from "../../src/util/error.ts";
+import { startOuter } from "./outer.ts";
+
+const ENVIRONMENT = [
+  "export PATH=/opt/flamebox/bin:$PATH:/usr/sbin:/sbin",
+  "export FLAMEBOX_HOME=/opt/flamebox/home FLAMEBOX_FIRECRACKER=/opt/flamebox/bin/firecracker",
+  "export FLAMEBOX_TEST_FIRECRACKER=1 NO_COLOR=1 HOME=/tmp",
+].join("; ");
+
+function printer(): Writable {
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      process.stderr.write(chunk);
+      done();
+    },
+  });
+}
+
+/** The outer machine's kernel, in an emulator's SVM, is known to die: not what is tested here. Told, and once more. */
+const ATTEMPTS = 2;
+
+async function codeOf(program: string, script: string): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await using outer = await startOuter(program, script);
+      const { stdout, stderr } = outer.container;
+      await Promise.all([pipeline(stdout, printer()), pipeline(stderr, printer())]);
+      return (await outer.container.wait()).code;
+    } catch (error) {
+      if (systemCode(error) !== "machine-lost" || attempt === ATTEMPTS) throw error;
+      process.stderr.write(`the outer machine was lost, and is started again: ${messageOf(error)}\n`);
+    }
+  }
+}
+
+test("the suites pass on a real Firecracker in an outer machine", async () => {
+  const program = process.env["FLAMEBOX_FIRECRACKER"];
+  if (program === undefined) throw new Error("run scripts/test-firecracker.sh, which says which program");
+  const suites = process.env["FLAMEBOX_TEST_SUITES"] ?? "";
+  const script = `${ENVIRONMENT}; id; uname -r; firecracker --version | head -n 1; node --version; ls -l /dev/kvm;
+    exec node node_modules/vitest/vitest.mjs run --project firecracker --reporter=verbose --no-cache ${suites}`;
+  expect(await codeOf(program, script)).toBe(0);
+});
