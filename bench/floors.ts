@@ -3,10 +3,9 @@ import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { setup } from "flamebox";
 import type { TemplateInfo } from "flamebox";
 import { FrameType, encodeJson } from "../src/agent/protocol/frame.ts";
-import { requireAgent } from "../src/container/host.ts";
-import { findKernel, prepareBoot } from "../src/machine/kernel/kernel.ts";
 import { qemuArguments, restoringArguments } from "../src/machine/qemu/arguments.ts";
 import { findQemu } from "../src/machine/qemu/vmm.ts";
 import type { Home } from "../test/support/home.ts";
@@ -41,9 +40,8 @@ export async function prepareFloors(home: Home, template: TemplateInfo): Promise
     statePath: join(home.paths.dataDir, "templates", template.key, "state"),
     scratchPath: "",
   };
-  const kernel = await findKernel(home.paths);
-  if (kernel === undefined) throw new Error("setup has left no kernel");
-  const boot = await prepareBoot(kernel, await requireAgent(home.paths), home.paths);
+  const { kernel, initramfs } = await setup({ paths: home.paths });
+  const boot = { kernelPath: kernel.path, initramfsPath: initramfs.path };
   const { cpus, memoryMib } = template;
   const restoring = restoringArguments(template, files, "tcg");
   const booting = qemuArguments({ boot, cpus, memoryMib, disks: {} }, "tcg");

@@ -13,6 +13,7 @@ import { createPool, listTemplates, run } from "flamebox";
 import type { Pool } from "flamebox";
 import { makeHome } from "../test/support/home.ts";
 import type { Home } from "../test/support/home.ts";
+import { openPodman } from "../test/conformance/podman.ts";
 import { layout, repository } from "../test/support/images/layouts.ts";
 import { startRegistry } from "../test/support/registry.ts";
 import { locatePaths } from "../src/util/paths.ts";
@@ -23,7 +24,6 @@ import { compare } from "./measurement.ts";
 import type { Benchmark, Measurement } from "./measurement.ts";
 import { measureMemory } from "./memory.ts";
 import { measureParallel } from "./parallel.ts";
-import { podmanHas, preparePodman } from "./podman.ts";
 
 const SAMPLES = 20;
 /** Of what takes seconds. */
@@ -62,8 +62,8 @@ async function takeFromPool(pool: Pool): Promise<number> {
 async function takeTurns({ home, image, floors, flamebox, env, say }: Setting): Promise<Samples> {
   const samples: Samples = { node: [], restore: [], runTrue: [], sdk: [], pool: [], podman: [] };
   const options = { paths: home.paths, dockerConfig: null, command: ["true"] };
-  const withPodman = await preparePodman(image);
-  if (!withPodman) say("podman or runc is not installed, so that nothing is compared with them");
+  const podman = await openPodman(image);
+  if (typeof podman === "string") say(`nothing is compared with podman: ${podman}`);
   const pool = await createPool({ ...options, size: 1, image });
   try {
     for (let turn = 0; turn <= SAMPLES; turn++) {
@@ -73,7 +73,9 @@ async function takeTurns({ home, image, floors, flamebox, env, say }: Setting): 
         runTrue: await timeMs([...flamebox, "run", "--quiet", "--rm", image, "true"], env),
         sdk: await timed(async () => await run(image, options)),
         pool: await takeFromPool(pool),
-        ...(withPodman && { podman: await timeMs(["podman", "run", "--rm", podmanHas(image), "true"]) }),
+        ...(typeof podman !== "string" && {
+          podman: await timed(async () => await podman.run(["run", "--rm", image, "true"])),
+        }),
       };
       // The first turn warms caches up.
       if (turn > 0) for (const [name, ms] of Object.entries(taken)) samples[name as keyof Samples].push(ms);
@@ -85,6 +87,7 @@ async function takeTurns({ home, image, floors, flamebox, env, say }: Setting): 
     }
   } finally {
     await pool[Symbol.asyncDispose]();
+    if (typeof podman !== "string") await podman[Symbol.asyncDispose]();
   }
   return samples;
 }
