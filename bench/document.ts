@@ -30,6 +30,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   "streams.input": "bytes into a machine, against the same",
   "streams.both": "bytes in and out through `cat`, against the same",
   "streams.host_growth_mb": "what the host's process grows by meanwhile",
+  "streams.host_own_mb": "all memory of the host's process meanwhile, without the program's files (64 MiB)",
 };
 
 async function versionOf(program: string, args: readonly string[], pattern: RegExp): Promise<string> {

@@ -13,11 +13,16 @@ async function run(
   words: readonly string[],
   command: Command,
 ): Promise<void> {
-  const { containerOptions, loadRunFiles } = await import("../args/run-options.ts");
-  const { volumeNotices } = await import("../args/mounts.ts");
-  const { checkTerminal, runSession } = await import("../session/session.ts");
-  const { parseDetachKeys } = await import("../session/detach-keys.ts");
-  const { createReporter } = await import("../output/reporter.ts");
+  // All at once, the library too: each takes a turn of the disk and of the module loader.
+  const [{ containerOptions, loadRunFiles }, { volumeNotices }, sessions, keys, reporters, library] =
+    await Promise.all([
+      import("../args/run-options.ts"),
+      import("../args/mounts.ts"),
+      import("../session/session.ts"),
+      import("../session/detach-keys.ts"),
+      import("../output/reporter.ts"),
+      context.loadLibrary(),
+    ]);
   const flags = command.opts<RunFlags>();
   const settings = settingsOf(command);
   if (settings.format !== undefined)
@@ -26,16 +31,15 @@ async function run(
   const manner = {
     interactive: flags.interactive ?? false,
     tty: flags.tty ?? false,
-    ...(flags.detachKeys === undefined ? {} : { detachKeys: parseDetachKeys(flags.detachKeys) }),
+    ...(flags.detachKeys === undefined ? {} : { detachKeys: keys.parseDetachKeys(flags.detachKeys) }),
   };
-  checkTerminal(context, manner);
-  const library = await context.loadLibrary();
-  const reporter = createReporter(context, settings);
+  sessions.checkTerminal(context, manner);
+  const reporter = reporters.createReporter(context, settings);
   try {
     for (const notice of volumeNotices(flags.volume)) reporter.onNotice(notice);
     const surroundings = { paths: pathsFrom(context.env, library), ...firecrackerFrom(context.env) };
     const plan = { image, options: { ...options, ...surroundings }, ...manner };
-    context.outcome.exitCode = await runSession(context, library, plan, reporter);
+    context.outcome.exitCode = await sessions.runSession(context, library, plan, reporter);
   } finally {
     reporter.stop();
   }
