@@ -116,6 +116,7 @@ async function carryOn(guest: Guest, from: Script["stage"]): Promise<void> {
   if (from === "connected" || from === "greeted") await guest.takeCreation();
   if (from !== "running" && from !== "created") {
     guest.respond(guest.pending, { pid: 42 });
+    await guest.takeClock();
     guest.pending = (await guest.request()).id;
   }
   if (from !== "running") guest.respond(guest.pending, {});

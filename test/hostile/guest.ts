@@ -117,6 +117,7 @@ export class Guest {
     if (last >= 2) await this.takeCreation();
     if (last >= 3) {
       this.respond(this.pending, { pid: 42 });
+      await this.takeClock();
       this.pending = (await this.request()).id;
     }
     if (last >= 4) this.respond(this.pending, {});
@@ -129,6 +130,11 @@ export class Guest {
     this.pending = id;
     this.containerId = String(params["id"]);
     this.stdio = { ...this.stdio, ...(params["stdio"] as object) };
+  }
+
+  /** The clock is set once more, right before the start. */
+  async takeClock(): Promise<void> {
+    this.respond((await this.request()).id, {});
   }
 
   hello(fields: object = {}): void {
