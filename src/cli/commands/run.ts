@@ -13,15 +13,14 @@ async function run(
   words: readonly string[],
   command: Command,
 ): Promise<void> {
-  // All at once, the library too: each takes a turn of the disk and of the module loader.
-  const [{ containerOptions, loadRunFiles }, { volumeNotices }, sessions, keys, reporters, library] =
+  // All at once: each takes a turn of the disk and of the module loader.
+  const [{ containerOptions, loadRunFiles }, { volumeNotices }, sessions, keys, reporters] =
     await Promise.all([
       import("../args/run-options.ts"),
       import("../args/mounts.ts"),
       import("../session/session.ts"),
       import("../session/detach-keys.ts"),
       import("../output/reporter.ts"),
-      context.loadLibrary(),
     ]);
   const flags = command.opts<RunFlags>();
   const settings = settingsOf(command);
@@ -34,6 +33,7 @@ async function run(
     ...(flags.detachKeys === undefined ? {} : { detachKeys: keys.parseDetachKeys(flags.detachKeys) }),
   };
   sessions.checkTerminal(context, manner);
+  const library = await context.loadLibrary();
   const reporter = reporters.createReporter(context, settings);
   try {
     for (const notice of volumeNotices(flags.volume)) reporter.onNotice(notice);
