@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes few files of what tsc has put into dist/ where the time to start counts: the command line in half the
-# time, and the thread that converts layers.
+# time, the process that runs a container, and the thread that converts layers.
 #
 # Of the command line only what a command needs is loaded, so it stays in pieces. They stand in dist/cli/, as deep as
 # the files that they were: what is found relative to import.meta.url is still where it was.
@@ -17,6 +17,8 @@ bundle dist/rootfs/convert-worker.js --file dist/rootfs/convert-worker.js --no-c
 # undici is loaded by parts, where it is used at all.
 bundle dist/cli/main.js --dir "$made" --external undici \
   --entryFileNames main.js --chunkFileNames '[name]-[hash].js'
-rm -rf dist/cli
+rm -rf dist/cli dist/monitor
 mv "$made" dist/cli
+bundle dist/container/monitor-main.js --dir dist/monitor --external undici \
+  --entryFileNames main.js --chunkFileNames '[name]-[hash].js'
 chmod 755 dist/cli dist/cli/main.js

@@ -10,14 +10,39 @@
 import { acquireImage, pullFromRegistry } from "./container/acquire.ts";
 import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
+import { prepareHost } from "./container/host.ts";
+import type * as attaching from "./container/lifecycle/attach.ts";
+import type { CreateOptions } from "./container/lifecycle/create.ts";
+import type { ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
+import { runInForeground } from "./container/lifecycle/foreground.ts";
+import type { AttachedContainer } from "./container/lifecycle/foreground.ts";
+import type { ContainerInfo } from "./container/lifecycle/info.ts";
+import type { LogsOptions } from "./container/lifecycle/verbs.ts";
+import type * as verbs from "./container/lifecycle/verbs.ts";
+import type { LogEntry } from "./container/log/format.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
 import type * as kernels from "./container/kernels.ts";
 import type * as installation from "./container/setup.ts";
 import type * as templates from "./container/templates.ts";
+import { locatePaths } from "./util/paths.ts";
 import * as images from "./images/images.ts";
 import type { ImageInfo, RemovedImage } from "./images/images.ts";
 import { exportRootfs } from "./images/rootfs.ts";
 
+export type { AttachedExec, AttachOptions, ExecInOptions } from "./container/lifecycle/attach.ts";
+export type { CreateOptions } from "./container/lifecycle/create.ts";
+export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
+export type { AttachedContainer } from "./container/lifecycle/foreground.ts";
+export type { ContainerDetails, ContainerInfo } from "./container/lifecycle/info.ts";
+export type { KeptOptions, LogOptions, RestartPolicy } from "./container/lifecycle/record.ts";
+export type { ContainerState, Status } from "./container/lifecycle/state.ts";
+export type {
+  EndOptions,
+  LogsOptions,
+  RemoveOptions,
+  UpdateOptions,
+} from "./container/lifecycle/verbs.ts";
+export type { LogEntry, LogStream } from "./container/log/format.ts";
 export { createPool } from "./container/pool.ts";
 export type { Pool, PoolOptions, PoolStartOptions } from "./container/pool.ts";
 export { run } from "./container/run.ts";
@@ -30,8 +55,11 @@ export type {
   BindMount,
   ContainerExit,
   ContainerOptions,
+  ContainerStatistics,
   Device,
   DeviceCgroupRule,
+  ExecOptions,
+  ExecProcess,
   Health,
   HealthcheckOptions,
   HealthResult,
@@ -96,7 +124,121 @@ export async function writeRootfs(
   return await exportRootfs(store, image, outPath, options);
 }
 
+/**
+ * Starts a container that has a name, and attaches to it. `detachable` has it run in a process of its own, so that it
+ * goes on when the result is disposed; else this process runs it, which is quicker, and disposing ends it.
+ * @throws FlameBoxError as `start`; `name-taken`
+ */
+export async function runContainer(
+  image: string,
+  options: CreateOptions & { readonly detachable?: boolean | undefined } = {},
+): Promise<AttachedContainer> {
+  const { detachable = false, ...rest } = options;
+  if (!detachable) return await runInForeground({ prepareHost }, image, rest);
+  return await (await import("./container/lifecycle/attach.ts")).createAndAttach(image, rest);
+}
+
+/**
+ * Makes a container that stays until it is removed, and does not start it.
+ * @throws FlameBoxError as `start`, but for what only a start can tell; `name-taken`
+ */
+export async function createContainer(image: string, options: CreateOptions = {}): Promise<ContainerInfo> {
+  const { create } = await import("./container/lifecycle/create.ts");
+  const { inspectContainer: inspect } = await import("./container/lifecycle/verbs.ts");
+  const { id } = await create(image, options);
+  return await inspect(id, options);
+}
+
+/** Makes a container and starts it in a process of its own. Nobody is attached. */
+export async function runDetached(image: string, options: CreateOptions = {}): Promise<ContainerInfo> {
+  const { create } = await import("./container/lifecycle/create.ts");
+  const { startContainer: begin } = await import("./container/lifecycle/verbs.ts");
+  const { id } = await create(image, options);
+  return await begin(id, options);
+}
+
+/** A container's output, oldest first; with `follow` until it ends. */
+export async function* containerLogs(name: string, options: LogsOptions = {}): AsyncGenerator<LogEntry> {
+  yield* (await import("./container/lifecycle/verbs.ts")).containerLogs(name, options);
+}
+
+/** What happens to containers from now on, or from `sinceMs`; until `untilMs`, or for ever. */
+export async function* containerEvents(
+  options: OperationOptions & EventsOptions = {},
+): AsyncGenerator<ContainerEvent> {
+  const { readEvents } = await import("./container/lifecycle/events.ts");
+  yield* readEvents(options.paths ?? locatePaths(), options);
+}
+
 // What most programs do not need is loaded when it is asked for: a container's start is not to wait for it.
+
+/** Containers that are here, newest first: those that run, or all of them. */
+export const listContainers: typeof verbs.listContainers = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).listContainers(...given);
+
+/** All that there is to know of a container. */
+export const inspectContainer: typeof verbs.inspectContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).inspectContainer(...given);
+
+/** Starts a container that does not run, in a process of its own. */
+export const startContainer: typeof verbs.startContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).startContainer(...given);
+
+/** Asks a container to end, and kills it when it has not in time. */
+export const stopContainer: typeof verbs.stopContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).stopContainer(...given);
+
+/** Sends a signal to a container's first process. */
+export const killContainer: typeof verbs.killContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).killContainer(...given);
+
+/** Stops a container if it runs, and starts it. */
+export const restartContainer: typeof verbs.restartContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).restartContainer(...given);
+
+/** Halts a container's machine. */
+export const pauseContainer: typeof verbs.pauseContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).pauseContainer(...given);
+
+/** Lets a container's machine go on. */
+export const unpauseContainer: typeof verbs.unpauseContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).unpauseContainer(...given);
+
+/** Waits until a container has ended. */
+export const waitContainer: typeof verbs.waitContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).waitContainer(...given);
+
+/** What a container uses now. */
+export const containerStatistics: typeof verbs.containerStatistics = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).containerStatistics(...given);
+
+/** Removes a container, with its disk, its volumes and its log. */
+export const removeContainer: typeof verbs.removeContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).removeContainer(...given);
+
+/** Gives a container another name. */
+export const renameContainer: typeof verbs.rename = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).rename(...given);
+
+/** Changes a container's restart policy, or the size of its machine from its next start on. */
+export const updateContainer: typeof verbs.updateContainer = async (...given) =>
+  await (await import("./container/lifecycle/verbs.ts")).updateContainer(...given);
+
+/** Attaches to a container that runs. */
+export const attachContainer: typeof attaching.attachContainer = async (...given) =>
+  await (await import("./container/lifecycle/attach.ts")).attachContainer(...given);
+
+/** Starts a container that does not run, attached. */
+export const startAndAttach: typeof attaching.startAndAttach = async (...given) =>
+  await (await import("./container/lifecycle/attach.ts")).startAndAttach(...given);
+
+/** Executes a process in a container that runs. */
+export const execInContainer: typeof attaching.execInRunning = async (...given) =>
+  await (await import("./container/lifecycle/attach.ts")).execInRunning(...given);
+
+/** Executes a process in a container that runs, and leaves it to itself. */
+export const execDetached: typeof attaching.execDetached = async (...given) =>
+  await (await import("./container/lifecycle/attach.ts")).execDetached(...given);
 
 /** What this host can do, and what is missing. Never throws for what is missing. */
 export const diagnose: typeof doctor.diagnose = async (...given) =>

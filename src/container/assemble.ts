@@ -16,26 +16,27 @@ import type { OpenRootfs } from "../images/rootfs.ts";
 import type { DiskFile, MachineConfig } from "../machine/machine.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
+import type { Paths } from "../util/paths.ts";
 import { locatePaths } from "../util/paths.ts";
 import { silent } from "../util/progress.ts";
+import type { Berth } from "./berth.ts";
+import { passingBerth } from "./berth.ts";
 import type { BootedMachine } from "./boot.ts";
 import { bootMachine, machineLost } from "./boot.ts";
 import { resolvConfOf } from "./connection.ts";
-import { newContainerId } from "./container-id.ts";
 import { generatedFiles } from "./files.ts";
 import { openHome } from "./home.ts";
 import type { Host } from "./host.ts";
 import type { ContainerOptions } from "./options.ts";
 import type { ContainerPlan, MachinePlan } from "./plan.ts";
 import { planMachine } from "./plan.ts";
-import type { Surroundings } from "./prepare.ts";
+import type { ImageRequest, Surroundings } from "./prepare.ts";
 import { prepareImage, prepareMachine, together } from "./prepare.ts";
 import type { ContainerFacts } from "./running.ts";
 import type { OpenedShares } from "./shares.ts";
 import type { Connection } from "./template.ts";
 import { connectMachine } from "./template.ts";
 import type { Workspace } from "./workspace.ts";
-import { createWorkspace } from "./workspace.ts";
 
 /** A container in its machine, whose process waits to be executed. */
 export interface Assembled {
@@ -46,28 +47,39 @@ export interface Assembled {
   readonly exit: Promise<ExitEvent>;
   /** Whether another command can still be given. */
   readonly isChangeable: boolean;
+  /** The writable one. */
+  readonly disk: DiskFile;
   /** Everything that ends with it. */
   readonly owned: CleanupStack;
 }
 
-/** @throws FlameBoxError as `start`, but for what only the exec can tell */
+export interface Placing {
+  /** Where it is made; default: in a folder that goes with it. */
+  readonly berthOf?: ((paths: Paths) => Promise<Berth>) | undefined;
+  readonly onPlanned?: ImageRequest["onPlanned"];
+}
+
+/**
+ * @throws FlameBoxError as `start`, but for what only the exec can tell
+ */
 export async function assemble(
   surroundings: Surroundings,
   image: string,
   options: ContainerOptions,
+  { berthOf = passingBerth, onPlanned }: Placing = {},
 ): Promise<Assembled> {
   const paths = options.paths ?? locatePaths();
   const machine = await planMachine(options);
   await using cleanup = new CleanupStack();
   const shares = cleanup.use(await sharesOf(options));
   const store = cleanup.use(await openHome(options));
-  const id = newContainerId();
-  const workspace = cleanup.use(await createWorkspace(paths, id));
+  const berth = cleanup.use(await berthOf(paths));
+  const { id, workspace } = berth;
   const [prepared, { host, ready, scratch }] = await together(cleanup, options.signal, [
     async (signal) =>
-      await prepareImage(store, { name: image, id, machine, options: { ...options, signal } }),
+      await prepareImage(store, { name: image, berth, machine, onPlanned, options: { ...options, signal } }),
     async (signal) =>
-      await prepareMachine({ paths, surroundings, machine, workspace, options: { ...options, signal } }),
+      await prepareMachine({ paths, surroundings, machine, berth, options: { ...options, signal } }),
   ]);
   const { rootfs, startNetwork } = prepared;
   const disks: MachineConfig["disks"] = { base: await baseDisk(host, rootfs, options), scratch };
@@ -90,7 +102,7 @@ export async function assemble(
     onHealth: options.onHealth,
     probe: { process: config.process, user, groups: options.groupAdd ?? [] },
   };
-  return { booted, facts, ...created, owned: cleanup.move() };
+  return { booted, facts, ...created, disk: scratch, owned: cleanup.move() };
 }
 
 /** Most containers have none, and need nothing of what serves them. */

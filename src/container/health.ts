@@ -59,6 +59,7 @@ export class HealthMonitor implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #startedMs = Date.now();
   readonly #loop: Promise<void>;
+  #suspended = false;
 
   constructor(check: Healthcheck, probe: Probe, onChange: (health: Health) => void) {
     this.#check = check;
@@ -69,6 +70,15 @@ export class HealthMonitor implements AsyncDisposable {
 
   get health(): Health {
     return this.#health;
+  }
+
+  /** No checks while the container is paused. */
+  suspend(): void {
+    this.#suspended = true;
+  }
+
+  resume(): void {
+    this.#suspended = false;
   }
 
   /** No check runs any more when this resolves. */
@@ -84,9 +94,11 @@ export class HealthMonitor implements AsyncDisposable {
       // A container that is forgotten must not keep the process alive for its next check.
       await sleep(delayMs, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted) return;
+      if (this.#suspended) continue;
       const result = await this.#once(signal);
-      // A check that the container's end broke off says nothing about its health.
+      // A check that the container's end, or its pause, broke off says nothing about its health.
       if (signal.aborted) return;
+      if (this.#suspended) continue;
       this.#take(result);
     }
   }

@@ -3,6 +3,7 @@ import type { Store } from "../store/layout.ts";
 import { openStore } from "../store/store.ts";
 import { locatePaths } from "../util/paths.ts";
 import type { OperationOptions } from "./options.ts";
+import { healContainer } from "./lifecycle/heal.ts";
 import { collectWorkspaces } from "./workspace.ts";
 
 /** @throws StoreError `disk-full`, `store-unusable` */
@@ -10,7 +11,7 @@ export async function openHome(options: OperationOptions): Promise<Store> {
   const paths = options.paths ?? locatePaths();
   const store = await openStore(paths);
   try {
-    await collectWorkspaces(paths);
+    await collectWorkspaces(paths, async (id) => await healContainer(paths, id));
     return store;
   } catch (error) {
     await store[Symbol.asyncDispose]();

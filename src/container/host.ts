@@ -3,7 +3,6 @@
  */
 import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Duplex } from "node:stream";
 import { AgentSession } from "../agent/session/session.ts";
 import { adoptKernel, installKernel, prepareBoot } from "../machine/kernel/kernel.ts";
@@ -16,6 +15,7 @@ import type { Paths } from "../util/paths.ts";
 import type { OnProgress } from "../util/progress.ts";
 import { silent } from "../util/progress.ts";
 import type { HostOptions } from "./options.ts";
+import { PACKAGE_ROOT } from "./package-root.ts";
 import { chooseVmm } from "./vmm.ts";
 
 export interface Host {
@@ -27,8 +27,6 @@ export interface Host {
 
 export const EMULATION_NOTICE =
   "software emulation: slow, and no isolation boundary against hostile code; KVM is not used because";
-
-const PACKAGE_ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Where the guest's agent can be: shipped with the package, built in a checkout, or built by `setup`. */
 function agentCandidates(paths: Paths): string[] {

@@ -3,9 +3,11 @@
  */
 import type { Readable, Writable } from "node:stream";
 import type { EnclosureOptions } from "../runtime-spec/generate.ts";
+import type { ExecOptions, ExecProcess } from "./exec.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
+export type { ExecOptions, ExecProcess } from "./exec.ts";
 export type { Device, DeviceCgroupRule } from "../runtime-spec/devices.ts";
 export type { TmpfsMount } from "../runtime-spec/mounts.ts";
 export type { Ulimit } from "../runtime-spec/rlimits.ts";
@@ -230,6 +232,26 @@ export interface RunningContainer extends AsyncDisposable {
     readonly timeoutMs?: number | undefined;
   }): Promise<ContainerExit>;
   resize(size: { readonly columns: number; readonly rows: number }): Promise<void>;
+  /**
+   * Executes a further process in the container.
+   * @throws FlameBoxError `command-not-found`, `command-not-executable`, `user-not-found`, `container-paused`, …
+   */
+  exec(command: readonly string[], options?: ExecOptions): Promise<ExecProcess>;
+  /** Halts the machine, with all that is in it. @throws FlameBoxError `container-paused`, `pause-unsupported` */
+  pause(): Promise<void>;
+  unpause(): Promise<void>;
+  readonly isPaused: boolean;
+  /** What the container uses now. */
+  stats(): Promise<ContainerStatistics>;
+}
+
+export interface ContainerStatistics {
+  readonly memoryBytes: number;
+  readonly memoryPeakBytes: number;
+  readonly memoryLimitBytes: number;
+  readonly pids: number;
+  readonly cpuMicroseconds: number;
+  readonly oomKills: number;
 }
 
 export interface RunOptions extends ContainerOptions {

@@ -243,7 +243,8 @@ class MachinePool extends SparePool<SpareMachine> {
     const host = await this.#surroundings.prepareHost(paths, options);
     const storageBytes = storageSize(options.storageBytes);
     const network = options.network !== "none";
-    const shape = { cpus: size.vcpus, memoryMib: size.memoryMib, network, storageBytes };
+    const { vcpus: cpus, memoryMib } = size;
+    const shape = { cpus, memoryMib, network, storageBytes, disk: "passing" } as const;
     const ready = await restoreMachine({ ...options, paths, host, shape, hostCpus });
     const lost = ready?.machine.exited ?? new Promise(() => {});
     return { ready, lost, [Symbol.asyncDispose]: async () => await ready?.[Symbol.asyncDispose]() };

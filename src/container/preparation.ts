@@ -17,7 +17,12 @@ const NOBODY = "0".repeat(12);
 
 type PreparationHost = Pick<Host, "driver" | "kernel">;
 
-export function preparationFor(shape: MachineShape, { driver, kernel }: PreparationHost): PreparationRequest {
+/** Undefined for a container that brings a disk of its own along, which the machine must not have seen before. */
+export function preparationFor(
+  shape: MachineShape,
+  { driver, kernel }: PreparationHost,
+): PreparationRequest | undefined {
+  if (shape.disk === "used") return undefined;
   const share = { memoryLimitBytes: limitWithin(shape.memoryMib, shape.cpus) * MIB };
   const request = { containerId: NOBODY, hostname: NOBODY, share, kernelRelease: kernel.release };
   const config = generate({ Cmd: ["true"] }, request);

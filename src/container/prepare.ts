@@ -16,6 +16,7 @@ import { FlameBoxError } from "../util/error.ts";
 import type { Paths } from "../util/paths.ts";
 import { acquireImage, pullFromRegistry, requireRunnable } from "./acquire.ts";
 import { networkOf } from "./connection.ts";
+import type { Berth } from "./berth.ts";
 import type { Host } from "./host.ts";
 import type { prepareHost } from "./host.ts";
 import type { ContainerOptions } from "./options.ts";
@@ -24,7 +25,6 @@ import { planContainer } from "./plan.ts";
 import { copyDisk, makeOverlayDisk, makeScratchDisk, storageSize } from "./scratch.ts";
 import type { ReadyMachine } from "./template.ts";
 import { restoreMachine } from "./template.ts";
-import type { Workspace } from "./workspace.ts";
 
 /** What a container is started with and cannot be asked for: the host's VMM, and how long guests are waited for. */
 export interface Surroundings {
@@ -47,19 +47,21 @@ export interface PreparedImage extends AsyncDisposable {
 export interface ImageRequest {
   /** As the user wrote it. */
   readonly name: string;
-  readonly id: string;
+  readonly berth: Pick<Berth, "id" | "image">;
   readonly machine: MachinePlan;
   readonly options: ContainerOptions;
+  /** Told what the container is of, once all that it wants is known to be right. */
+  readonly onPlanned?: ((image: Image, plan: ContainerPlan) => Promise<void>) | undefined;
 }
 
 export async function prepareImage(store: Store, request: ImageRequest): Promise<PreparedImage> {
-  const { name, options } = request;
-  const image = await acquireImage(store, name, options);
+  const { name, options, berth } = request;
+  const image = berth.image ?? (await acquireImage(store, name, options));
   try {
     return await openImage(store, image, request);
   } catch (error) {
     const damaged = error instanceof FlameBoxError && error.code === "image-incomplete";
-    if (!damaged || options.pull === "never") throw error;
+    if (!damaged || options.pull === "never" || berth.image !== undefined) throw error;
     // A pull takes what is damaged for absent, and fetches only that.
     options.onNotice?.(`${error.message}; fetching it again`);
     return await openImage(store, await pullFromRegistry(store, name, options), request);
@@ -67,7 +69,8 @@ export async function prepareImage(store: Store, request: ImageRequest): Promise
 }
 
 async function openImage(store: Store, image: Image, request: ImageRequest): Promise<PreparedImage> {
-  const { id, machine, options } = request;
+  const { machine, options } = request;
+  const { id } = request.berth;
   requireRunnable(image.platform);
   const config = await imageConfig(store, image);
   const { config: execution = {} } = config;
@@ -76,6 +79,12 @@ async function openImage(store: Store, image: Image, request: ImageRequest): Pro
   const startNetwork = networkOf(options, execution);
   const { signal, onProgress } = options;
   const rootfs = await openRootfs(store, image, { signal, onProgress });
+  try {
+    await request.onPlanned?.(image, plan);
+  } catch (error) {
+    await rootfs[Symbol.asyncDispose]();
+    throw error;
+  }
   return { rootfs, plan, startNetwork, [Symbol.asyncDispose]: () => rootfs[Symbol.asyncDispose]() };
 }
 
@@ -96,16 +105,17 @@ export interface MachineRequest {
   readonly paths: Paths;
   readonly surroundings: Surroundings;
   readonly machine: MachinePlan;
-  readonly workspace: Workspace;
+  readonly berth: Berth;
   readonly options: ContainerOptions;
 }
 
 export async function prepareMachine(request: MachineRequest): Promise<PreparedMachine> {
-  const { paths, surroundings, machine, options } = request;
+  const { paths, surroundings, machine, berth, options } = request;
   const storageBytes = storageSize(options.storageBytes);
   const host = await surroundings.prepareHost(paths, options);
   const { vcpus: cpus, memoryMib } = machine.size;
-  const shape = { cpus, memoryMib, network: options.network !== "none", storageBytes };
+  const { disk } = berth;
+  const shape = { cpus, memoryMib, network: options.network !== "none", storageBytes, disk };
   const restore = async () =>
     await restoreMachine({
       ...options,
@@ -113,6 +123,7 @@ export async function prepareMachine(request: MachineRequest): Promise<PreparedM
       host,
       shape,
       hostCpus: machine.hostCpus,
+      scratchLink: disk === "used" ? undefined : berth.workspace.backingPath,
       deadlineMs: surroundings.bootDeadlineMs,
       patience: surroundings.patience,
     });
@@ -126,17 +137,21 @@ export async function prepareMachine(request: MachineRequest): Promise<PreparedM
 
 /** A restored machine knows its disk's bytes already; any other gets a fresh one. */
 async function writableDisk(
-  { paths, workspace: { scratchPath: path }, options }: MachineRequest,
+  { paths, berth, options }: MachineRequest,
   { driver }: Host,
   ready: ReadyMachine | undefined,
 ): Promise<DiskFile> {
+  if (berth.usedDisk !== undefined) return berth.usedDisk;
+  const { scratchPath: path } = berth.workspace;
   const sizeBytes = storageSize(options.storageBytes);
   if (ready !== undefined && driver.overlays) {
     await makeOverlayDisk(path, sizeBytes);
     return { path, format: "qcow2", backingPath: ready.scratchPath };
   }
-  if (ready === undefined) await makeScratchDisk(paths, path, sizeBytes, options.signal);
-  else await copyDisk(ready.scratchPath, path, options.signal);
+  const { signal } = options;
+  const journal = berth.disk !== "passing";
+  if (ready === undefined) await makeScratchDisk(paths, path, { sizeBytes, journal, signal });
+  else await copyDisk(ready.scratchPath, path, signal);
   return { path, format: "raw" };
 }
 

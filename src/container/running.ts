@@ -3,20 +3,25 @@ import type { Readable, Writable } from "node:stream";
 import { Readable as NodeReadable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ContainerStreams } from "../agent/client.ts";
-import { resizeContainer, signalContainer } from "../agent/client.ts";
+import { containerStats, resizeContainer, setTime, signalContainer } from "../agent/client.ts";
 import type { ExitEvent } from "../agent/protocol/messages.ts";
+import { FlameBoxError } from "../util/error.ts";
 import type { CleanupStack } from "../util/cleanup.ts";
 import type { BootedMachine } from "./boot.ts";
+import type { ExecOptions, ExecProcess } from "./exec.ts";
+import { execute, exitOf } from "./exec.ts";
 import { HealthMonitor } from "./health.ts";
 import type { Healthcheck } from "./healthcheck.ts";
-import type { ContainerExit, Health, PortMapping, RunningContainer } from "./options.ts";
+import type { ContainerExit, ContainerStatistics, Health, PortMapping, RunningContainer } from "./options.ts";
 import { containerProbe } from "./probe.ts";
 import type { ProbeTarget } from "./probe.ts";
 import type { StopPlan } from "./stop.ts";
 import { stopSignalOf, stopTimeoutOf } from "./stop.ts";
+import type { Vigil } from "./vigil.ts";
 
 export interface Launched extends ContainerStreams {
   readonly exit: Promise<ExitEvent>;
+  readonly vigil: Vigil;
 }
 
 export interface ContainerFacts {
@@ -33,6 +38,7 @@ export interface ContainerFacts {
 const KILL = 9;
 /** How long a killed process, or the agent's word of it, may take before the machine is ended. */
 const KILL_GRACE_MS = 10_000;
+const SHUTDOWN_GRACE_MS = 15_000;
 
 export class Container implements RunningContainer {
   readonly id: string;
@@ -51,6 +57,10 @@ export class Container implements RunningContainer {
   readonly #stopPlan: StopPlan;
   readonly #monitor: HealthMonitor | undefined;
   readonly #exit: Promise<ContainerExit>;
+  readonly #vigil: Vigil;
+  readonly #target: ProbeTarget;
+  #execs = 0;
+  #paused = false;
   #force: (exit: ContainerExit) => void = () => {};
   #disposed: Promise<void> | undefined;
 
@@ -69,6 +79,8 @@ export class Container implements RunningContainer {
     this.#booted = booted;
     this.#owned = owned;
     this.#stopPlan = facts.stop;
+    this.#vigil = launched.vigil;
+    this.#target = { ...facts.probe, session: booted.session, containerId: this.id };
     const forced = new Promise<ContainerExit>((resolve) => {
       this.#force = resolve;
     });
@@ -121,8 +133,76 @@ export class Container implements RunningContainer {
     return await this.#exit;
   }
 
+  get isPaused(): boolean {
+    return this.#paused;
+  }
+
+  async exec(command: readonly string[], options: ExecOptions = {}): Promise<ExecProcess> {
+    if (this.#paused)
+      throw new FlameBoxError("container-paused", "nothing can be executed in a container that is paused", {
+        hint: "let it go on first: flamebox unpause",
+      });
+    return await execute({ ...this.#target, execId: `exec-${++this.#execs}` }, command, options);
+  }
+
+  async pause(): Promise<void> {
+    if (this.#paused) throw new FlameBoxError("container-paused", "the container is paused already");
+    await this.#pausing().pause();
+    this.#paused = true;
+    this.#vigil.suspend();
+    this.#monitor?.suspend();
+  }
+
+  async unpause(): Promise<void> {
+    if (!this.#paused) throw new FlameBoxError("container-not-paused", "the container is not paused");
+    await this.#pausing().resume();
+    this.#paused = false;
+    this.#vigil.resume();
+    this.#monitor?.resume();
+    // Its clock has stood still.
+    await setTime(this.#booted.session);
+  }
+
+  #pausing() {
+    const { pausing, description } = this.#booted.machine;
+    if (pausing === undefined)
+      throw new FlameBoxError("pause-unsupported", `${description} cannot halt a machine`);
+    return pausing;
+  }
+
+  get vmmPid(): number {
+    return this.#booted.machine.pid;
+  }
+
+  get addresses(): readonly string[] {
+    return this.#booted.network?.guest.addresses ?? [];
+  }
+
+  get macAddress(): string | undefined {
+    return this.#booted.network?.guest.mac;
+  }
+
+  async stats(): Promise<ContainerStatistics> {
+    return {
+      ...(await containerStats(this.#booted.session, this.id)),
+      memoryLimitBytes: this.memoryLimitBytes,
+    };
+  }
+
   async resize(size: { readonly columns: number; readonly rows: number }): Promise<void> {
     await resizeContainer(this.#booted.session, this.id, size);
+  }
+
+  /** Has the guest put its disk in order and end the machine. After the process's end; never rejects. */
+  async shutDown(): Promise<void> {
+    const { session, machine } = this.#booted;
+    this.#vigil.suspend();
+    try {
+      await session.request("system.shutdown", {}, { deadlineMs: SHUTDOWN_GRACE_MS });
+      await Promise.race([machine.exited, sleep(SHUTDOWN_GRACE_MS, undefined, { ref: false })]);
+    } catch {
+      // It is ended anyhow, and its disk has a journal.
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -149,20 +229,13 @@ export class Container implements RunningContainer {
     }
   }
 
-  #watchHealth({ healthcheck, onHealth, probe }: ContainerFacts): HealthMonitor | undefined {
+  #watchHealth({ healthcheck, onHealth }: ContainerFacts): HealthMonitor | undefined {
     if (healthcheck === undefined) return undefined;
-    const target = { ...probe, session: this.#booted.session, containerId: this.id };
-    const run = containerProbe(target, healthcheck.args);
+    const run = containerProbe(this.#target, healthcheck.args);
     return new HealthMonitor(healthcheck, run, (health) => onHealth?.(health));
   }
 
   #endChecks(): void {
     void this.#monitor?.[Symbol.asyncDispose]();
   }
-}
-
-function exitOf(event: ExitEvent): ContainerExit {
-  const oomKilled = event.oomKilled ?? false;
-  if (event.signal !== undefined) return { code: 128 + event.signal, signal: event.signal, oomKilled };
-  return { code: event.exitCode ?? 0, oomKilled };
 }

@@ -16,6 +16,8 @@ export const DEFAULT_STORAGE_BYTES = 10 * 1024 ** 3;
 const MIN_STORAGE_BYTES = 16 * 1024 ** 2;
 const MAX_STORAGE_BYTES = 16 * 1024 ** 4;
 const BLOCK_BYTES = 4096;
+/** The least that ext4 takes with blocks of its usual size. */
+const JOURNAL_MIB = 4;
 
 /** Whole blocks. @throws FlameBoxError `invalid-option` */
 export function storageSize(sizeBytes: number = DEFAULT_STORAGE_BYTES): number {
@@ -27,15 +29,17 @@ export function storageSize(sizeBytes: number = DEFAULT_STORAGE_BYTES): number {
   return Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
 }
 
+export interface ScratchOptions {
+  readonly sizeBytes: number;
+  /** Of a disk that is used again, whatever has ended the machine that had it. */
+  readonly journal?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** @throws FlameBoxError `invalid-option`, `program-missing`, `disk-full` */
-export async function makeScratchDisk(
-  paths: Paths,
-  path: string,
-  sizeBytes: number,
-  signal?: AbortSignal,
-): Promise<void> {
-  const source = await formattedDisk(paths, sizeBytes, { near: path, signal });
-  await copyDisk(source, path, signal);
+export async function makeScratchDisk(paths: Paths, path: string, options: ScratchOptions): Promise<void> {
+  const source = await formattedDisk(paths, path, options);
+  await copyDisk(source, path, options.signal);
 }
 
 /** @throws FlameBoxError `disk-full` */
@@ -69,20 +73,15 @@ function diskFull(dir: string, cause: unknown): FlameBoxError {
   });
 }
 
-interface FormatOptions {
-  /** Where it is formatted is the container's own directory, which is collected should this process be killed. */
-  readonly near: string;
-  readonly signal: AbortSignal | undefined;
-}
-
+/** It is formatted near its first use: in a container's own directory, which is collected should this process be killed. */
 async function formattedDisk(
   paths: Paths,
-  sizeBytes: number,
-  { near, signal }: FormatOptions,
+  near: string,
+  { sizeBytes, journal = false, signal }: ScratchOptions,
 ): Promise<string> {
   const rounded = storageSize(sizeBytes);
   const dir = join(paths.dataDir, "scratch");
-  const path = join(dir, `${rounded}.ext4`);
+  const path = join(dir, `${rounded}${journal ? "-journal" : ""}.ext4`);
   if (await exists(path)) return path;
   await makePrivateDir(dir);
   const temporary = `${near}.unformatted`;
@@ -99,9 +98,10 @@ async function formattedDisk(
           hint: "install Debian's package e2fsprogs",
         },
       );
-    // No journal: the disk ends with its container, so there is nothing to recover. No reserved blocks either.
-    const features = ["-O", "^has_journal", "-m", "0", "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0"];
-    await runCommand(mkfs, ["-q", "-F", ...features, temporary], { signal });
+    // A disk that ends with its container has nothing to recover. No reserved blocks either.
+    const journaling = journal ? ["-J", `size=${JOURNAL_MIB}`] : ["-O", "^has_journal"];
+    const features = ["-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0"];
+    await runCommand(mkfs, ["-q", "-F", ...journaling, ...features, temporary], { signal });
     // The first one stays: cp gives up on a source that is replaced under its hands.
     await link(temporary, path).catch((error: unknown) => {
       if (systemCode(error) !== "EEXIST") throw error;

@@ -33,7 +33,7 @@ export async function begin(
   { booted, facts, streams, exit, owned }: Assembled,
   { signal, onNotice }: Pick<ContainerOptions, "signal" | "onNotice">,
   override?: Override,
-): Promise<RunningContainer> {
+): Promise<Container> {
   await using cleanup = owned.move();
   const call = signal === undefined ? {} : { signal };
   try {
@@ -46,8 +46,8 @@ export async function begin(
     signal?.throwIfAborted();
     throw withConsole(error, booted);
   }
-  keepVigil(booted, exit, surroundings.heartbeat);
+  const vigil = keepVigil(booted, exit, surroundings.heartbeat);
   // The container goes on without its network; somebody should know why.
   void booted.network?.failed.then((error) => onNotice?.(error.message));
-  return new Container(facts, booted, { ...streams, exit }, cleanup.move());
+  return new Container(facts, booted, { ...streams, exit, vigil }, cleanup.move());
 }

@@ -7,6 +7,7 @@
  * Whatever goes wrong with templates costs time and never the container: it is told, the template is dropped,
  * and the machine boots.
  */
+import { link } from "node:fs/promises";
 import { configure, prepareContainer } from "../agent/client.ts";
 import type { AgentSession } from "../agent/session/session.ts";
 import type { Hello } from "../agent/protocol/messages.ts";
@@ -17,11 +18,12 @@ import type {
   SaveRequest,
   TemplateDriver,
 } from "../machine/machine.ts";
+import { MachineError } from "../machine/machine.ts";
 import type { Template } from "../machine/template/store.ts";
 import { ensureTemplate, removeTemplate, templateKey } from "../machine/template/store.ts";
 import type { Network } from "../network/network.ts";
 import { CleanupStack } from "../util/cleanup.ts";
-import { FlameBoxError } from "../util/error.ts";
+import { FlameBoxError, messageOf } from "../util/error.ts";
 import type { Paths } from "../util/paths.ts";
 import { silent } from "../util/progress.ts";
 import type { BootedMachine, GreetOptions } from "./boot.ts";
@@ -36,6 +38,8 @@ export interface TemplateRequest extends Pick<OperationOptions, "signal" | "onPr
   readonly host: Host;
   readonly shape: MachineShape;
   readonly hostCpus?: readonly number[] | undefined;
+  /** Where the template's writable disk gets another name, so that it stays when the template is removed. */
+  readonly scratchLink?: string | undefined;
   readonly deadlineMs?: number | undefined;
   readonly patience?: number | undefined;
 }
@@ -88,12 +92,13 @@ export async function provideTemplate(
     save: async (files) => {
       report("running");
       try {
-        await makeScratchDisk(paths, files.scratchPath, shape.storageBytes, signal);
+        const journal = shape.disk !== "passing";
+        await makeScratchDisk(paths, files.scratchPath, { sizeBytes: shape.storageBytes, journal, signal });
         const ready: SaveRequest["ready"] = async (machine) => {
           const { session } = await greet(machine, greeting(request));
           const call = signal === undefined ? {} : { signal };
           await configure(session, usualConfiguration(shape), call);
-          await prepareContainer(session, preparation, call);
+          if (preparation !== undefined) await prepareContainer(session, preparation, call);
           return session;
         };
         await templates.save({ boot: host.boot, shape, files, ready }, { signal });
@@ -115,14 +120,27 @@ async function restore(
   { files, shape }: Template,
   request: TemplateRequest,
 ): Promise<ReadyMachine> {
-  const { hostCpus, signal } = request;
+  const { hostCpus, scratchLink, signal } = request;
   await using cleanup = new CleanupStack();
+  const scratchPath = scratchLink ?? files.scratchPath;
+  if (scratchLink !== undefined) await linkDisk(files.scratchPath, scratchLink);
   const machine = cleanup.use(await templates.restore({ files, shape, hostCpus }, { signal }));
   const { session, hello } = await greet(machine, greeting(request));
   cleanup.use(session);
   const owned = cleanup.move();
   const dispose = async () => await owned[Symbol.asyncDispose]();
-  return { machine, scratchPath: files.scratchPath, session, hello, [Symbol.asyncDispose]: dispose };
+  return { machine, scratchPath, session, hello, [Symbol.asyncDispose]: dispose };
+}
+
+/** @throws MachineError `template-failed` */
+async function linkDisk(existing: string, path: string): Promise<void> {
+  try {
+    await link(existing, path);
+  } catch (error) {
+    throw new MachineError("template-failed", `its disk cannot be used: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 export interface Connection {

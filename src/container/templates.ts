@@ -21,6 +21,8 @@ export interface BuildTemplateOptions
     Pick<MachineOptions, "cpus" | "memoryMib" | "storageBytes" | "kernel" | "requireKvm" | "vmm"> {
   /** As the container's: `none` is a machine without a network interface. Default `user`. */
   readonly network?: "user" | "none" | undefined;
+  /** For containers that stay when they have ended, whose disks have a journal. Default false. */
+  readonly keep?: boolean | undefined;
 }
 
 /** What is here, used last first. */
@@ -40,7 +42,9 @@ export async function buildTemplate(options: BuildTemplateOptions = {}): Promise
   if (templates === undefined)
     throw new MachineError("templates-unsupported", `${host.driver.name} cannot save machines`);
   const storageBytes = storageSize(options.storageBytes);
-  const shape = { cpus, memoryMib, network: options.network !== "none", storageBytes };
+  const { network = "user", keep = false } = options;
+  const disk = keep ? "lasting" : "passing";
+  const shape = { cpus, memoryMib, network: network !== "none", storageBytes, disk } as const;
   const template = await provideTemplate(templates, { ...options, paths, host, shape });
   return await infoOf(paths, template);
 }
@@ -114,8 +118,8 @@ async function usableKeys(
     });
     if (host?.driver.templates === undefined) continue;
     const identity = await host.driver.templates.identity();
-    for (const { cpus, memoryMib, network, storageBytes } of present) {
-      const shape = { cpus, memoryMib, network, storageBytes };
+    for (const { cpus, memoryMib, network, storageBytes, disk } of present) {
+      const shape = { cpus, memoryMib, network, storageBytes, disk };
       keys.push(await store.templateKey(identity, host.boot, shape, preparationFor(shape, host)));
     }
   }

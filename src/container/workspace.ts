@@ -5,9 +5,12 @@
  *
  *     containers/.new.PID.TICKS.ID/  ─rename─►  containers/ID/owner.json scratch.ext4
  *     containers/.new.PID.TICKS.X/   ◄─rename─  in the end
+ *
+ * One that has a record (`container.json`, lifecycle/record.ts) stays when its owner is gone: it is a container that
+ * has a name, and can be started again.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { number, object, optional, safeParse, string } from "valibot";
 import { makePrivateDir } from "../util/atomic-file.ts";
@@ -19,8 +22,9 @@ import type { Paths } from "../util/paths.ts";
 const identity = object({ pid: number(), startTicks: number(), bootId: string() });
 const ownerRecord = object({ owner: identity, vmm: optional(identity) });
 const UNFINISHED = /^\.new\.(\d+)\.(\d+)\./;
+export const RECORD_FILE = "container.json";
 
-function containersDir(paths: Paths): string {
+export function containersDir(paths: Paths): string {
   return join(paths.dataDir, "containers");
 }
 
@@ -33,6 +37,11 @@ export class Workspace implements AsyncDisposable {
 
   get scratchPath(): string {
     return join(this.dir, "scratch.ext4");
+  }
+
+  /** The template's, which the container's own disk is an overlay over. */
+  get backingPath(): string {
+    return join(this.dir, "backing.ext4");
   }
 
   /** Notes the VMM, so that it can be ended should this process be killed and the VMM not. */
@@ -50,7 +59,7 @@ export class Workspace implements AsyncDisposable {
  * By way of an unfinished one's name: a process that is killed in the middle of it would otherwise leave a
  * directory without its owner's record, which nobody could tell from one in use.
  */
-async function removeWorkspace(dir: string): Promise<void> {
+export async function removeWorkspace(dir: string): Promise<void> {
   const doomed = join(dirname(dir), unfinishedName(randomBytes(8).toString("hex")));
   try {
     await rename(dir, doomed);
@@ -61,12 +70,12 @@ async function removeWorkspace(dir: string): Promise<void> {
   await rm(doomed, { recursive: true, force: true });
 }
 
-function unfinishedName(id: string): string {
+export function unfinishedName(id: string): string {
   const { pid, startTicks } = ownIdentity();
   return `.new.${pid}.${startTicks}.${id}`;
 }
 
-async function writeOwner(dir: string, vmm?: ProcessIdentity): Promise<void> {
+export async function writeOwner(dir: string, vmm?: ProcessIdentity): Promise<void> {
   // Renamed into place: a collector that reads half a record would take the owner for dead.
   const temporary = join(dir, "owner.json.tmp");
   await writeFile(temporary, JSON.stringify({ owner: ownIdentity(), ...(vmm && { vmm }) }), { mode: 0o600 });
@@ -84,8 +93,16 @@ export async function createWorkspace(paths: Paths, id: string): Promise<Workspa
   return new Workspace(dir);
 }
 
-/** Removes what processes left that are no more, and ends their VMMs. Safe beside any number of others. */
-export async function collectWorkspaces(paths: Paths): Promise<void> {
+/** Nobody runs it any more. */
+export async function removeOwner(dir: string): Promise<void> {
+  await rm(join(dir, "owner.json"), { force: true });
+}
+
+/**
+ * Removes what processes left that are no more, and ends their VMMs. Safe beside any number of others.
+ * @param onLost told of containers that stay and whose process is gone; their owner's record is the callee's to remove
+ */
+export async function collectWorkspaces(paths: Paths, onLost: (id: string) => Promise<void>): Promise<void> {
   const parent = containersDir(paths);
   let names: string[];
   try {
@@ -98,9 +115,25 @@ export async function collectWorkspaces(paths: Paths): Promise<void> {
     const dir = join(parent, name);
     const owners = name.startsWith(".") ? unfinishedOwner(name) : await readOwners(dir);
     if (owners === undefined || isAlive(owners.owner)) continue;
-    if (owners.vmm !== undefined && isAlive(owners.vmm)) end(owners.vmm.pid);
+    if (!name.startsWith(".") && (await hasRecord(dir))) {
+      await onLost(name);
+      continue;
+    }
+    endVmm(owners);
     await removeWorkspace(dir);
   }
+}
+
+/** The VMM of an owner that is gone. */
+export function endVmm({ vmm }: Owners): void {
+  if (vmm !== undefined && isAlive(vmm)) end(vmm.pid);
+}
+
+async function hasRecord(dir: string): Promise<boolean> {
+  return await access(join(dir, RECORD_FILE)).then(
+    () => true,
+    () => false,
+  );
 }
 
 function end(pid: number): void {
@@ -112,19 +145,19 @@ function end(pid: number): void {
   }
 }
 
-interface Owners {
+export interface Owners {
   readonly owner: ProcessIdentity;
   readonly vmm?: ProcessIdentity | undefined;
 }
 
-function unfinishedOwner(name: string): Owners | undefined {
+export function unfinishedOwner(name: string): Owners | undefined {
   const [, pid, startTicks] = UNFINISHED.exec(name) ?? [];
   if (pid === undefined || startTicks === undefined) return undefined;
   // After a reboot the ticks do not match any more, or the pid is another's: dead either way.
   return { owner: { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() } };
 }
 
-async function readOwners(dir: string): Promise<Owners | undefined> {
+export async function readOwners(dir: string): Promise<Owners | undefined> {
   try {
     const parsed = safeParse(ownerRecord, JSON.parse(await readFile(join(dir, "owner.json"), "utf8")));
     return parsed.success ? parsed.output : undefined;

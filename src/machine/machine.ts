@@ -65,6 +65,14 @@ export interface DiskNames {
   readonly scratch: string;
 }
 
+/** A machine whose processors can be halted, and go on as if no time had passed. */
+export interface Pausing {
+  /** @throws MachineError */
+  pause(): Promise<void>;
+  /** @throws MachineError */
+  resume(): Promise<void>;
+}
+
 export interface Machine extends AsyncDisposable {
   /** `qemu (kvm)`, `qemu (software emulation)`, `firecracker (kvm)`. */
   readonly description: string;
@@ -77,6 +85,8 @@ export interface Machine extends AsyncDisposable {
   /** Ends the VMM at once, waits until it has, and says whether it had to be killed. */
   kill(): Promise<void>;
   diagnostics(): Diagnostics;
+  /** Where the VMM can do it. */
+  readonly pausing?: Pausing | undefined;
 }
 
 export interface StartOptions {
@@ -105,7 +115,15 @@ export interface MachineShape {
   readonly network: boolean;
   /** Of its writable disk. */
   readonly storageBytes: number;
+  readonly disk: DiskUse;
 }
+
+/**
+ * What becomes of a machine's writable disk: `passing` ones go with their container, and need no journal; `lasting` ones
+ * are used again; a `used` one is brought along by a container that had it before, and no template has opened it.
+ */
+export type DiskUse = (typeof DISK_USES)[number];
+export const DISK_USES = ["passing", "lasting", "used"] as const;
 
 /**
  * A saved machine: its memory, mapped copy-on-write by all that are restored from it, the devices' state, and its

@@ -13,6 +13,7 @@ import { takeInventory } from "./inventory.ts";
 import type { StoredThing } from "./inventory.ts";
 import type { Store, StoredName } from "./layout.ts";
 import { collectLockPath, leasedNames, removeDeadLeases } from "./lease.ts";
+import { namesOfContainers } from "./kept.ts";
 import { namesOf, readRecords } from "./records.ts";
 import { withReserve } from "./reserve.ts";
 
@@ -39,10 +40,11 @@ type Pinned = (thing: Pick<StoredThing, "name" | "isWhole">) => boolean;
 async function readPins(store: Store): Promise<Pinned> {
   // Leases first: see lease.ts.
   const leased = await leasedNames(store);
+  const kept = await namesOfContainers(store);
   const { images, hasNewer } = await readRecords(store);
   // What is used cannot be known, so everything is.
-  if (leased === "unknown" || hasNewer) return () => true;
-  const recorded = new Set(images.flatMap(namesOf));
+  if (leased === "unknown" || kept === "unknown" || hasNewer) return () => true;
+  const recorded = new Set([...images.flatMap(namesOf), ...kept]);
   return ({ name, isWhole }) => leased.has(name) || (isWhole && recorded.has(name));
 }
 

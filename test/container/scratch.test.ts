@@ -18,7 +18,7 @@ afterEach(async () => await rm(dir, { recursive: true, force: true }));
 describe("the writable layer's disk", () => {
   it("is a clean, sparse ext4 of the size asked for", async () => {
     const path = join(dir, "disk");
-    await makeScratchDisk(paths, path, 8 * 1024 ** 3);
+    await makeScratchDisk(paths, path, { sizeBytes: 8 * 1024 ** 3 });
     const { size, blocks } = await stat(path);
     expect(size).toBe(8 * 1024 ** 3);
     expect(blocks * 512).toBeLessThan(16 * 1024 ** 2);
@@ -28,13 +28,15 @@ describe("the writable layer's disk", () => {
 
   it("is formatted once a size, also when several ask at the same time", async () => {
     await Promise.all(
-      [1, 2, 3, 4].map(async (n) => await makeScratchDisk(paths, join(dir, `disk${n}`), 64 * 1024 ** 2)),
+      [1, 2, 3, 4].map(
+        async (n) => await makeScratchDisk(paths, join(dir, `disk${n}`), { sizeBytes: 64 * 1024 ** 2 }),
+      ),
     );
     expect(await readdir(join(dir, "scratch"))).toEqual([`${64 * 1024 ** 2}.ext4`]);
   });
 
   it.each([0, -1, 1024, 1.5, Number.NaN, 2 ** 60])("refuses a size of %s", async (sizeBytes) => {
-    await expect(makeScratchDisk(paths, join(dir, "disk"), sizeBytes)).rejects.toMatchObject({
+    await expect(makeScratchDisk(paths, join(dir, "disk"), { sizeBytes })).rejects.toMatchObject({
       code: "invalid-option",
     });
   });

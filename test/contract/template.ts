@@ -26,7 +26,13 @@ import { messageOf, systemCode } from "../../src/util/error.ts";
 import { startTicksOf } from "../../src/util/liveness.ts";
 
 const DEADLINE_MS = 90_000;
-const SHAPE: MachineShape = { cpus: 1, memoryMib: 256, network: true, storageBytes: 64 * 2 ** 20 };
+const SHAPE: MachineShape = {
+  cpus: 1,
+  memoryMib: 256,
+  network: true,
+  storageBytes: 64 * 2 ** 20,
+  disk: "passing",
+};
 
 async function greet(machine: Machine): Promise<AgentSession> {
   const { session } = await AgentSession.open(await machine.dial(AGENT_PORT), { deadlineMs: DEADLINE_MS });

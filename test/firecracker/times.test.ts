@@ -9,7 +9,13 @@ import { AGENT_PORT } from "../../src/machine/machine.ts";
 import { firecrackerHost } from "./setup.ts";
 
 const COUNT = Number(process.env["FLAMEBOX_TEST_STARTS"] ?? 20);
-const SHAPE = { cpus: 1, memoryMib: 256, network: false, storageBytes: 64 * 2 ** 20 };
+const SHAPE = {
+  cpus: 1,
+  memoryMib: 256,
+  network: false,
+  storageBytes: 64 * 2 ** 20,
+  disk: "passing",
+} as const;
 
 async function greet(machine: Machine): Promise<AgentSession> {
   const { session } = await AgentSession.open(await machine.dial(AGENT_PORT), { deadlineMs: 120_000 });

@@ -13,7 +13,7 @@ import {
 } from "../../src/machine/template/store.ts";
 import { scratchDir } from "../support/rootfs-image.ts";
 
-const SHAPE = { cpus: 1, memoryMib: 512, network: true, storageBytes: 1 << 30 };
+const SHAPE = { cpus: 1, memoryMib: 512, network: true, storageBytes: 1 << 30, disk: "passing" } as const;
 const KEY = "0123456789abcdef01234567";
 
 let paths: { dataDir: string; runtimeDir: string };

@@ -229,7 +229,7 @@ export async function startAgentMachine(image: string, change: MachineChange = {
     await openRootfs(store, await acquireImage(store, image, { dockerConfig: null }), {}),
   );
   const scratchPath = join(dir, "scratch.ext4");
-  await makeScratchDisk(paths, scratchPath, change.storageBytes ?? 1 << 30);
+  await makeScratchDisk(paths, scratchPath, { sizeBytes: change.storageBytes ?? 1 << 30 });
   const machine = cleanup.use(
     await qemuDriver({ acceleration: "tcg" }).start(
       {

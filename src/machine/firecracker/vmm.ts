@@ -21,6 +21,7 @@ import { AGENT_PORT, MachineError } from "../machine.ts";
 import { TailBuffer } from "../tail-buffer.ts";
 import { ApiClient } from "./api/client.ts";
 import { patchDrive } from "./api/drive.ts";
+import { patchVm } from "./api/vm.ts";
 import { getVersion } from "./api/version.ts";
 import { connectToGuest } from "./api/vsock.ts";
 import { DialledStream } from "./dialled-stream.ts";
@@ -147,6 +148,11 @@ export class FirecrackerMachine implements RestoredMachine {
       return exit;
     });
   }
+
+  readonly pausing = {
+    pause: async (): Promise<void> => await patchVm(this.api, "Paused"),
+    resume: async (): Promise<void> => await patchVm(this.api, "Resumed"),
+  };
 
   /** Waits until the API answers, and sees that FlameBox can use what answers. */
   async answers(signal: AbortSignal | undefined): Promise<void> {

@@ -167,6 +167,11 @@ export class QemuMachine implements RestoredMachine {
     ]);
   }
 
+  readonly pausing = {
+    pause: async (): Promise<void> => void (await this.execute("stop")),
+    resume: async (): Promise<void> => void (await this.execute("cont")),
+  };
+
   async kill(): Promise<void> {
     // Not asked first: it has nothing to put in order. What its disks were for ends with it.
     if (!this.#ended) this.#child.kill("SIGKILL");

@@ -16,7 +16,8 @@ import { systemCode } from "../../util/error.ts";
 import { removeIfDead, withLock } from "../../util/lock.ts";
 import type { Paths } from "../../util/paths.ts";
 import { collectUnfinished, removeWhole, unfinishedName } from "../../util/unfinished.ts";
-import type { BootFiles, MachineShape, TemplateFiles } from "../machine.ts";
+import type { BootFiles, DiskUse, MachineShape, TemplateFiles } from "../machine.ts";
+import { DISK_USES } from "../machine.ts";
 
 /** More are not kept: the one that was used longest ago goes. */
 export const MAX_TEMPLATES = 8;
@@ -26,10 +27,16 @@ const BLOCK_BYTES = 512;
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const recordSchema = v.object({
-  version: v.literal(2),
+  version: v.literal(3),
   /** The VMM's and the kernel's names, for people. */
   description: v.string(),
-  shape: v.object({ cpus: count, memoryMib: count, network: v.boolean(), storageBytes: count }),
+  shape: v.object({
+    cpus: count,
+    memoryMib: count,
+    network: v.boolean(),
+    storageBytes: count,
+    disk: v.picklist(DISK_USES),
+  }),
   createdAt: v.string(),
   /** Nobody writes to these two once they are finished: machines have them copy-on-write. */
   ram: v.object({ sizeBytes: count, mtimeMs: v.number() }),
@@ -55,6 +62,8 @@ export interface TemplateInfo {
   readonly network: boolean;
   /** Of the writable disk, in bytes. */
   readonly storageBytes: number;
+  /** Whether containers' disks go with them (`passing`), stay (`lasting`), or had been there before (`used`). */
+  readonly disk: DiskUse;
   /** RFC 3339. */
   readonly createdAt: string;
   readonly lastUsedAt: string;
@@ -185,7 +194,7 @@ async function writeRecord(dir: string, { shape, description }: EnsureOptions): 
   const [ram, scratch] = await Promise.all([stat(ramPath), stat(scratchPath)]);
   const state = await readFile(statePath);
   const record: TemplateRecord = {
-    version: 2,
+    version: 3,
     description,
     shape: { ...shape },
     createdAt: new Date().toISOString(),

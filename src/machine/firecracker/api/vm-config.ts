@@ -9,8 +9,8 @@ const answer = looseObject({
   "network-interfaces": optional(array(unknown()), []),
 });
 
-/** All but the size of the writable disk, which is a file of the host's. */
-export type FoundShape = Omit<MachineShape, "storageBytes">;
+/** All but what is of the writable disk, which is a file of the host's. */
+export type FoundShape = Omit<MachineShape, "storageBytes" | "disk">;
 
 /** @throws MachineError `vm-config-refused` */
 export async function getShape(api: ApiClient): Promise<FoundShape> {

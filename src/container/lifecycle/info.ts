@@ -1,0 +1,108 @@
+/** What is told of containers: by the list, and in full. */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Paths } from "../../util/paths.ts";
+import type { PortMapping } from "../options.ts";
+import { containerDir } from "./record.ts";
+import type { ContainerRecord, KeptOptions, LogOptions, RestartPolicy } from "./record.ts";
+import type { ContainerState, Status } from "./state.ts";
+import { readState } from "./state.ts";
+
+/** A container that is here. */
+export interface ContainerInfo {
+  /** 64 hexadecimal digits; people use the first 12. */
+  readonly id: string;
+  readonly name: string;
+  /** As the user wrote it. */
+  readonly image: string;
+  /** Docker's image id: the digest of the config. */
+  readonly imageId: string;
+  readonly args: readonly string[];
+  readonly status: Status;
+  /** Undefined without a health check, or when it does not run. */
+  readonly health?: "starting" | "healthy" | "unhealthy" | undefined;
+  /** RFC 3339. */
+  readonly createdAt: string;
+  readonly startedAt?: string | undefined;
+  readonly finishedAt?: string | undefined;
+  /** Of the last end. */
+  readonly exitCode?: number | undefined;
+  readonly oomKilled: boolean;
+  /** Why it did not start, or was lost. */
+  readonly error?: string | undefined;
+  readonly restartCount: number;
+  readonly ports: readonly PortMapping[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly network: string;
+}
+
+/** All that there is to know. */
+export interface ContainerDetails extends ContainerInfo {
+  readonly state: ContainerState;
+  readonly options: KeptOptions;
+  readonly restart: RestartPolicy;
+  readonly log: LogOptions;
+  readonly autoRemove: boolean;
+  /** What its folder takes on this host's disk: its writable disk and its log, without the image. */
+  readonly sizeBytes: number;
+  /** Its folder on this host. */
+  readonly dir: string;
+  /** What its image was made of. */
+  readonly platform: string;
+}
+
+export async function infoOf(paths: Paths, record: ContainerRecord): Promise<ContainerInfo> {
+  return withState(record, await readState(paths, record.id));
+}
+
+function withState(record: ContainerRecord, state: ContainerState): ContainerInfo {
+  const { id, name, imageName, image, args, createdAt, labels, options } = record;
+  return {
+    id,
+    name,
+    image: imageName,
+    imageId: image.configDigest,
+    args,
+    status: state.status,
+    ...(state.live !== undefined && state.health !== undefined && { health: state.health.status }),
+    createdAt,
+    startedAt: state.startedAt,
+    finishedAt: state.finishedAt,
+    exitCode: state.exitCode,
+    oomKilled: state.oomKilled ?? false,
+    error: state.error,
+    restartCount: state.restartCount,
+    ports: state.live?.ports ?? [],
+    labels,
+    network: options.network ?? "user",
+  };
+}
+
+export async function detailsOf(paths: Paths, record: ContainerRecord): Promise<ContainerDetails> {
+  const state = await readState(paths, record.id);
+  const { os, architecture, variant } = record.image.platform;
+  const dir = containerDir(paths, record.id);
+  return {
+    ...withState(record, state),
+    state,
+    options: record.options,
+    restart: record.restart,
+    log: record.log,
+    autoRemove: record.autoRemove,
+    sizeBytes: await diskUse(dir),
+    dir,
+    platform: [os, architecture, ...(variant === undefined ? [] : [variant])].join("/"),
+  };
+}
+
+const BLOCK_BYTES = 512;
+
+/** Disks have holes, and the template's is shared with others. */
+export async function diskUse(dir: string): Promise<number> {
+  let sizeBytes = 0;
+  for (const name of await readdir(dir).catch(() => [])) {
+    const found = await stat(join(dir, name)).catch(() => undefined);
+    if (found?.isFile() === true && found.nlink === 1) sizeBytes += found.blocks * BLOCK_BYTES;
+  }
+  return sizeBytes;
+}

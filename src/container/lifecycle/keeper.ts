@@ -1,0 +1,410 @@
+/**
+ * Runs one container that stays: starts it, writes its log and its state, answers on its control socket, and starts it
+ * again as its restart policy has it. In a monitor process of its own (monitor.ts), or in the command that waits for it.
+ *
+ *     claim ─► start ─► running ─► ended ──policy──► wait ─► start …
+ *                │         │         └────────────► state written, disk in order, nobody's any more
+ *              state    log, attached
+ */
+import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Deferred } from "../../util/deferred.ts";
+import { FlameBoxError, messageOf } from "../../util/error.ts";
+import type { Paths } from "../../util/paths.ts";
+import type { Assembled } from "../assemble.ts";
+import { assemble } from "../assemble.ts";
+import { Attachments } from "../control/attached.ts";
+import type { LogStream } from "../log/format.ts";
+import { LogWriter } from "../log/writer.ts";
+import type { ContainerExit, Health, OperationOptions, RegistryAccess } from "../options.ts";
+import type { Surroundings } from "../prepare.ts";
+import type { Container } from "../running.ts";
+import { begin } from "../start.ts";
+import { stopSignalOf } from "../stop.ts";
+import { removeOwner } from "../workspace.ts";
+import { diskRecord, keptBerth } from "./berth.ts";
+import type { Action } from "./events.ts";
+import { noteEvent } from "./events.ts";
+import type { ContainerRecord } from "./record.ts";
+import { containerDir } from "./record.ts";
+import { removeContainerFiles } from "./roster.ts";
+import type { ContainerState } from "./state.ts";
+import { LOST_EXIT_CODE, writeState } from "./state.ts";
+
+const KILL = 9;
+const FIRST_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 60_000;
+/** Who has run for so long begins anew with the waiting. */
+const STEADY_MS = 10_000;
+/** Exit codes of containers whose command could not be executed, as Docker has them. */
+const START_FAILURES: Readonly<Record<string, number>> = {
+  "command-not-found": 127,
+  "command-not-executable": 126,
+};
+const START_FAILURE = 128;
+
+export interface KeeperRequest {
+  readonly surroundings: Surroundings;
+  readonly record: ContainerRecord;
+  readonly state: ContainerState;
+  /** For its first start, where that is made already. */
+  readonly first?: Assembled | undefined;
+  readonly options: OperationOptions & RegistryAccess & { readonly paths: Paths };
+}
+
+export interface StopOptions {
+  readonly signal?: string | number | undefined;
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface KeepOptions {
+  /** Ends a start that has not come to its end; later it has no effect. */
+  readonly signal?: AbortSignal | undefined;
+  /** Waited for with everything ready, before the process is executed first. */
+  readonly gate?: (() => Promise<void>) | undefined;
+  readonly onStarted?: ((container: Container) => void) | undefined;
+}
+
+export class Keeper {
+  readonly attachments = new Attachments();
+  readonly #request: KeeperRequest;
+  readonly #paths: Paths;
+  readonly #dir: string;
+  readonly #over = new Deferred<ContainerState>();
+  #record: ContainerRecord;
+  #state: ContainerState;
+  #container: Container | undefined;
+  /** Somebody ends it, so no policy starts it again. */
+  #stopping = false;
+  #first: Assembled | undefined;
+  #restarting = false;
+  /** Wakes it from waiting for its next start. */
+  #hurry = new AbortController();
+  #nextExit = new Deferred<ContainerExit>();
+  #nextStart = new Deferred<Container>();
+
+  constructor(request: KeeperRequest) {
+    this.#request = request;
+    this.#paths = request.options.paths;
+    this.#record = request.record;
+    this.#state = request.state;
+    this.#first = request.first;
+    this.#dir = containerDir(this.#paths, request.record.id);
+  }
+
+  get record(): ContainerRecord {
+    return this.#record;
+  }
+
+  get state(): ContainerState {
+    return this.#state;
+  }
+
+  /** Resolves when it has ended for good, with what is known of it then. */
+  get over(): Promise<ContainerState> {
+    return this.#over.promise;
+  }
+
+  /** The container as soon as it runs. */
+  get started(): Promise<Container> {
+    return this.#container === undefined ? this.#nextStart.promise : Promise.resolve(this.#container);
+  }
+
+  /** Of the process that runs now, or is started next. */
+  get exit(): Promise<ContainerExit> {
+    return this.#nextExit.promise;
+  }
+
+  /** @throws FlameBoxError `container-not-running` */
+  get container(): Container {
+    if (this.#container !== undefined) return this.#container;
+    throw new FlameBoxError("container-not-running", `the container ${this.#record.name} is not running`);
+  }
+
+  /**
+   * Runs the container to its end. The caller has claimed it; when this resolves, or rejects, it is nobody's.
+   * @throws FlameBoxError of the first start, as `start`
+   */
+  async run(options: KeepOptions = {}): Promise<ContainerState> {
+    try {
+      await this.#cycle(options);
+    } catch (error) {
+      this.#nextStart.reject(error);
+      this.#nextExit.reject(error);
+      await this.#startFailed(error);
+      throw error;
+    } finally {
+      await this.#release();
+      this.#over.resolve(this.#state);
+    }
+    return this.#state;
+  }
+
+  async #cycle(options: KeepOptions): Promise<void> {
+    let backoffMs = FIRST_BACKOFF_MS;
+    for (let isFirst = true; ; isFirst = false) {
+      const startedMs = performance.now();
+      const exit = await this.#live(isFirst ? options : {}, isFirst);
+      if (this.#restarting) {
+        this.#restarting = false;
+        await this.#note("restart");
+        continue;
+      }
+      if (!this.#isToRestart(exit)) return;
+      if (performance.now() - startedMs > STEADY_MS) backoffMs = FIRST_BACKOFF_MS;
+      const restartCount = this.#state.restartCount + 1;
+      await this.#update({ status: "restarting", restartCount });
+      const signal = this.#hurry.signal;
+      await sleep(backoffMs, undefined, { signal }).catch(() => {});
+      backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      if (this.#stopping) return await this.#update({ status: "exited" });
+      this.#restarting = false;
+    }
+  }
+
+  #isToRestart({ code }: ContainerExit): boolean {
+    const { name, maximumRetryCount } = this.#record.restart;
+    if (this.#stopping || name === "no") return false;
+    if (name !== "on-failure") return true;
+    return code !== 0 && (maximumRetryCount === 0 || this.#state.restartCount < maximumRetryCount);
+  }
+
+  /** From one start to its end. A later start that fails is an end, too, and the policy's business. */
+  async #live(options: KeepOptions, isFirst: boolean): Promise<ContainerExit> {
+    try {
+      const container = await this.#start(options);
+      options.onStarted?.(container);
+      return await this.#attend(container);
+    } catch (error) {
+      if (isFirst && this.#container === undefined) throw error;
+      this.#nextStart.reject(error);
+      const exit = { code: this.#codeOf(error), oomKilled: false };
+      await this.#ended(exit, messageOf(error));
+      return exit;
+    }
+  }
+
+  async #start({ signal, gate }: KeepOptions): Promise<Container> {
+    const { surroundings, options: given } = this.#request;
+    const { disk } = this.#state;
+    const options = {
+      ...this.#record.options,
+      ...given,
+      name: this.#record.name,
+      signal,
+      onHealth: (health: Health) => void this.#healthChanged(health),
+    };
+    const first = this.#first;
+    this.#first = undefined;
+    const placing = { berthOf: async () => await keptBerth(this.#paths, this.#record, disk) };
+    const assembled = first ?? (await assemble(surroundings, this.#record.imageName, options, placing));
+    return await this.#begin(assembled, options, gate);
+  }
+
+  async #begin(
+    assembled: Assembled,
+    options: Pick<OperationOptions, "signal" | "onNotice">,
+    gate: KeepOptions["gate"],
+  ): Promise<Container> {
+    const { surroundings } = this.#request;
+    try {
+      await this.#update({ disk: diskRecord(assembled.disk) });
+      await gate?.();
+      options.signal?.throwIfAborted();
+    } catch (error) {
+      await assembled.owned[Symbol.asyncDispose]();
+      throw error;
+    }
+    const container = await begin(surroundings, assembled, options);
+    this.#container = container;
+    await this.#update({
+      status: "running",
+      startedAt: new Date().toISOString(),
+      finishedAt: undefined,
+      exitCode: undefined,
+      oomKilled: undefined,
+      error: undefined,
+      stopped: undefined,
+      health: undefined,
+      live: liveOf(container),
+    });
+    await this.#note("start");
+    this.#nextStart.resolve(container);
+    return container;
+  }
+
+  async #attend(container: Container): Promise<ContainerExit> {
+    const { log } = this.#record;
+    const { onNotice = () => {} } = this.#request.options;
+    await using writer = log.driver === "none" ? undefined : new LogWriter(this.#dir, log, onNotice);
+    const pumps = Promise.all([
+      this.#pump(container.stdout, "stdout", writer),
+      this.#pump(container.stderr, "stderr", writer),
+    ]);
+    pumps.catch(() => {});
+    let exit: ContainerExit;
+    let lost: unknown;
+    try {
+      await pumps;
+      exit = await container.wait();
+    } catch (error) {
+      lost = error;
+      exit = { code: LOST_EXIT_CODE, oomKilled: false };
+    }
+    if (lost === undefined && !this.#record.autoRemove) await container.shutDown();
+    await container[Symbol.asyncDispose]();
+    await this.#ended(exit, lost === undefined ? undefined : messageOf(lost));
+    this.attachments.end(lost instanceof Error ? lost : exit);
+    return exit;
+  }
+
+  async #pump(source: Readable, stream: LogStream, writer: LogWriter | undefined): Promise<void> {
+    for await (const chunk of source as AsyncIterable<Buffer>)
+      await Promise.all([writer?.write(stream, chunk), this.attachments.write(stream, chunk)]);
+  }
+
+  async #ended(exit: ContainerExit, error: string | undefined): Promise<void> {
+    this.#container = undefined;
+    const finishedAt = new Date().toISOString();
+    const { code: exitCode, oomKilled } = exit;
+    const stopped = this.#stopping || undefined;
+    await this.#update({
+      status: "exited",
+      exitCode,
+      oomKilled,
+      finishedAt,
+      error,
+      stopped,
+      live: undefined,
+    });
+    if (oomKilled) await this.#note("oom");
+    await this.#note("die", { exitCode: String(exitCode) });
+    const told = this.#nextExit;
+    this.#nextExit = new Deferred();
+    this.#nextStart = new Deferred();
+    told.resolve(exit);
+  }
+
+  #codeOf(error: unknown): number {
+    return error instanceof FlameBoxError ? (START_FAILURES[error.code] ?? START_FAILURE) : START_FAILURE;
+  }
+
+  async #startFailed(error: unknown): Promise<void> {
+    this.attachments.end(error instanceof Error ? error : new Error(messageOf(error)));
+    const message = messageOf(error).split("\n")[0] ?? "";
+    await this.#update({ exitCode: this.#codeOf(error), error: message, live: undefined });
+  }
+
+  async #release(): Promise<void> {
+    if (this.#record.autoRemove) {
+      await removeContainerFiles(this.#paths, this.#record);
+      await this.#note("destroy");
+    } else {
+      await removeOwner(this.#dir);
+    }
+  }
+
+  /** Asks it to end as `stop` does, and waits until it is nobody's. */
+  async stop(options: StopOptions = {}): Promise<ContainerState> {
+    this.#stopping = true;
+    this.#restarting = false;
+    this.#hurry.abort();
+    const container = this.#container;
+    if (container !== undefined) {
+      if (container.isPaused) await container.unpause();
+      await container.stop(options).catch(() => {});
+      await this.#note("stop");
+    }
+    return await this.over;
+  }
+
+  /** Ends it and starts it again, whatever its policy. Resolves when it runs again. */
+  async restart(options: StopOptions = {}): Promise<void> {
+    const container = this.#container;
+    this.#restarting = true;
+    this.#hurry.abort();
+    this.#hurry = new AbortController();
+    const exit = this.exit;
+    if (container !== undefined) {
+      if (container.isPaused) await container.unpause();
+      await container.stop(options).catch(() => {});
+      await exit;
+    }
+    await this.#nextStart.promise;
+  }
+
+  /** As Docker has it: one who ends it by hand does not want it started again. */
+  async kill(signal: number): Promise<void> {
+    const { container } = this;
+    const stopSignal = stopSignalOf(this.#record.options.stopSignal ?? "SIGTERM");
+    if (signal === KILL || signal === stopSignal) this.#stopping = true;
+    if (container.isPaused) {
+      if (signal !== KILL)
+        throw new FlameBoxError("container-paused", `the container ${this.#record.name} is paused`, {
+          hint: `let it go on first: flamebox unpause ${this.#record.name}`,
+        });
+      await container.unpause();
+    }
+    await container.kill(signal);
+    await this.#note("kill", { signal: String(signal) });
+  }
+
+  async pause(): Promise<void> {
+    await this.container.pause();
+    await this.#update({ status: "paused" });
+    await this.#note("pause");
+  }
+
+  async unpause(): Promise<void> {
+    await this.container.unpause();
+    await this.#update({ status: "running" });
+    await this.#note("unpause");
+  }
+
+  /** The record has been written by somebody who was told to ask us about it: another name, another policy. */
+  async take(record: ContainerRecord): Promise<void> {
+    this.#record = record;
+  }
+
+  async note(action: Action, attributes: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.#note(action, attributes);
+  }
+
+  async #note(action: Action, attributes: Readonly<Record<string, string>> = {}): Promise<void> {
+    await noteEvent(this.#paths, action, this.#record, attributes);
+  }
+
+  async #healthChanged({ status, failingStreak, log }: Health): Promise<void> {
+    const results = log.map(({ startedAt, endedAt, exitCode, output }) => ({
+      startedAt: startedAt.toISOString(),
+      endedAt: endedAt.toISOString(),
+      exitCode,
+      output,
+    }));
+    if (this.#container !== undefined)
+      await this.#update({ health: { status, failingStreak, log: results } });
+    await this.#note("health_status", { status });
+  }
+
+  async #update(change: Partial<ContainerState>): Promise<void> {
+    this.#state = { ...this.#state, ...change };
+    // A folder that is gone was removed by force; there is nobody to tell.
+    await writeState(this.#dir, this.#state).catch((error: unknown) =>
+      this.#request.options.onNotice?.(`the container's state cannot be written: ${messageOf(error)}`),
+    );
+  }
+}
+
+function liveOf(container: Container): NonNullable<ContainerState["live"]> {
+  const { vmmPid, machine, kernelRelease, memoryLimitBytes, addresses, macAddress, ports } = container;
+  return {
+    monitorPid: process.pid,
+    vmmPid,
+    machine,
+    kernelRelease,
+    memoryLimitBytes,
+    addresses: [...addresses],
+    ...(macAddress !== undefined && { mac: macAddress }),
+    ports: ports.map((port) => ({ ...port, hostAddress: port.hostAddress ?? "127.0.0.1" })),
+  };
+}

@@ -1,0 +1,101 @@
+/**
+ * What a container is doing: `containers/ID/state.json`, written by the process that runs it, and by nobody else while
+ * that lives. `running` in the file of a dead process is not true; heal.ts puts it right.
+ *
+ *     created ─► running ⇄ paused          restarting ─► running
+ *                  └────────────► exited ◄────┘
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import { systemCode } from "../../util/error.ts";
+import type { Paths } from "../../util/paths.ts";
+import { containerDir, writeWhole } from "./record.ts";
+
+export const STATUSES = ["created", "running", "paused", "restarting", "exited"] as const;
+export type Status = (typeof STATUSES)[number];
+
+const portSchema = v.object({
+  hostAddress: v.string(),
+  hostPort: v.number(),
+  containerPort: v.number(),
+  protocol: v.picklist(["tcp", "udp"]),
+});
+
+const stateSchema = v.object({
+  version: v.literal(1),
+  status: v.picklist(STATUSES),
+  /** RFC 3339; of the last start and the last end. */
+  startedAt: v.optional(v.string()),
+  finishedAt: v.optional(v.string()),
+  /** 0 … 255; of the last end. */
+  exitCode: v.optional(v.number()),
+  oomKilled: v.optional(v.boolean()),
+  /** Why it did not start, or was lost. */
+  error: v.optional(v.string()),
+  /** By its restart policy, since it was started by somebody. */
+  restartCount: v.number(),
+  /** Somebody has ended it, so no policy starts it again. */
+  stopped: v.optional(v.boolean()),
+  health: v.optional(
+    v.object({
+      status: v.picklist(["starting", "healthy", "unhealthy"]),
+      failingStreak: v.number(),
+      log: v.array(
+        v.object({ startedAt: v.string(), endedAt: v.string(), exitCode: v.number(), output: v.string() }),
+      ),
+    }),
+  ),
+  /** While it runs. */
+  live: v.optional(
+    v.object({
+      monitorPid: v.number(),
+      vmmPid: v.number(),
+      machine: v.string(),
+      kernelRelease: v.string(),
+      memoryLimitBytes: v.number(),
+      addresses: v.array(v.string()),
+      mac: v.optional(v.string()),
+      ports: v.array(portSchema),
+    }),
+  ),
+  /** The writable one, once it has been made. */
+  disk: v.optional(v.object({ format: v.picklist(["raw", "qcow2"]), hasBacking: v.boolean() })),
+});
+
+export type ContainerState = Readonly<v.InferOutput<typeof stateSchema>>;
+
+export const CREATED: ContainerState = { version: 1, status: "created", restartCount: 0 };
+/** Of a container whose process or machine was lost: nobody knows how its own process ended. */
+export const LOST_EXIT_CODE = 137;
+
+const STATE_FILE = "state.json";
+
+/** A state that cannot be read is that of a container that has ended, nobody knows how. */
+export async function readState(paths: Paths, id: string): Promise<ContainerState> {
+  try {
+    return parseState(await readFile(join(containerDir(paths, id), STATE_FILE), "utf8"));
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return CREATED;
+    throw error;
+  }
+}
+
+export function parseState(text: string): ContainerState {
+  try {
+    const parsed = v.safeParse(stateSchema, JSON.parse(text));
+    if (parsed.success) return parsed.output;
+  } catch {
+    // Below.
+  }
+  const error = "its state could not be read";
+  return { version: 1, status: "exited", exitCode: LOST_EXIT_CODE, restartCount: 0, error };
+}
+
+export async function writeState(dir: string, state: ContainerState): Promise<void> {
+  await writeWhole(dir, STATE_FILE, state);
+}
+
+export function isUp({ status }: Pick<ContainerState, "status">): boolean {
+  return status === "running" || status === "paused" || status === "restarting";
+}
