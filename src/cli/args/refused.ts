@@ -10,19 +10,9 @@ export interface Refusal {
   readonly isSwitch?: boolean;
 }
 
-const FOREGROUND = "containers run in the foreground, and are gone when they have ended";
-
 const HOST_DISK = "it names a disk of this host, and a machine has disks of its own";
 
 export const REFUSALS: readonly Refusal[] = [
-  {
-    flags: ["d, --detach"],
-    reason: FOREGROUND,
-    hint: "let your shell or service manager keep it: flamebox run … &",
-    isSwitch: true,
-  },
-  { flags: ["restart"], reason: FOREGROUND, hint: "let your service manager start it again" },
-  { flags: ["cidfile"], reason: `${FOREGROUND}: no other command takes its id` },
   {
     flags: ["a, --attach"],
     reason: "both outputs are always attached, and standard input with -i",
@@ -77,17 +67,11 @@ export const REFUSALS: readonly Refusal[] = [
     reason: "it is for containers of Windows",
     hint: "use --cpus",
   },
-  {
-    flags: ["log-driver", "log-opt"],
-    reason: "output goes to whoever runs the container, and is not kept",
-    hint: "redirect standard output",
-  },
 ];
 
 /** Whether a flag that may be written with `=true` or `=false` can be turned off; why not, if not. */
 const KEPT_ON: Readonly<Record<string, string>> = {
-  rm: `--rm=false is not supported: ${FOREGROUND}`,
-  "sig-proxy": `--sig-proxy=false is not supported: ${FOREGROUND}, so signals have nobody else to go to`,
+  "sig-proxy": "--sig-proxy=false is not supported: signals have nobody else to go to",
 };
 
 export function refuseWithReason(command: Command): void {

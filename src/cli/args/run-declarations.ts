@@ -28,14 +28,26 @@ function addProcessOptions(command: Command): void {
       "--oom-score-adj <number>",
       "-1000 to 1000: the higher, the sooner it is ended when memory is short",
     )
-    .option("--sig-proxy", "hand signals on to the process; always so today, accepted for Docker's sake")
-    .option("--rm", "remove the container when it ends; always so today, accepted for Docker's sake");
+    .option("--sig-proxy", "hand signals on to the process; always so, accepted for Docker's sake");
+}
+
+function addLifeOptions(command: Command): void {
+  command
+    .optionsGroup("Life:")
+    .option("--rm", "remove the container when it has ended")
+    .option(
+      "--restart <policy>",
+      "start it again when it has ended: no, on-failure[:TIMES], always, unless-stopped",
+    )
+    .option("--cidfile <file>", "write the container's id to a file that is not there yet")
+    .option("--log-driver <driver>", "local keeps the output for flamebox logs; none keeps nothing")
+    .option("--log-opt <option>", "max-size=SIZE of a file, default 10m; max-file=COUNT, default 5", collect);
 }
 
 function addDescriptionOptions(command: Command): void {
   command
     .optionsGroup("Name and labels:")
-    .option("--name <name>", "a name for the container; only a label today")
+    .option("--name <name>", "a name for the container; default: one is made up")
     .option("-l, --label <label>", "KEY=VALUE (repeatable)", collect)
     .option("--label-file <file>", "read labels from a file, one a line (repeatable)", collect)
     .option("--annotation <annotation>", "KEY=VALUE for the OCI configuration (repeatable)", collect);
@@ -150,6 +162,7 @@ function addMachineOptions(command: Command): void {
 
 export function declareRunOptions(command: Command): void {
   addProcessOptions(command);
+  addLifeOptions(command);
   addDescriptionOptions(command);
   addFileOptions(command);
   addSecurityOptions(command);

@@ -2,10 +2,11 @@
 import { resolve } from "node:path";
 import type { Environment } from "../context.ts";
 import { UsageError } from "../failure.ts";
-import type { ContainerOptions } from "../library.ts";
+import type { CreateOptions } from "../library.ts";
 import { pullOptionsFrom } from "./access.ts";
 import { type EnvEntry, loadEnvFile, parseEnv } from "./environment.ts";
 import { type HealthFlags, parseHealth } from "./health.ts";
+import { parseEndTimeout, parseLog, parseRestart } from "./lifecycle.ts";
 import { type LabelEntry, loadLabelFile, parseAnnotation, parseLabel, recordOf } from "./labels.ts";
 import { type MountFlags, parseMounts } from "./mounts.ts";
 import { parseAddHost, parseDns, parseHostname, parsePublish } from "./network.ts";
@@ -81,6 +82,12 @@ export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
   /** False with --no-template. */
   readonly template?: boolean;
   readonly insecure?: boolean;
+  readonly rm?: boolean;
+  readonly detach?: boolean;
+  readonly cidfile?: string;
+  readonly restart?: string;
+  readonly logDriver?: string;
+  readonly logOpt?: readonly string[];
 }
 
 /** What the files that flags name have in them. */
@@ -224,12 +231,6 @@ function networkOptions(flags: RunFlags) {
   };
 }
 
-/** Seconds, as Docker has it; -1 waits for ever. */
-function parseStopTimeout(text: string): number {
-  const seconds = parseCount(text, "--stop-timeout", -1);
-  return seconds === -1 ? -1 : seconds * 1_000;
-}
-
 function lifeOptions(flags: RunFlags, files: RunFiles) {
   const labels = [...files.labels, ...(flags.label ?? []).map((label) => parseLabel(label))];
   return {
@@ -241,7 +242,13 @@ function lifeOptions(flags: RunFlags, files: RunFiles) {
     ),
     ...given("init", flags.init),
     ...given("stopSignal", flags.stopSignal),
-    ...given("stopTimeoutMs", optional(flags.stopTimeout, parseStopTimeout)),
+    ...given(
+      "stopTimeoutMs",
+      optional(flags.stopTimeout, (text) => parseEndTimeout(text, "--stop-timeout")),
+    ),
+    ...given("restart", optional(flags.restart, parseRestart)),
+    ...given("log", parseLog(flags.logDriver, flags.logOpt)),
+    ...given("autoRemove", flags.rm),
     ...given("healthcheck", parseHealth(flags)),
   };
 }
@@ -251,7 +258,7 @@ export function containerOptions(
   command: readonly string[],
   files: RunFiles,
   environment: Environment,
-): ContainerOptions {
+): CreateOptions {
   return {
     ...pullOptionsFrom(flags, environment),
     ...machineOptions(flags),

@@ -280,3 +280,12 @@ export function compileTemplate(source: string, fields: TemplateFields): Formatt
   const heading = columns.map((column) => headingOf(column, fields));
   return (rows) => renderTable([heading, ...rows.map((row) => columns.map((column) => expand(column, row)))]);
 }
+
+/** A template over one document of any shape: fields that it does not have are `<no value>`. */
+export function compileDocument(source: string): (document: object) => string {
+  if (source.length > MAX_TEMPLATE_LENGTH)
+    fail(`the template has more than ${MAX_TEMPLATE_LENGTH} characters`);
+  if (source === "json") return (document) => `${JSON.stringify(document)}\n`;
+  const nodes = parseNodes(source.replaceAll("\\t", "\t").replaceAll("\\n", "\n"));
+  return (document) => `${expand(nodes, document as TemplateRow)}\n`;
+}

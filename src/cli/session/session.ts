@@ -1,38 +1,46 @@
 /**
- * One `flamebox run`, from start to exit code.
+ * One session with a process in a container, from its start to its exit code: `run`, `start -a`, `attach`, `exec`.
  *
- *     start ── signals abort ──► container ── signals are its own ──► exit code
- *       progress on stderr          stdin ─► process ─► stdout, stderr
+ *     open ── signals abort ──► process ── signals are its own ──► exit code
+ *       progress on stderr         stdin ─► process ─► stdout, stderr
  *
  * Everything that is taken (raw mode, listeners, the machine) is given back in one `finally`, whichever way
  * the session ends.
  */
 import type { CliContext } from "../context.ts";
 import { EXIT, Interrupted, isBrokenPipe, UsageError } from "../failure.ts";
-import type { ContainerOptions, Health, Library, RunningContainer } from "../library.ts";
+import type { AttachedContainer, ContainerExit } from "../library.ts";
 import type { Reporter } from "../output/reporter.ts";
 import { holdSignals, interruptible, SIGNAL_NUMBERS } from "../signals.ts";
 import { DEFAULT_DETACH_KEYS, KeySequence, parseDetachKeys } from "./detach-keys.ts";
 import { forwardSignals } from "./signals.ts";
 import { copyOutput, feedInput, type LocalKeys } from "./streams.ts";
-import { enterRawMode, terminalKind, terminalSize } from "./terminal.ts";
+import { enterRawMode, terminalSize } from "./terminal.ts";
 
-export interface SessionPlan {
-  readonly image: string;
-  readonly options: ContainerOptions;
+/** Who is talked to: a container's first process, or another one in it. */
+export interface Partner
+  extends AsyncDisposable,
+    Pick<AttachedContainer, "stdin" | "stdout" | "stderr" | "wait" | "kill" | "resize"> {
+  /** What to say when it is left: it goes on. Undefined where it ends with the session. */
+  readonly farewell?: string | undefined;
+  /** Of a container. */
+  readonly memoryLimitBytes?: number | undefined;
+}
+
+export interface Manner {
   readonly interactive: boolean;
   readonly tty: boolean;
   /** Of a terminal that is given to the container; default ctrl-p,ctrl-q. */
   readonly detachKeys?: Uint8Array;
+  /** Whether signals are handed on; default true. */
+  readonly forwardsSignals?: boolean;
 }
 
-/** How soon the detach keys have to be pressed again to be meant. */
-const DETACH_AGAIN_MS = 5_000;
 /** As long as Docker gives a container to stop. */
 const HANG_UP_GRACE_MS = 10_000;
 
 /** Refuses `-it` without a terminal before anything is pulled. */
-export function checkTerminal(context: CliContext, plan: Pick<SessionPlan, "interactive" | "tty">): void {
+export function checkTerminal(context: CliContext, plan: Pick<Manner, "interactive" | "tty">): void {
   if (plan.tty && plan.interactive && context.stdin.isTTY !== true) {
     throw new UsageError(
       "the input device is not a TTY",
@@ -41,26 +49,15 @@ export function checkTerminal(context: CliContext, plan: Pick<SessionPlan, "inte
   }
 }
 
-function describeStart(container: RunningContainer, reporter: Reporter, asked: ContainerOptions): void {
-  const { id, machine, kernelRelease, bootRetries } = container;
-  reporter.debug(`container ${id} runs in ${machine}, kernel ${kernelRelease}`);
-  if (bootRetries > 0) reporter.debug(`the boot was repeated: ${bootRetries}`);
-  if (asked.publishAll !== true && !(asked.publish ?? []).some((mapping) => mapping.hostPort === 0)) return;
-  for (const { hostAddress, hostPort, containerPort, protocol } of container.ports) {
-    const address = hostAddress?.includes(":") === true ? `[${hostAddress}]` : (hostAddress ?? "127.0.0.1");
-    reporter.inform(`published ${address}:${hostPort} -> ${containerPort}/${protocol}`);
-  }
-}
-
 /** Keeps the container's terminal as large as ours. */
-function followSize(context: CliContext, container: RunningContainer, reporter: Reporter): () => void {
+function followSize(context: CliContext, partner: Partner, reporter: Reporter): () => void {
   let last = "";
   const follow = () => {
     const size = terminalSize(context);
     const key = `${size.columns}x${size.rows}`;
     if (key === last) return;
     last = key;
-    container.resize(size).catch((error: Error) => reporter.debug(`resize: ${error.message}`));
+    partner.resize(size).catch((error: Error) => reporter.debug(`resize: ${error.message}`));
   };
   // Node's own listener refreshes `columns` on the same signal; it must have run before ours looks.
   const listener = () => setImmediate(follow);
@@ -70,44 +67,18 @@ function followSize(context: CliContext, container: RunningContainer, reporter: 
   return () => context.signals.off("SIGWINCH", listener);
 }
 
-/** What the last check said is of interest when it failed. */
-function healthLine({ status, failingStreak, log }: Health): string {
-  const last = log.at(-1);
-  if (status !== "unhealthy" || last === undefined) return `health: ${status}`;
-  const said = last.output.trim();
-  return `health: ${status} after ${failingStreak} failed checks, exit code ${last.exitCode}${said && `: ${said}`}`;
-}
-
 const KILLED = 137;
 
 /** The process itself, or one that it had started: a shell may well go on without it. */
-function outOfMemory({ memoryLimitBytes }: RunningContainer, code: number): string {
+function outOfMemory(memoryLimitBytes: number | undefined, code: number): string {
   const what = code === KILLED ? "killed" : "a process of the container was killed";
-  return `${what}: out of memory (limit ${Math.floor(memoryLimitBytes / 2 ** 20)} MiB); raise --memory`;
+  const limit =
+    memoryLimitBytes === undefined ? "" : ` (limit ${Math.floor(memoryLimitBytes / 2 ** 20)} MiB)`;
+  return `${what}: out of memory${limit}; raise --memory`;
 }
 
-/**
- * There is nobody yet who would keep a container whose command has gone. So the detach keys do not end it by
- * surprise: they say so, and pressed again they are the way out of a container that takes every other key.
- */
-function detaching(
-  context: CliContext,
-  plan: SessionPlan,
-  onInsist: (error: Interrupted) => void,
-): LocalKeys {
-  let pressedMs = Number.NEGATIVE_INFINITY;
-  const onPressed = () => {
-    const now = context.clock.now();
-    if (now - pressedMs < DETACH_AGAIN_MS)
-      onInsist(new Interrupted("the detach keys", SIGNAL_NUMBERS.SIGTERM));
-    pressedMs = now;
-    // The terminal is raw: a line feed alone would not begin a line.
-    context.stderr.write(
-      "\r\nflamebox: a container cannot be left running yet; the same keys again within 5 s end it\r\n",
-    );
-  };
-  return { sequence: new KeySequence(plan.detachKeys ?? parseDetachKeys(DEFAULT_DETACH_KEYS)), onPressed };
-}
+/** The keys were pressed: the session is over, and whoever it was with goes on. */
+class Left extends Error {}
 
 /**
  * A raw terminal has no end of input: it has gone, and nobody could reach the container any more. It is told
@@ -130,85 +101,87 @@ function hangingUp(context: CliContext, onInsist: (error: Interrupted) => void):
 /** Resolves with the exit code once the process has ended and its output has been handed on. */
 async function attend(
   context: CliContext,
-  container: RunningContainer,
-  plan: SessionPlan,
+  partner: Partner,
+  manner: Manner,
   reporter: Reporter,
 ): Promise<number> {
   const releases: (() => void)[] = [];
-  let insist: (error: Interrupted) => void = () => {};
-  const insisted = new Promise<never>((_, reject) => {
-    insist = reject;
+  let leave: (error: Error) => void = () => {};
+  const left = new Promise<never>((_, reject) => {
+    leave = reject;
+    if (manner.forwardsSignals === false) return;
     const onInsist = (signalNumber: number) => reject(new Interrupted("SIGINT", signalNumber));
-    releases.push(forwardSignals(context, container, { reporter, onInsist }));
+    releases.push(forwardSignals(context, partner, { reporter, onInsist }));
   });
   // Keys may come before anybody listens to the race.
-  insisted.catch(() => {});
+  left.catch(() => {});
   try {
-    if (plan.tty) releases.push(followSize(context, container, reporter));
-    if (container.stdin !== null && plan.interactive) {
+    if (manner.tty) releases.push(followSize(context, partner, reporter));
+    if (partner.stdin !== null && manner.interactive) {
       // Without -i the keys would go nowhere, and Ctrl-C with them; so the terminal stays as it is.
-      if (plan.tty) releases.push(enterRawMode(context), hangingUp(context, insist));
+      if (manner.tty) releases.push(enterRawMode(context), hangingUp(context, leave));
       const onError = (error: Error) => reporter.onNotice(`standard input cannot be read: ${error.message}`);
-      const local = plan.tty ? detaching(context, plan, insist) : undefined;
-      releases.push(feedInput(context.stdin, container.stdin, onError, local));
+      releases.push(feedInput(context.stdin, partner.stdin, onError, localKeys(manner, partner, leave)));
     }
     const ended = Promise.all([
-      container.wait(),
-      copyOutput(container.stdout, context.stdout, "standard output"),
-      copyOutput(container.stderr, context.stderr, "standard error"),
+      partner.wait(),
+      copyOutput(partner.stdout, context.stdout, "standard output"),
+      copyOutput(partner.stderr, context.stderr, "standard error"),
     ]);
-    const [exit] = await Promise.race([ended, insisted]);
-    // Told however quiet it is to be: it is why the process failed.
-    if (exit.oomKilled) context.stderr.write(`flamebox: ${outOfMemory(container, exit.code)}\n`);
+    const [exit] = await Promise.race([ended, left]);
+    tellEnd(context, partner, exit);
     return exit.code;
+  } catch (error) {
+    if (!(error instanceof Left)) throw error;
+    context.stderr.write(`\r\nflamebox: ${partner.farewell ?? ""}\n`);
+    return 0;
   } finally {
     for (const release of releases.toReversed()) release();
   }
 }
 
-export async function runSession(
+function localKeys(
+  { tty, detachKeys }: Manner,
+  { farewell }: Partner,
+  leave: (error: Error) => void,
+): LocalKeys | undefined {
+  if (!tty || farewell === undefined) return undefined;
+  const sequence = new KeySequence(detachKeys ?? parseDetachKeys(DEFAULT_DETACH_KEYS));
+  return { sequence, onPressed: () => leave(new Left()) };
+}
+
+/** Told however quiet it is to be: it is why the process failed. */
+function tellEnd(context: CliContext, { memoryLimitBytes }: Partner, exit: ContainerExit): void {
+  if (exit.oomKilled) context.stderr.write(`flamebox: ${outOfMemory(memoryLimitBytes, exit.code)}\n`);
+}
+
+/** @returns the exit code */
+export async function holdSession<P extends Partner>(
   context: CliContext,
-  library: Pick<Library, "start">,
-  plan: SessionPlan,
-  reporter: Reporter,
+  open: (signal: AbortSignal) => Promise<P>,
+  manner: Manner,
+  { reporter, onOpen }: { readonly reporter: Reporter; readonly onOpen?: (partner: P) => void },
 ): Promise<number> {
-  checkTerminal(context, plan);
+  checkTerminal(context, manner);
   const release = holdSignals(context);
   try {
-    return await startAndAttend(context, library, plan, reporter);
+    const partner = await interruptible(context, open);
+    try {
+      reporter.stop();
+      onOpen?.(partner);
+      return await attend(context, partner, manner, reporter);
+    } catch (error) {
+      // The reader has gone, as in `flamebox run … | head`: end as the process itself would, of SIGPIPE.
+      if (isBrokenPipe(error)) return EXIT.brokenPipe;
+      throw error;
+    } finally {
+      // A signal now changes nothing, and must not leave a machine behind; a second one need not wait for it.
+      await interruptible(context, async () => partner[Symbol.asyncDispose]());
+    }
   } finally {
     release();
   }
 }
 
-async function startAndAttend(
-  context: CliContext,
-  library: Pick<Library, "start">,
-  plan: SessionPlan,
-  reporter: Reporter,
-): Promise<number> {
-  const term = plan.tty ? terminalKind(context) : undefined;
-  const container = await interruptible(context, (signal) =>
-    library.start(plan.image, {
-      ...plan.options,
-      ...(plan.tty ? { tty: terminalSize(context) } : {}),
-      ...(term === undefined ? {} : { term }),
-      signal,
-      onProgress: reporter.onProgress,
-      onNotice: reporter.onNotice,
-      onHealth: (health) => reporter.inform(healthLine(health)),
-    }),
-  );
-  try {
-    reporter.stop();
-    describeStart(container, reporter, plan.options);
-    return await attend(context, container, plan, reporter);
-  } catch (error) {
-    // The reader has gone, as in `flamebox run … | head`: end as the process itself would, of SIGPIPE.
-    if (isBrokenPipe(error)) return EXIT.brokenPipe;
-    throw error;
-  } finally {
-    // A signal now changes nothing, and must not leave a machine behind; a second one need not wait for it.
-    await interruptible(context, async () => container[Symbol.asyncDispose]());
-  }
-}
+/** What a process with a terminal is told of ours. */
+export { terminalKind, terminalSize } from "./terminal.ts";

@@ -6,7 +6,6 @@
  * machine.
  */
 import type { CliContext, SignalName } from "../context.ts";
-import type { RunningContainer } from "../library.ts";
 import type { Reporter } from "../output/reporter.ts";
 import { SIGNAL_NUMBERS } from "../signals.ts";
 
@@ -22,7 +21,7 @@ export interface ForwardingOptions {
 
 export function forwardSignals(
   context: CliContext,
-  container: RunningContainer,
+  container: { kill(signal: number): Promise<void> },
   options: ForwardingOptions,
 ): () => void {
   const { reporter, onInsist } = options;

@@ -1,0 +1,67 @@
+/** `--filter KEY=VALUE` of `ps`: those of one key are alternatives, those of several keys all hold. */
+import { UsageError } from "../failure.ts";
+import type { ContainerInfo } from "../library.ts";
+
+type Test = (container: ContainerInfo, value: string, all: readonly ContainerInfo[]) => boolean;
+
+const STATUSES = ["created", "running", "paused", "restarting", "exited", "dead", "removing"];
+const HEALTHS = ["starting", "healthy", "unhealthy", "none"];
+
+/** The one that is meant by the value, by name or by the beginning of its id. */
+function meant(all: readonly ContainerInfo[], value: string): ContainerInfo | undefined {
+  return all.find(({ name }) => name === value) ?? all.find(({ id }) => id.startsWith(value));
+}
+
+const TESTS: Readonly<Record<string, Test>> = {
+  id: ({ id }, value) => id.startsWith(value),
+  name: ({ name }, value) => name.includes(value.replace(/^\//, "")),
+  status: ({ status }, value) => status === value,
+  health: ({ health = "none" }, value) => health === value,
+  exited: ({ status, exitCode }, value) => status === "exited" && exitCode === Number(value),
+  ancestor: ({ image, imageId }, value) =>
+    image === value || image.split(":")[0] === value || imageId.replace("sha256:", "").startsWith(value),
+  label: ({ labels }, value) => {
+    const [key = "", ...rest] = value.split("=");
+    return Object.hasOwn(labels, key) && (rest.length === 0 || labels[key] === rest.join("="));
+  },
+  network: ({ network }, value) => network === value,
+  publish: ({ ports }, value) =>
+    ports.some(({ hostPort, protocol }) => `${hostPort}/${protocol}` === value || `${hostPort}` === value),
+  before: ({ createdAt }, value, all) => createdAt < (meant(all, value)?.createdAt ?? ""),
+  since: ({ createdAt }, value, all) => createdAt > (meant(all, value)?.createdAt ?? "~"),
+};
+
+const WORDS: Readonly<Record<string, readonly string[]>> = { status: STATUSES, health: HEALTHS };
+
+export interface Filters {
+  /** Of all containers, those that fit. */
+  readonly apply: (all: readonly ContainerInfo[]) => ContainerInfo[];
+  /** Whether containers that do not run may be meant. */
+  readonly wantsAll: boolean;
+}
+
+export function parseFilters(texts: readonly string[] | undefined): Filters {
+  const byKey = new Map<string, string[]>();
+  for (const text of texts ?? []) {
+    const at = text.indexOf("=");
+    const [key, value] = [text.slice(0, at), text.slice(at + 1)];
+    if (at < 1 || !Object.hasOwn(TESTS, key))
+      throw new UsageError(
+        `--filter '${text}' is not a filter`,
+        `write KEY=VALUE; keys are ${Object.keys(TESTS).join(", ")}`,
+      );
+    const words = WORDS[key];
+    if (words !== undefined && !words.includes(value))
+      throw new UsageError(`--filter '${text}': ${value} is none of ${words.join(", ")}`);
+    byKey.set(key, [...(byKey.get(key) ?? []), value]);
+  }
+  const apply = (all: readonly ContainerInfo[]) =>
+    all.filter((container) =>
+      [...byKey].every(([key, values]) =>
+        key === "label"
+          ? values.every((value) => TESTS[key]?.(container, value, all))
+          : values.some((value) => TESTS[key]?.(container, value, all)),
+      ),
+    );
+  return { apply, wantsAll: byKey.has("status") || byKey.has("exited") };
+}

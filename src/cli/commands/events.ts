@@ -1,0 +1,90 @@
+import type { Command } from "commander";
+import { parseTime } from "../args/lifecycle.ts";
+import type { CliContext } from "../context.ts";
+import { UsageError } from "../failure.ts";
+import type { ContainerEvent } from "../library.ts";
+import { addCommonOptions, settingsOf } from "../settings.ts";
+import { collect, teach } from "./describe.ts";
+
+interface EventsFlags {
+  readonly since?: string;
+  readonly until?: string;
+  readonly filter?: readonly string[];
+}
+
+const KEYS: Readonly<Record<string, (event: ContainerEvent, value: string) => boolean>> = {
+  container: ({ id, attributes }, value) => attributes["name"] === value || id.startsWith(value),
+  event: ({ action }, value) => action === value,
+  image: ({ attributes }, value) => attributes["image"] === value,
+  type: ({ type }, value) => type === value,
+};
+
+function parse(texts: readonly string[]): (event: ContainerEvent) => boolean {
+  const byKey = new Map<string, string[]>();
+  for (const text of texts) {
+    const [key = "", value = ""] = text.split(/=(.*)/s, 2);
+    if (!Object.hasOwn(KEYS, key))
+      throw new UsageError(
+        `--filter '${text}' is not a filter`,
+        `write KEY=VALUE; keys are ${Object.keys(KEYS).join(", ")}`,
+      );
+    byKey.set(key, [...(byKey.get(key) ?? []), value]);
+  }
+  return (event) => [...byKey].every(([key, values]) => values.some((value) => KEYS[key]?.(event, value)));
+}
+
+function line({ time, type, action, id, attributes }: ContainerEvent): string {
+  const details = Object.entries(attributes).map(([name, value]) => `${name}=${value}`);
+  return `${time} ${type} ${action} ${id} (${details.join(", ")})\n`;
+}
+
+async function events(context: CliContext, command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { print } = await import("../output/print.ts");
+  const { printable } = await import("../output/text.ts");
+  const { compileDocument } = await import("../output/template.ts");
+  const settings = settingsOf(command);
+  const { since, until, filter = [] } = command.opts<EventsFlags>();
+  const nowMs = context.clock.now();
+  const times = {
+    ...(since === undefined ? {} : { sinceMs: parseTime(since, "--since", nowMs) }),
+    ...(until === undefined ? {} : { untilMs: parseTime(until, "--until", nowMs) }),
+  };
+  const isWanted = parse(filter);
+  const format = settings.format === undefined ? undefined : compileDocument(settings.format);
+  await operate(context, settings, async ({ library, options }) => {
+    for await (const event of library.containerEvents({ ...options, ...times })) {
+      if (!isWanted(event)) continue;
+      const text = settings.json
+        ? `${JSON.stringify(event)}\n`
+        : format === undefined
+          ? `${printable(line(event).trimEnd())}\n`
+          : format({
+              Time: event.time,
+              Type: event.type,
+              Action: event.action,
+              ID: event.id,
+              Actor: { ID: event.id, Attributes: event.attributes },
+            });
+      await print(context, text);
+    }
+  });
+}
+
+/** Defines `events`. */
+export function define(command: Command, context: CliContext): void {
+  command
+    .description("Show what happens to containers, as it happens.")
+    .option("--since <time>", "what happened from then on: a time, or how long ago")
+    .option("--until <time>", "then it ends; default: it goes on")
+    .option("-f, --filter <filter>", "container=…, event=…, image=… (repeatable)", collect);
+  addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox events", "from now on, until Ctrl-C"],
+      ["flamebox events --since 1h --until 0s --filter event=die --json", "what has ended in the last hour"],
+    ],
+    notes: ["Fields for --format: .Time .Type .Action .ID .Actor.Attributes.name."],
+  });
+  command.action(async () => events(context, command));
+}

@@ -1,0 +1,50 @@
+import type { Command } from "commander";
+import type { CliContext } from "../context.ts";
+import { AlreadyReported, describeFailure, renderFailure } from "../failure.ts";
+import { addCommonOptions, settingsOf } from "../settings.ts";
+import { teach } from "./describe.ts";
+
+async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { print, toJson } = await import("../output/print.ts");
+  const { containerDocument } = await import("../output/container-document.ts");
+  const { compileDocument } = await import("../output/template.ts");
+  const settings = settingsOf(command);
+  const format = settings.format === undefined ? undefined : compileDocument(settings.format);
+  const documents: object[] = [];
+  let failed = false;
+  await operate(context, settings, async ({ library, options }) => {
+    for (const name of names) {
+      try {
+        documents.push(containerDocument(await library.inspectContainer(name, options)));
+      } catch (error) {
+        if (options.signal?.aborted === true) throw error;
+        failed = true;
+        const style = { json: settings.json, debug: settings.logLevel === "debug" };
+        context.stderr.write(renderFailure(describeFailure(error, "inspect"), error, style));
+      }
+    }
+  });
+  await print(context, format === undefined ? toJson(documents) : documents.map(format).join(""));
+  if (failed) throw new AlreadyReported();
+}
+
+/** Defines `inspect`. */
+export function define(command: Command, context: CliContext): void {
+  command
+    .description("Show all that there is to know of containers, as Docker's JSON.")
+    .argument("<container...>", "names or ids");
+  addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox inspect web", "an array, one object a container"],
+      ["flamebox inspect -f '{{.State.Status}} {{.State.ExitCode}}' web", "what you choose"],
+    ],
+  });
+  command.option("-f <template>", "as --format");
+  command.hook("preAction", () => {
+    const { f } = command.opts<{ f?: string }>();
+    if (f !== undefined) command.setOptionValue("format", f);
+  });
+  command.action(async (names: string[]) => inspect(context, names, command));
+}

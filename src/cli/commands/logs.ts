@@ -1,0 +1,79 @@
+import type { Command } from "commander";
+import { parseTime } from "../args/lifecycle.ts";
+import { parseCount } from "../args/size.ts";
+import type { CliContext } from "../context.ts";
+import { outputFailure, UsageError } from "../failure.ts";
+import { addCommonOptions, settingsOf } from "../settings.ts";
+import { teach } from "./describe.ts";
+
+interface LogsFlags {
+  readonly follow?: boolean;
+  readonly timestamps?: boolean;
+  readonly tail?: string;
+  readonly since?: string;
+  readonly until?: string;
+}
+
+const LINE_FEED = Buffer.from("\n");
+
+async function logs(context: CliContext, name: string, command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { writeAll } = await import("../session/streams.ts");
+  const settings = settingsOf(command);
+  if (settings.format !== undefined) throw new UsageError("--format is of no use to logs", "use --json");
+  const { follow = false, timestamps = false, tail, since, until } = command.opts<LogsFlags>();
+  const nowMs = context.clock.now();
+  const wanted = {
+    follow,
+    ...(tail === undefined || tail === "all" ? {} : { tail: parseCount(tail, "--tail") }),
+    ...(since === undefined ? {} : { sinceMs: parseTime(since, "--since", nowMs) }),
+    ...(until === undefined ? {} : { untilMs: parseTime(until, "--until", nowMs) }),
+  };
+  const sinks = { stdout: context.stdout, stderr: context.stderr };
+  // The rest of a line that was begun has its time already.
+  const begun = { stdout: false, stderr: false };
+  await operate(context, settings, async ({ library, options, reporter }) => {
+    for await (const { time, stream, text, isWhole } of library.containerLogs(name, {
+      ...options,
+      ...wanted,
+    })) {
+      reporter.stop();
+      const bytes = settings.json
+        ? Buffer.from(`${JSON.stringify({ time, stream, text: text.toString(), isWhole })}\n`)
+        : Buffer.concat([
+            ...(timestamps && !begun[stream] ? [Buffer.from(`${time} `)] : []),
+            text,
+            ...(isWhole ? [LINE_FEED] : []),
+          ]);
+      begun[stream] = !isWhole;
+      const sink = settings.json ? context.stdout : sinks[stream];
+      await writeAll(sink, bytes).catch((error: unknown) => {
+        throw outputFailure(error, stream === "stdout" ? "standard output" : "standard error");
+      });
+    }
+  });
+}
+
+/** Defines `logs`. */
+export function define(command: Command, context: CliContext): void {
+  command
+    .description("Show what a container has written, on the output that it was written to.")
+    .argument("<container>", "name or id")
+    .option("-f, --follow", "go on as long as the container runs")
+    .option("-t, --timestamps", "when it was written, before each line")
+    .option("-n, --tail <lines>", "only the last lines, or all")
+    .option("--since <time>", "a time, or how long ago: 2026-01-31T12:00:00Z, 10m")
+    .option("--until <time>", "as --since");
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox logs web", "everything that is kept"],
+      ["flamebox logs -f --tail 20 web", "the last lines, and what comes"],
+      ["flamebox logs --since 10m -t web", "the last ten minutes, with times"],
+    ],
+    notes: [
+      "The bytes are the process's own. At most five files of 10 MiB are kept; run --log-opt changes that.",
+    ],
+  });
+  command.action(async (name: string) => logs(context, name, command));
+}

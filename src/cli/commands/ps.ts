@@ -1,0 +1,63 @@
+import type { Command } from "commander";
+import { parseCount } from "../args/size.ts";
+import type { CliContext } from "../context.ts";
+import { addCommonOptions, settingsOf } from "../settings.ts";
+import { collect, teach } from "./describe.ts";
+
+interface PsFlags {
+  readonly all?: boolean;
+  readonly last?: string;
+  readonly latest?: boolean;
+  readonly filter?: readonly string[];
+  /** False with --no-trunc. */
+  readonly trunc: boolean;
+}
+
+async function ps(context: CliContext, command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { checkOneStyle, print, toJson } = await import("../output/print.ts");
+  const { formatContainers } = await import("../output/containers.ts");
+  const { parseFilters } = await import("../args/filters.ts");
+  const settings = settingsOf(command);
+  checkOneStyle(settings);
+  const { all = false, last, latest = false, filter, trunc } = command.opts<PsFlags>();
+  const count = latest ? 1 : last === undefined ? undefined : parseCount(last, "--last", 1);
+  const filters = parseFilters(filter);
+  const format = formatContainers(settings.format, { nowMs: context.clock.now(), whole: !trunc });
+  const everything = await operate(context, settings, async ({ library, options }) =>
+    library.listContainers({ ...options, all: true }),
+  );
+  const isUp = ["running", "paused", "restarting"];
+  const wanted = filters
+    .apply(everything)
+    .filter(({ status }) => all || count !== undefined || filters.wantsAll || isUp.includes(status))
+    .slice(0, count);
+  if (settings.json) await print(context, toJson(wanted));
+  else if (settings.quiet && settings.format === undefined)
+    await print(context, wanted.map(({ id }) => `${trunc ? id.slice(0, 12) : id}\n`).join(""));
+  else await print(context, format(wanted));
+}
+
+/** Defines `ps`. */
+export function define(command: Command, context: CliContext): void {
+  command
+    .description("List containers: those that run, newest first.")
+    .option("-a, --all", "those that do not run as well")
+    .option("-n, --last <count>", "the last ones that were made, whether they run or not")
+    .option("-l, --latest", "the last one that was made")
+    .option("-f, --filter <filter>", "KEY=VALUE, as in status=exited or label=app (repeatable)", collect)
+    .option("--no-trunc", "whole ids and commands");
+  addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox ps", "a table"],
+      ["flamebox ps -a --filter status=exited", "those that have ended"],
+      ["flamebox ps --format '{{.Names}} {{.Status}}'", "what you choose"],
+      ["flamebox rm $(flamebox ps -aq --filter exited=0)", "-q prints ids, one a line"],
+    ],
+    notes: [
+      "Filters: id, name, status, health, exited, ancestor, label, network, publish, before, since. Fields for --format: .ID .Image .Command .CreatedAt .RunningFor .Status .State .Ports .Names .Labels .Networks .ExitCode .Health.",
+    ],
+  });
+  command.action(async () => ps(context, command));
+}
