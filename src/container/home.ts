@@ -6,6 +6,12 @@ import type { OperationOptions } from "./options.ts";
 import { healContainer } from "./lifecycle/heal.ts";
 import { collectWorkspaces } from "./workspace.ts";
 
+/** For commands that need nothing of the store: what killed processes left is put right. @throws as `openHome` */
+export async function tidyHome(options: OperationOptions): Promise<void> {
+  const store = await openHome(options);
+  await store[Symbol.asyncDispose]();
+}
+
 /** @throws StoreError `disk-full`, `store-unusable` */
 export async function openHome(options: OperationOptions): Promise<Store> {
   const paths = options.paths ?? locatePaths();

@@ -55,7 +55,7 @@ function bashOffers(line: string): string[] {
 
 describe("bash offers", () => {
   it.each<[string, string, string[]]>([
-    ["commands", "flamebox r", ["run", "rmi", "rootfs"]],
+    ["commands", "flamebox r", ["run", "restart", "rm", "rename", "rmi", "rootfs"]],
     ["options of the program", "flamebox --js", ["--json"]],
     ["options of a command", "flamebox run --pu", ["--publish", "--publish-all", "--pull"]],
     ["no hidden command", "flamebox __", []],
@@ -68,6 +68,7 @@ describe("bash offers", () => {
     ["images behind an option's value", "flamebox run -e run -it ", ["alpine:3", "debian:12"]],
     ["every further image to rmi", "flamebox rmi alpine:3 d", ["debian:12"]],
     ["files to the command in the container", "flamebox run alpine:3 /etc/os-relea", ["/etc/os-release"]],
+    ["containers", "flamebox stop q", ["quiet_ember"]],
     ["nothing for free text", "flamebox run -e ", []],
   ])("%s", (_, line, words) => {
     expect(bashOffers(line)).toEqual(words);

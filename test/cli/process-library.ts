@@ -3,7 +3,7 @@
  * with streams, signals, terminals and exit codes is tested against a real process, without a machine.
  * It is transpiled to stand where `index.js` stands in a build of the command line.
  *
- * The image's name says what should happen; see `start` and `pull`.
+ * The image's name says what should happen; see `runContainer` and `pull`.
  */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -52,7 +52,7 @@ function onlyChildOf(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ")[0]);
 }
 
-async function startProcess(options: api.ContainerOptions): Promise<api.RunningContainer> {
+async function startProcess(options: api.ContainerOptions): Promise<api.AttachedContainer> {
   const command = [...(options.entrypoint ?? []), ...(options.command ?? ["true"])];
   const child = spawnChild(command, options);
   const exit = new Promise<api.ContainerExit>((resolve) => {
@@ -88,11 +88,9 @@ async function startProcess(options: api.ContainerOptions): Promise<api.RunningC
       hostAddress: mapping.hostAddress ?? "127.0.0.1",
       hostPort: mapping.hostPort === 0 ? 40_001 : mapping.hostPort,
     })),
-    name: options.name,
-    labels: options.labels ?? {},
+    name: options.name ?? "quiet_ember",
     memoryLimitBytes: 400 * 2 ** 20,
-    health: undefined,
-    stop: async () => exit,
+    survives: false,
     stdin: child.stdin,
     stdout: child.stdout,
     stderr: child.stderr,
@@ -112,13 +110,13 @@ async function startProcess(options: api.ContainerOptions): Promise<api.RunningC
 }
 
 /** Ends at once, having written the options it was given. */
-function showOptions(image: string, options: api.ContainerOptions): Promise<api.RunningContainer> {
+function showOptions(image: string, options: api.ContainerOptions): Promise<api.AttachedContainer> {
   const { signal: _signal, onProgress: _progress, onNotice: _notice, ...rest } = options;
   const text = JSON.stringify({ image, ...rest });
   return startProcess({ command: ["printf", "%s\n", text] });
 }
 
-async function start(image: string, options: api.ContainerOptions = {}): Promise<api.RunningContainer> {
+async function runContainer(image: string, options: api.CreateOptions = {}): Promise<api.AttachedContainer> {
   options.onProgress?.({ id: "boot", label: "boot", state: "running" });
   switch (image) {
     case "missing":
@@ -188,6 +186,7 @@ function template(key: string): api.TemplateInfo {
     memoryMib: 512,
     network: true,
     storageBytes: 10 * 1024 ** 3,
+    disk: "passing",
     createdAt: "2024-01-02T03:04:05Z",
     lastUsedAt: "2024-05-06T07:08:09Z",
     diskBytes: 117_000_000,
@@ -210,13 +209,14 @@ const library = {
   FlameBoxError,
   locatePaths,
   version: "0.0.0",
-  start,
+  runContainer,
   pull,
-  run: async () => Promise.reject(new Error("the command line uses start")),
+  run: async () => Promise.reject(new Error("the command line uses runContainer")),
   listImages: async () => [
     imageNamed("alpine:3"),
     { ...imageNamed("debian:12"), createdAt: "2024-02-03T00:00:00Z" },
   ],
+  listContainers: async () => [{ name: "quiet_ember" }, { name: "web" }] as api.ContainerInfo[],
   removeImage: async (reference: string) => {
     if (reference === "missing") throw new FlameBoxError("image-not-found", "there is no image 'missing'");
     const { reference: full, id } = imageNamed(reference);
@@ -264,7 +264,7 @@ const library = {
   removeKernels: async (names: readonly string[]) => names.map((name) => kernel(name)),
 } satisfies Partial<Omit<Library, "version">> & { readonly version: string };
 
-const { run, listImages, removeImage, writeRootfs, diagnose, setup, version } = library;
+const { run, listContainers, listImages, removeImage, writeRootfs, diagnose, setup, version } = library;
 const { buildTemplate, listTemplates, pruneTemplates, removeTemplates } = library;
 const { buildKernel, listKernels, removeKernels, useKernel } = library;
 export {
@@ -272,6 +272,7 @@ export {
   buildTemplate,
   diagnose,
   FlameBoxError,
+  listContainers,
   listImages,
   listKernels,
   listTemplates,
@@ -283,7 +284,7 @@ export {
   removeTemplates,
   run,
   setup,
-  start,
+  runContainer,
   useKernel,
   version,
   writeRootfs,

@@ -220,6 +220,8 @@ describe.concurrent("results", () => {
       memoryMib: 1024,
       hostname: "box",
       command: ["-it", "--", "--help", "-e", "B"],
+      autoRemove: true,
+      detachable: false,
       paths: {
         dataDir: join(cli.directory, ".local/share/flamebox"),
         runtimeDir: expect.stringContaining("/flamebox") as string,

@@ -9,7 +9,7 @@ import { parseLabelFile } from "../../src/cli/args/labels.ts";
 import { parseMount, parseVolume, volumeNotices } from "../../src/cli/args/mounts.ts";
 import { declareRunOptions } from "../../src/cli/args/run-declarations.ts";
 import { containerOptions, loadRunFiles, type RunFlags } from "../../src/cli/args/run-options.ts";
-import type { ContainerOptions } from "../../src/cli/library.ts";
+import type { CreateOptions } from "../../src/cli/library.ts";
 import { planContainer } from "../../src/container/plan.ts";
 import { sizeMachine } from "../../src/container/sizing.ts";
 
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(async () => rm(directory, { recursive: true, force: true }));
 
-async function optionsOf(...words: string[]): Promise<ContainerOptions> {
+async function optionsOf(...words: string[]): Promise<CreateOptions> {
   const command = new Command("run").exitOverride().configureOutput({ outputError: () => {} });
   command.showSuggestionAfterError();
   declareRunOptions(command);
@@ -124,7 +124,7 @@ describe("in config.json", () => {
 });
 
 describe("in the library's options", () => {
-  it.each<[string[], ContainerOptions]>([
+  it.each<[string[], CreateOptions]>([
     [["--init", "--name", "web"], { init: true, name: "web" }],
     [
       ["--stop-signal", "SIGRTMIN+3", "--stop-timeout", "5"],
@@ -138,7 +138,10 @@ describe("in the library's options", () => {
     [["--dns-opt", "rotate", "--net", "none"], { dnsOptions: ["rotate"], network: "none" }],
     [["--network", "bridge"], { network: "user" }],
     [["--net=default"], { network: "user" }],
-    [["--init=true", "--read-only=false", "--sig-proxy=true", "--rm=true"], { init: true, readOnly: false }],
+    [
+      ["--init=true", "--read-only=false", "--sig-proxy=true", "--rm=true"],
+      { autoRemove: true, init: true, readOnly: false },
+    ],
     [["--publish-all=true", "--privileged=false"], { publishAll: true, privileged: false }],
     [["--cpuset-cpus", "0-1"], { cpusetCpus: "0-1" }],
     [
@@ -271,11 +274,7 @@ describe("refused, with what to do", () => {
     [["--network", "none", "-P"], "--publish needs a network"],
     [["--volumes-from", "x"], "--volumes-from is not supported: containers run in machines of their own"],
     [["--ip", "1.2.3.4"], "--ip is not supported"],
-    [["-d"], "--detach is not supported: containers run in the foreground"],
-    [["-itd"], "--detach is not supported"],
-    [["--restart=always"], "--restart is not supported"],
     [["-a", "stdout"], "--attach is not supported: both outputs are always attached"],
-    [["--rm=false"], "--rm=false is not supported"],
     [["--sig-proxy=false"], "--sig-proxy=false is not supported"],
     [["--init=maybe"], "unknown option '--init=maybe'"],
     [["--cpu-percent", "5"], "--cpu-percent is not supported: it is for containers of Windows"],
@@ -283,7 +282,12 @@ describe("refused, with what to do", () => {
     [["--device-read-bps", "/dev/sda:1m"], "it names a disk of this host"],
     [["--memory-swappiness", "1"], "cgroup v2"],
     [["--gpus", "all"], "no device of this host"],
-    [["--log-driver", "none"], "is not kept"],
+    [["--restart", "sometimes"], "is not a restart policy"],
+    [["--restart", "always:3"], "is not a restart policy"],
+    [["--restart", "on-failure:x"], "is not a whole number"],
+    [["--log-driver", "syslog"], "'syslog' is not supported"],
+    [["--log-opt", "max-size=0"], "is not a size"],
+    [["--log-opt", "tag=x"], "is not supported"],
     [["--cap-ad", "ALL"], "unknown option '--cap-ad'\n(Did you mean --cap-add?)"],
     [["--helth-cmd", "x"], "(Did you mean --health-cmd?)"],
   ])("%j", async (words, expected) => {

@@ -3,18 +3,18 @@ import { PassThrough, Writable } from "node:stream";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Interrupted } from "../../src/cli/failure.ts";
-import type { ContainerExit, ContainerOptions, RunningContainer } from "../../src/cli/library.ts";
+import type { AttachedContainer, ContainerExit, CreateOptions } from "../../src/cli/library.ts";
 import { createReporter } from "../../src/cli/output/reporter.ts";
-import { runSession, type SessionPlan } from "../../src/cli/session/session.ts";
+import { runSession, type SessionPlan } from "../../src/cli/session/run-session.ts";
 import { feedInput } from "../../src/cli/session/streams.ts";
 import { type FakeContext, FakeOutput, fakeContext } from "./fake-context.ts";
 
 interface Scene {
   readonly context: FakeContext;
-  readonly container: RunningContainer & { readonly stdout: PassThrough; readonly stderr: PassThrough };
+  readonly container: AttachedContainer & { readonly stdout: PassThrough; readonly stderr: PassThrough };
   readonly calls: string[];
   readonly rawModes: boolean[];
-  asked: ContainerOptions | undefined;
+  asked: CreateOptions | undefined;
   /** Ends the process and its output. */
   end(exit: Partial<ContainerExit>): void;
   lose(error: Error): void;
@@ -23,7 +23,12 @@ interface Scene {
 
 /** A container whose process is this test. */
 function scene(
-  options: { readonly stdin?: Writable; readonly stdout?: Writable; readonly terminal?: boolean } = {},
+  options: {
+    readonly stdin?: Writable;
+    readonly stdout?: Writable;
+    readonly terminal?: boolean;
+    readonly survives?: boolean;
+  } = {},
 ): Scene {
   const { terminal = false } = options;
   const calls: string[] = [];
@@ -44,11 +49,9 @@ function scene(
     kernelRelease: "0",
     bootRetries: 0,
     ports: [{ hostAddress: "::1", hostPort: 40_001, containerPort: 80, protocol: "tcp" as const }],
-    name: undefined,
-    labels: {},
+    name: "web",
     memoryLimitBytes: 64 * 2 ** 20,
-    health: undefined,
-    stop: () => exit,
+    survives: options.survives ?? false,
     stdin: options.stdin ?? null,
     stdout: new PassThrough(),
     stderr: new PassThrough(),
@@ -77,15 +80,15 @@ function scene(
         quiet: false,
         logLevel: "info",
       });
-      const start = async (_image: string, asked: ContainerOptions = {}) => {
+      const runContainer = async (_image: string, asked: CreateOptions = {}) => {
         made.asked = asked;
         return container;
       };
       return runSession(
         context,
-        { start },
+        { runContainer },
         { image: "i", options: {}, interactive: false, tty: false, ...plan },
-        reporter,
+        { reporter },
       );
     },
   };
@@ -192,26 +195,32 @@ describe("a session", () => {
     }
   });
 
-  it("takes the detach keys for a question, and their repetition for an answer", async () => {
+  it("leaves a container that goes on when the detach keys are pressed", async () => {
+    const stdin = new PassThrough();
+    const it = scene({ terminal: true, stdin, survives: true });
+    const running = it.run({ tty: true, interactive: true });
+    await turn();
+    const keyboard = it.context.stdin as unknown as PassThrough;
+    keyboard.write("a\u0010b");
+    await turn();
+    expect(stdin.read()?.toString()).toBe("a\u0010b");
+    keyboard.write("\u0010\u0011");
+    expect(await running).toBe(0);
+    expect(it.context.stderr.text).toContain("left web, which goes on; flamebox attach web");
+    expect(it.rawModes).toEqual([true, false]);
+    expectTidy(it);
+  });
+
+  it("hands on every key to a container that ends with its session", async () => {
     const stdin = new PassThrough();
     const it = scene({ terminal: true, stdin });
     const running = it.run({ tty: true, interactive: true });
     await turn();
-    const keyboard = it.context.stdin as unknown as PassThrough;
-    keyboard.write("a\u0010\u0011b");
+    (it.context.stdin as unknown as PassThrough).write("\u0010\u0011");
     await turn();
-    expect(stdin.read()?.toString()).toBe("ab");
-    expect(it.context.stderr.text).toContain("again within 5 s");
-    it.context.clock.advance(5_001);
-    keyboard.write("\u0010");
-    await turn();
-    keyboard.write("\u0011");
-    await turn();
-    it.context.clock.advance(4_999);
-    keyboard.write("\u0010\u0011");
-    await expect(running).rejects.toMatchObject({ code: "interrupted", signalNumber: 15 });
-    expect(it.rawModes).toEqual([true, false]);
-    expectTidy(it);
+    expect(stdin.read()?.toString()).toBe("\u0010\u0011");
+    it.end({});
+    expect(await running).toBe(0);
   });
 
   it("has other detach keys, or none", async () => {
@@ -220,7 +229,7 @@ describe("a session", () => {
       [new Uint8Array(), "\u0001\u0010\u0011"],
     ] as const) {
       const stdin = new PassThrough();
-      const it = scene({ terminal: true, stdin });
+      const it = scene({ terminal: true, stdin, survives: true });
       const running = it.run({ tty: true, interactive: true, detachKeys });
       await turn();
       (it.context.stdin as unknown as PassThrough).write("\u0001\u0010\u0011");

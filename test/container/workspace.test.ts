@@ -46,7 +46,7 @@ it("a workspace can be disposed of twice", async () => {
 
 describe("collecting", () => {
   it("does nothing where there is nothing", async () => {
-    await collectWorkspaces(paths);
+    await collectWorkspaces(paths, async () => {});
     expect(await readdir(dir)).toEqual([]);
   });
 
@@ -65,7 +65,7 @@ describe("collecting", () => {
     ["an unfinished one of a dead process", `.new.${DEAD.pid}.1.ab`, undefined],
   ])("removes %s", async (_name, name, record) => {
     await leave(name, record);
-    await collectWorkspaces(paths);
+    await collectWorkspaces(paths, async () => {});
     expect(await names()).toEqual([]);
   });
 
@@ -79,7 +79,7 @@ describe("collecting", () => {
     ["what it does not understand", "strange", "{"],
   ])("leaves %s", async (_name, name, record) => {
     await leave(name, record);
-    await collectWorkspaces(paths);
+    await collectWorkspaces(paths, async () => {});
     expect(await names()).toEqual([name]);
   });
 
@@ -92,7 +92,7 @@ describe("collecting", () => {
       await leave("left", JSON.stringify({ owner: DEAD, vmm: identity }));
       await leave("reused", JSON.stringify({ owner: DEAD, vmm: reused }));
       const ended = once(vmm, "exit");
-      await collectWorkspaces(paths);
+      await collectWorkspaces(paths, async () => {});
       expect(await ended).toEqual([null, "SIGKILL"]);
       expect(bystander.exitCode ?? bystander.signalCode).toBeNull();
       expect(await names()).toEqual([]);
@@ -122,7 +122,7 @@ describe("collecting", () => {
 
   it("of several processes at once is no error", async () => {
     for (let n = 0; n < 20; n++) await leave(`dead${n}`, JSON.stringify({ owner: DEAD }));
-    await Promise.all([1, 2, 3].map(async () => await collectWorkspaces(paths)));
+    await Promise.all([1, 2, 3].map(async () => await collectWorkspaces(paths, async () => {})));
     expect(await names()).toEqual([]);
   });
 });

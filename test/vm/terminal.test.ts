@@ -12,7 +12,6 @@ import type { Terminal, TerminalOptions } from "../support/terminal.ts";
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
 const MAIN = join(repository, "dist", "cli", "main.js");
 const CTRL_C = "\u0003";
-const DETACH = "\u0010\u0011";
 
 let home: Home;
 beforeAll(async () => {
@@ -175,16 +174,6 @@ describe("the terminal is as it was", () => {
     ],
     ["after SIGHUP, which the process handles", polite, ({ pid }) => void process.kill(pid(), "SIGHUP"), "6"],
     ["after the loss of the machine", deaf, () => void process.kill(vmmPid(), "SIGKILL"), "125"],
-    [
-      "after the detach keys, pressed twice",
-      deaf,
-      async (scene) => {
-        scene.type(DETACH);
-        await scene.shows("the same keys again within 5 s end it\r\n");
-        scene.type(DETACH);
-      },
-      "143",
-    ],
     [
       "after two SIGINTs from elsewhere",
       deaf,

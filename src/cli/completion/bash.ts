@@ -15,7 +15,8 @@ function reply(candidates: Candidates | null): string {
   if (candidates === null || candidates.kind === "anything") return "return";
   if (candidates.kind === "words")
     return `mapfile -t COMPREPLY < <(compgen -W '${candidates.words.join(" ")}' -- "$current")`;
-  if (candidates.kind === "images") return "_flamebox_images";
+  if (candidates.kind === "images" || candidates.kind === "containers")
+    return `_flamebox_names ${candidates.kind}`;
   return `mapfile -t COMPREPLY < <(compgen ${candidates.kind === "files" ? "-f" : "-d"} -- "$current")`;
 }
 
@@ -51,9 +52,9 @@ export function bashScript({ options, commands }: CompletedTree): string {
   const lines = [
     "# bash completion for flamebox; printed by: flamebox completion bash",
     "",
-    "_flamebox_images() {",
+    "_flamebox_names() {",
     "  local names",
-    '  names=$("${words[0]}" __complete images 2>/dev/null)',
+    '  names=$("${words[0]}" __complete "$1" 2>/dev/null)',
     '  mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")',
     '  local before=${current%"${current##*:}"}',
     '  if [[ $COMP_WORDBREAKS == *:* ]]; then COMPREPLY=("${COMPREPLY[@]#"$before"}"); fi',

@@ -7,7 +7,8 @@ function quote(text: string): string {
 
 function values(candidates: Candidates): string {
   if (candidates.kind === "words") return ` -x -a ${quote(candidates.words.join(" "))}`;
-  if (candidates.kind === "images") return " -x -a '(flamebox __complete images 2>/dev/null)'";
+  if (candidates.kind === "images" || candidates.kind === "containers")
+    return ` -x -a '(flamebox __complete ${candidates.kind} 2>/dev/null)'`;
   if (candidates.kind === "files") return " -r -F";
   return candidates.kind === "directories" ? " -x -a '(__fish_complete_directories)'" : " -x";
 }

@@ -4,7 +4,7 @@ import type { Command, Option } from "commander";
 /** What may stand where a value is expected. */
 export type Candidates =
   | { readonly kind: "words"; readonly words: readonly string[] }
-  | { readonly kind: "files" | "directories" | "images" | "anything" };
+  | { readonly kind: "files" | "directories" | "images" | "containers" | "anything" };
 
 export interface CompletedOption {
   readonly short: string | undefined;
@@ -43,6 +43,7 @@ function argumentOf(command: Command, names: readonly string[]): Candidates | nu
   if (first === undefined) return null;
   if (first.argChoices !== undefined) return { kind: "words", words: first.argChoices };
   if (first.name() === "image") return { kind: "images" };
+  if (first.name() === "container") return { kind: "containers" };
   if (first.name() === "command") return { kind: "words", words: names };
   return { kind: "anything" };
 }

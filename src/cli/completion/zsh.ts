@@ -9,7 +9,7 @@ function text(description: string): string {
 function action(candidates: Candidates | null): string {
   if (candidates === null || candidates.kind === "anything") return ": ";
   if (candidates.kind === "words") return `(${candidates.words.join(" ")})`;
-  if (candidates.kind === "images") return "_flamebox_images";
+  if (candidates.kind === "images" || candidates.kind === "containers") return `_flamebox_${candidates.kind}`;
   return candidates.kind === "files" ? "_files" : "_files -/";
 }
 
@@ -45,10 +45,13 @@ export function zshScript({ options, commands }: CompletedTree): string {
     "#compdef flamebox",
     "# zsh completion for flamebox; printed by: flamebox completion zsh",
     "",
-    "_flamebox_images() {",
-    "  local -a images",
-    '  images=(${(f)"$(flamebox __complete images 2>/dev/null)"})',
-    "  compadd -a images",
+    ...["images", "containers"].flatMap((kind) => [
+      `_flamebox_${kind}() {`,
+      "  local -a names",
+      `  names=(\${(f)"$(flamebox __complete ${kind} 2>/dev/null)"})`,
+      "  compadd -a names",
+      "}",
+    ]),
     "}",
     "",
     "_flamebox_commands() {",

@@ -28,18 +28,16 @@ const SHORT_ID = 12;
 export function statusText(container: ContainerInfo, nowMs: number): string {
   const { status, startedAt, finishedAt, exitCode = 0, health } = container;
   const since = (time: string | undefined) => humanAge(nowMs - Date.parse(time ?? "")).replace(/ ago$/, "");
-  switch (status) {
-    case "created":
-      return "Created";
-    case "running":
-      return `Up ${since(startedAt)}${health === undefined ? "" : ` (${health === "starting" ? "health: starting" : health})`}`;
-    case "paused":
-      return `Up ${since(startedAt)} (Paused)`;
-    case "restarting":
-      return `Restarting (${exitCode}) ${humanAge(nowMs - Date.parse(finishedAt ?? ""))}`;
-    case "exited":
-      return `Exited (${exitCode}) ${humanAge(nowMs - Date.parse(finishedAt ?? ""))}`;
-  }
+  const ago = () => humanAge(nowMs - Date.parse(finishedAt ?? ""));
+  const checked = health === undefined ? "" : ` (${health === "starting" ? "health: starting" : health})`;
+  const texts = {
+    created: () => "Created",
+    running: () => `Up ${since(startedAt)}${checked}`,
+    paused: () => `Up ${since(startedAt)} (Paused)`,
+    restarting: () => `Restarting (${exitCode}) ${ago()}`,
+    exited: () => `Exited (${exitCode}) ${ago()}`,
+  };
+  return texts[status]();
 }
 
 export function portText({

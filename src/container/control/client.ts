@@ -98,21 +98,26 @@ export async function openProcess(
   }
 }
 
+type Done = (error?: Error | null) => void;
+
 function inputOf(channel: Channel): Writable {
   const stdin = new Writable({
-    write: (chunk: Buffer, _encoding, done) => {
-      channel.send(FrameKind.stdin, chunk).then(() => done(), done);
-    },
-    final: (done) => {
-      // The process has ended, most likely: nobody waits for an end of its input.
-      channel.send(FrameKind.stdinEnd, Buffer.alloc(0)).then(
-        () => done(),
-        () => done(),
-      );
-    },
+    write: (chunk: Buffer, _encoding, done: Done) => void sendInput(channel, FrameKind.stdin, chunk, done),
+    final: (done: Done) => void sendInput(channel, FrameKind.stdinEnd, Buffer.alloc(0), () => done()),
   });
+  // The process has ended, most likely; whoever waits for that is told.
   stdin.on("error", () => {});
   return stdin;
+}
+
+async function sendInput(channel: Channel, kind: FrameKind, bytes: Buffer, done: Done): Promise<void> {
+  try {
+    await channel.send(kind, bytes);
+  } catch (error) {
+    done(error instanceof Error ? error : null);
+    return;
+  }
+  done();
 }
 
 async function receive(channel: Channel, stdout: PassThrough, stderr: PassThrough): Promise<ContainerExit> {

@@ -126,8 +126,8 @@ export class ControlServer implements AsyncDisposable {
   }
 
   async #resize({ exec, columns, rows }: v.InferOutput<typeof resizeSchema>): Promise<void> {
-    const process = exec === undefined ? this.#keeper.container : this.#execOf(exec);
-    await process.resize({ columns, rows });
+    const target = exec === undefined ? this.#keeper.container : this.#execOf(exec);
+    await target.resize({ columns, rows });
   }
 
   #execOf(id: string): ExecProcess {
@@ -167,20 +167,20 @@ export class ControlServer implements AsyncDisposable {
     { command, detach, ...options }: v.InferOutput<typeof execSchema>,
     channel: Channel,
   ): Promise<undefined> {
-    const process = await this.#keeper.container.exec(command, options);
-    await this.#keeper.note("exec_start", { execId: process.id, command: command.join(" ").slice(0, 4096) });
-    this.#execs.set(process.id, process);
-    const ended = process.wait().finally(() => this.#execs.delete(process.id));
+    const executed = await this.#keeper.container.exec(command, options);
+    await this.#keeper.note("exec_start", { execId: executed.id, command: command.join(" ").slice(0, 4096) });
+    this.#execs.set(executed.id, executed);
+    const ended = executed.wait().finally(() => this.#execs.delete(executed.id));
     ended.catch(() => {});
-    await channel.sendMessage({ result: { id: process.id } });
+    await channel.sendMessage({ result: { id: executed.id } });
     if (detach) {
-      for (const output of [process.stdout, process.stderr]) output.on("error", () => {}).resume();
+      for (const output of [executed.stdout, executed.stderr]) output.on("error", () => {}).resume();
       return undefined;
     }
-    void takeInput(channel, async () => process.stdin, { endsInput: true });
+    void takeInput(channel, async () => executed.stdin, { endsInput: true });
     await Promise.all([
-      forward(process.stdout, "stdout", channel),
-      forward(process.stderr, "stderr", channel),
+      forward(executed.stdout, "stdout", channel),
+      forward(executed.stderr, "stderr", channel),
     ]);
     await channel.sendMessage({ exit: await ended });
     return undefined;

@@ -3,8 +3,8 @@
  * a socket's can be (107 bytes), so both sides go by way of a descriptor of the folder.
  */
 import { open, rm } from "node:fs/promises";
-import type { Server } from "node:net";
-import { createConnection, createServer, Socket } from "node:net";
+import type { Server, Socket } from "node:net";
+import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
 import { makePrivateDir } from "../../util/atomic-file.ts";
 import { FlameBoxError, messageOf } from "../../util/error.ts";

@@ -1,6 +1,6 @@
 /** Attached to a container that another process runs: its streams, and what can be told it, over its control socket. */
 import { call, openProcess } from "../control/client.ts";
-import type { RemoteProcess, Target } from "../control/client.ts";
+import type { RemoteProcess } from "../control/client.ts";
 import type { ExecOptions, ExecProcess } from "../exec.ts";
 import { Deferred } from "../../util/deferred.ts";
 import { FlameBoxError } from "../../util/error.ts";
@@ -26,12 +26,12 @@ async function attachTo(
   paths: Paths,
   record: ContainerRecord,
   { stdin = true }: AttachOptions,
-): Promise<AttachedContainer & { readonly process: RemoteProcess }> {
-  const process = await openProcess(paths, record, { method: "attach", params: { stdin } });
+): Promise<AttachedContainer & { readonly remote: RemoteProcess }> {
+  const remote = await openProcess(paths, record, { method: "attach", params: { stdin } });
   const { live } = await readState(paths, record.id);
   await noteEvent(paths, "attach", record);
   return {
-    process,
+    remote,
     id: record.id,
     name: record.name,
     machine: live?.machine ?? "",
@@ -39,14 +39,14 @@ async function attachTo(
     bootRetries: 0,
     memoryLimitBytes: live?.memoryLimitBytes ?? 0,
     ports: live?.ports ?? [],
-    stdin: stdin && process.result["stdin"] === true ? process.stdin : null,
-    stdout: process.stdout,
-    stderr: process.stderr,
+    stdin: stdin && remote.result["stdin"] === true ? remote.stdin : null,
+    stdout: remote.stdout,
+    stderr: remote.stderr,
     survives: true,
-    wait: async () => await process.wait(),
+    wait: async () => await remote.wait(),
     kill: async (signal) => void (await call(paths, record, { method: "signal", params: { signal } })),
     resize: async (size) => void (await call(paths, record, { method: "resize", params: size })),
-    [Symbol.asyncDispose]: async () => await process[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => await remote[Symbol.asyncDispose](),
   };
 }
 
@@ -121,19 +121,19 @@ export async function execInRunning(
   options: ExecInOptions = {},
 ): Promise<AttachedExec> {
   const { paths, record } = await find(name, options);
-  const process = await openProcess(paths, record, execRequest(command, options, false));
-  const id = String(process.result["id"]);
+  const remote = await openProcess(paths, record, execRequest(command, options, false));
+  const id = String(remote.result["id"]);
   const tell = async (method: string, params: object) =>
-    void (await call(paths, record as Target, { method, params: { exec: id, ...params } }));
+    void (await call(paths, record, { method, params: { exec: id, ...params } }));
   return {
     id,
-    stdin: options.interactive === true ? process.stdin : null,
-    stdout: process.stdout,
-    stderr: process.stderr,
-    wait: async () => await process.wait(),
+    stdin: options.interactive === true ? remote.stdin : null,
+    stdout: remote.stdout,
+    stderr: remote.stderr,
+    wait: async () => await remote.wait(),
     kill: async (signal) => await tell("signal", { signal }),
     resize: async (size) => await tell("resize", size),
-    [Symbol.asyncDispose]: async () => await process[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => await remote[Symbol.asyncDispose](),
   };
 }
 

@@ -3,6 +3,7 @@ import { imageConfig } from "../../images/images.ts";
 import type { Image } from "../../images/images.ts";
 import { takeLease } from "../../store/lease.ts";
 import { namesOf } from "../../store/records.ts";
+import { CleanupStack } from "../../util/cleanup.ts";
 import { FlameBoxError } from "../../util/error.ts";
 import { locatePaths } from "../../util/paths.ts";
 import type { Paths } from "../../util/paths.ts";
@@ -109,10 +110,11 @@ export async function create(image: string, options: CreateOptions = {}): Promis
   const paths: Paths = options.paths ?? locatePaths();
   checkCreate(options);
   const machine = await planMachine(options);
-  await using store = await openHome(options);
+  await using cleanup = new CleanupStack();
+  const store = cleanup.use(await openHome(options));
   const found = await acquireImage(store, image, options);
   // Until its record keeps it.
-  await using _lease = await takeLease(store, namesOf(found), { signal: options.signal });
+  cleanup.use(await takeLease(store, namesOf(found), { signal: options.signal }));
   requireRunnable(found.platform);
   const { config: execution = {} } = await imageConfig(store, found);
   const id = newContainerId();

@@ -2,8 +2,7 @@
  * A container that a command waits for: kept by the command's own process, so that there is no second one to start.
  * Everything else sees it as any other: it has a name, and a control socket.
  */
-import { Writable } from "node:stream";
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { FlameBoxError } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
 import { locatePaths } from "../../util/paths.ts";

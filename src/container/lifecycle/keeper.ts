@@ -27,22 +27,12 @@ import type { Action } from "./events.ts";
 import { noteEvent } from "./events.ts";
 import type { ContainerRecord } from "./record.ts";
 import { containerDir } from "./record.ts";
+import { Backoff, codeOfFailure, isToRestart } from "./policy.ts";
 import { removeContainerFiles } from "./roster.ts";
 import type { ContainerState } from "./state.ts";
-import { LOST_EXIT_CODE, writeState } from "./state.ts";
+import { liveOf, LOST_EXIT_CODE, writeState } from "./state.ts";
 
 const KILL = 9;
-const FIRST_BACKOFF_MS = 100;
-const MAX_BACKOFF_MS = 60_000;
-/** Who has run for so long begins anew with the waiting. */
-const STEADY_MS = 10_000;
-/** Exit codes of containers whose command could not be executed, as Docker has them. */
-const START_FAILURES: Readonly<Record<string, number>> = {
-  "command-not-found": 127,
-  "command-not-executable": 126,
-};
-const START_FAILURE = 128;
-
 export interface KeeperRequest {
   readonly surroundings: Surroundings;
   readonly record: ContainerRecord;
@@ -141,7 +131,7 @@ export class Keeper {
   }
 
   async #cycle(options: KeepOptions): Promise<void> {
-    let backoffMs = FIRST_BACKOFF_MS;
+    const backoff = new Backoff();
     for (let isFirst = true; ; isFirst = false) {
       const startedMs = performance.now();
       const exit = await this.#live(isFirst ? options : {}, isFirst);
@@ -150,23 +140,14 @@ export class Keeper {
         await this.#note("restart");
         continue;
       }
-      if (!this.#isToRestart(exit)) return;
-      if (performance.now() - startedMs > STEADY_MS) backoffMs = FIRST_BACKOFF_MS;
+      if (this.#stopping || !isToRestart(this.#record.restart, exit, this.#state.restartCount)) return;
       const restartCount = this.#state.restartCount + 1;
       await this.#update({ status: "restarting", restartCount });
       const signal = this.#hurry.signal;
-      await sleep(backoffMs, undefined, { signal }).catch(() => {});
-      backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      await sleep(backoff.nextMs(performance.now() - startedMs), undefined, { signal }).catch(() => {});
       if (this.#stopping) return await this.#update({ status: "exited" });
       this.#restarting = false;
     }
-  }
-
-  #isToRestart({ code }: ContainerExit): boolean {
-    const { name, maximumRetryCount } = this.#record.restart;
-    if (this.#stopping || name === "no") return false;
-    if (name !== "on-failure") return true;
-    return code !== 0 && (maximumRetryCount === 0 || this.#state.restartCount < maximumRetryCount);
   }
 
   /** From one start to its end. A later start that fails is an end, too, and the policy's business. */
@@ -178,7 +159,7 @@ export class Keeper {
     } catch (error) {
       if (isFirst && this.#container === undefined) throw error;
       this.#nextStart.reject(error);
-      const exit = { code: this.#codeOf(error), oomKilled: false };
+      const exit = { code: codeOfFailure(error), oomKilled: false };
       await this.#ended(exit, messageOf(error));
       return exit;
     }
@@ -285,14 +266,10 @@ export class Keeper {
     told.resolve(exit);
   }
 
-  #codeOf(error: unknown): number {
-    return error instanceof FlameBoxError ? (START_FAILURES[error.code] ?? START_FAILURE) : START_FAILURE;
-  }
-
   async #startFailed(error: unknown): Promise<void> {
     this.attachments.end(error instanceof Error ? error : new Error(messageOf(error)));
     const message = messageOf(error).split("\n")[0] ?? "";
-    await this.#update({ exitCode: this.#codeOf(error), error: message, live: undefined });
+    await this.#update({ exitCode: codeOfFailure(error), error: message, live: undefined });
   }
 
   async #release(): Promise<void> {
@@ -393,18 +370,4 @@ export class Keeper {
       this.#request.options.onNotice?.(`the container's state cannot be written: ${messageOf(error)}`),
     );
   }
-}
-
-function liveOf(container: Container): NonNullable<ContainerState["live"]> {
-  const { vmmPid, machine, kernelRelease, memoryLimitBytes, addresses, macAddress, ports } = container;
-  return {
-    monitorPid: process.pid,
-    vmmPid,
-    machine,
-    kernelRelease,
-    memoryLimitBytes,
-    addresses: [...addresses],
-    ...(macAddress !== undefined && { mac: macAddress }),
-    ports: ports.map((port) => ({ ...port, hostAddress: port.hostAddress ?? "127.0.0.1" })),
-  };
 }

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { systemCode } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
+import type { Container } from "../running.ts";
 import { containerDir, writeWhole } from "./record.ts";
 
 export const STATUSES = ["created", "running", "paused", "restarting", "exited"] as const;
@@ -98,4 +99,19 @@ export async function writeState(dir: string, state: ContainerState): Promise<vo
 
 export function isUp({ status }: Pick<ContainerState, "status">): boolean {
   return status === "running" || status === "paused" || status === "restarting";
+}
+
+/** What is told of a container while it runs. */
+export function liveOf(container: Container): NonNullable<ContainerState["live"]> {
+  const { vmmPid, machine, kernelRelease, memoryLimitBytes, addresses, macAddress, ports } = container;
+  return {
+    monitorPid: process.pid,
+    vmmPid,
+    machine,
+    kernelRelease,
+    memoryLimitBytes,
+    addresses: [...addresses],
+    ...(macAddress !== undefined && { mac: macAddress }),
+    ports: ports.map((port) => ({ ...port, hostAddress: port.hostAddress ?? "127.0.0.1" })),
+  };
 }

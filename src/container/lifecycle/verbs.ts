@@ -1,12 +1,11 @@
 /** What can be done to a container that is here, whatever process runs it. One function a verb, with Docker's meaning. */
-import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FlameBoxError } from "../../util/error.ts";
 import { locatePaths } from "../../util/paths.ts";
 import type { Paths } from "../../util/paths.ts";
 import { quote } from "../../util/printable.ts";
 import { call, exitOf } from "../control/client.ts";
-import { openHome } from "../home.ts";
+import { tidyHome } from "../home.ts";
 import type { LogEntry } from "../log/format.ts";
 import type { ReadOptions } from "../log/reader.ts";
 import { readLog } from "../log/reader.ts";
@@ -35,7 +34,7 @@ interface Found {
 /** What killed processes left is put right first, so that what is found is true. */
 export async function find(name: string, options: OperationOptions): Promise<Found> {
   const paths = options.paths ?? locatePaths();
-  await using _store = await openHome(options);
+  await tidyHome(options);
   return { paths, record: await findContainer(paths, name) };
 }
 
@@ -45,7 +44,7 @@ export async function listContainers(
 ): Promise<ContainerInfo[]> {
   const { all = false, onNotice } = options;
   const paths = options.paths ?? locatePaths();
-  await using _store = await openHome(options);
+  await tidyHome(options);
   const records = await readRecords(paths, (_id, error) => onNotice?.(`${error.message}; ${error.hint}`));
   const infos = await Promise.all(records.map(async (record) => await infoOf(paths, record)));
   return infos
