@@ -88,10 +88,10 @@ export function isBrokenPipe(error: unknown): boolean {
 }
 
 function exitCodeOf(code: string, commandName: string): number {
-  if (commandName !== "run") return EXIT.failure;
+  if (commandName !== "run" && commandName !== "exec") return EXIT.failure;
   if (code === "command-not-found") return EXIT.notFound;
   if (code === "command-not-executable") return EXIT.notExecutable;
-  return EXIT.runFailure;
+  return commandName === "run" ? EXIT.runFailure : EXIT.failure;
 }
 
 /** Commander's wording to ours: `error: unknown option '--nme'\n(Did you mean --name?)`. */

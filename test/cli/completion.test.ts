@@ -23,10 +23,9 @@ beforeAll(async () => {
     writeFileSync(path, completionScript(shell, program.root));
     scripts.set(shell, path);
   }
-  // What the scripts ask for images.
-  writeFileSync(join(directory, "flamebox"), "#!/bin/sh\nprintf 'alpine:3\\ndebian:12\\n'\n", {
-    mode: 0o755,
-  });
+  // What the scripts ask for names.
+  const answers = `case $2 in images) printf 'alpine:3\\ndebian:12\\n';; containers) printf 'quiet_ember\\nweb\\n';; esac`;
+  writeFileSync(join(directory, "flamebox"), `#!/bin/sh\n${answers}\n`, { mode: 0o755 });
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 

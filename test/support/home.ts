@@ -93,9 +93,15 @@ export class Home implements AsyncDisposable {
 
   #files(): string[] {
     const { dataDir, runtimeDir } = this.paths;
-    const dirs = [runtimeDir, ...["containers", "tmp", "leases", "locks"].map((name) => join(dataDir, name))];
-    return dirs.flatMap((dir) =>
-      existsSync(dir) ? readdirSync(dir).map((name) => `file ${basename(dir)}/${name}`) : [],
+    const kept = ["containers", "names", "tmp", "leases", "locks"].map((name) => join(dataDir, name));
+    // The folder of the control sockets stays.
+    const sockets = join(runtimeDir, "containers");
+    return [runtimeDir, sockets, ...kept].flatMap((dir) =>
+      existsSync(dir)
+        ? readdirSync(dir)
+            .filter((name) => join(dir, name) !== sockets)
+            .map((name) => `file ${basename(dir)}/${name}`)
+        : [],
     );
   }
 

@@ -38,7 +38,7 @@ test.each<[name: string, args: (dir: string) => string[], says: RegExp]>([
   ["a port without a network", () => ["--network", "none", "-p", "8080:80", busybox, "true"], /network/],
   ["a working directory that is relative", () => ["-w", "relative", busybox, "true"], /relative/],
 ])("%s", async (_name, args, says) => {
-  const { code, stdout, stderr } = await home.run(["run", "-q", ...args(home.dir)]);
+  const { code, stdout, stderr } = await home.run(["run", "--rm", "-q", ...args(home.dir)]);
   expect({ code, stdout }, stderr).toEqual({ code: 125, stdout: "" });
   const [first = "", ...rest] = stderr.trimEnd().split("\n");
   expect(first).toMatch(/^flamebox: /);

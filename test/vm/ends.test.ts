@@ -47,7 +47,7 @@ describe("a machine whose VMM is killed", () => {
     // An error that nobody awaits would end the process in another way.
     const env = { NODE_OPTIONS: "--unhandled-rejections=strict" };
     const running = home.spawn(
-      ["run", "-q", "--network", "none", busybox, "sh", "-c", "echo up; cat /dev/zero >/dev/null"],
+      ["run", "--rm", "-q", "--network", "none", busybox, "sh", "-c", "echo up; cat /dev/zero >/dev/null"],
       env,
     );
     await running.shows("up");

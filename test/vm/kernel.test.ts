@@ -40,7 +40,7 @@ test("a chosen kernel that has gone is an error of run, and doctor says what to 
   await home.run(["kernel", "use", debian?.name ?? ""]);
   await writeFile(join(home.paths.dataDir, "kernels", "chosen.json"), '{"name":"gone"}');
   const image = `${inject("registry")}/flamebox/busybox:1`;
-  const run = await home.run(["run", "-q", image, "true"]);
+  const run = await home.run(["run", "--rm", "-q", image, "true"]);
   expect([run.code, run.stderr]).toEqual([
     125,
     'flamebox: the kernel "gone" was chosen and is not here any more\n' +
@@ -76,7 +76,7 @@ describe.skipIf(!wanted)(
         expect((await home.run(["kernel", "build", "--use"])).stdout).toBe(built.stdout);
         expect(performance.now() - beganMs).toBeLessThan(MINUTES_MS);
         const image = `${inject("registry")}/flamebox/busybox:1`;
-        const run = await home.run(["run", "-q", image, "sh", "-c", "uname -r; ls /proc/modules"]);
+        const run = await home.run(["run", "--rm", "-q", image, "sh", "-c", "uname -r; ls /proc/modules"]);
         expect(run.stdout).toMatch(/^6\.12\.\d+-flamebox\n$/);
         expect(run.stderr).toMatch(/\/proc\/modules: No such file/);
         expect((await home.run(["kernel", "rm", name])).code).toBe(1);

@@ -27,7 +27,7 @@ test(`${runs} runs in a row`, { timeout: 60_000 * runs }, async () => {
   const codes: (number | null)[] = [];
   let retries = 0;
   for (let i = 0; i < runs; i++) {
-    const { code, stderr } = await home.run(["run", busybox, "sh", "-c", `exit ${i % 200}`]);
+    const { code, stderr } = await home.run(["run", "--rm", busybox, "sh", "-c", `exit ${i % 200}`]);
     codes.push(code);
     // The watchdog's notice, a line for each start that had to be repeated.
     retries += stderr.split("\n").filter((line) => line.includes("starting the machine again")).length;
@@ -41,7 +41,7 @@ test(`${together} runs, ${AT_ONCE} at a time`, { timeout: 60_000 * together }, a
   const limited = limit(AT_ONCE);
   const ended = await Promise.all(
     Array.from({ length: together }, async (_, i) =>
-      limited(async () => await home.run(["run", busybox, "sh", "-c", `exit ${i % 200}`])),
+      limited(async () => await home.run(["run", "--rm", busybox, "sh", "-c", `exit ${i % 200}`])),
     ),
   );
   expect(ended.map(({ code }) => code)).toEqual(Array.from({ length: together }, (_, i) => i % 200));
@@ -62,10 +62,10 @@ test(`${inProcess} starts in one process leave no descriptor open`, {
 
 test("a home that has been moved starts containers as before", async () => {
   await using first = await makeHome(inject("kernelDir"), { ownTemplates: true });
-  expect((await first.run(["run", busybox, "true"])).code).toBe(0);
+  expect((await first.run(["run", "--rm", busybox, "true"])).code).toBe(0);
   await using moved = new Home(`${first.dir}-moved`);
   renameSync(first.dir, moved.dir);
-  const { code, stderr } = await moved.run(["run", busybox, "sh", "-c", "exit 7"]);
+  const { code, stderr } = await moved.run(["run", "--rm", busybox, "sh", "-c", "exit 7"]);
   expect(code).toBe(7);
   expect(stderr).not.toMatch(/preparing a machine|template/);
   expect(await moved.leftovers()).toEqual([]);

@@ -208,7 +208,7 @@ const cases: readonly Case[] = [
 test.each(cases)(
   "$name",
   async ({ image, options = [], words = [], code = 0, stdout = /^/, stderr = code === 0 ? /^$/ : /./ }) => {
-    const fixed = ["run", "-q", "--network", "none", "--dns", "192.0.2.53"];
+    const fixed = ["run", "--rm", "-q", "--network", "none", "--dns", "192.0.2.53"];
     const ended = await home.run([...fixed, ...options, images[image], ...words]);
     expect(ended, ended.stderr).toMatchObject({ code, signal: null });
     expect(ended.stdout).toMatch(stdout);

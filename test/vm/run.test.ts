@@ -31,7 +31,7 @@ describe("exit codes", () => {
     ["127 when a path is not in the image", ["/no/such/command"], 127, "/no/such/command"],
     ["126 when the file is no program", ["/etc/not-executable"], 126, "/etc/not-executable"],
   ])("%s", async (_name, command, code, named) => {
-    const ended = await home.run(["run", "-q", busybox, ...command]);
+    const ended = await home.run(["run", "--rm", "-q", busybox, ...command]);
     expect(ended, ended.stderr).toMatchObject({ code, signal: null, stdout: "" });
     expect(ended.stderr).toMatch(named === "" ? /^$/ : named);
   });
@@ -71,7 +71,7 @@ describe("what the process finds", () => {
       "--dns",
       "192.0.2.53",
     ];
-    const ended = await home.run(["run", ...options, busybox, "sh", "-c", script], {
+    const ended = await home.run(["run", "--rm", ...options, busybox, "sh", "-c", script], {
       input: "not for the process",
     });
     if (ended.code !== 0) throw new Error(ended.stderr);
@@ -108,7 +108,7 @@ describe("what the process finds", () => {
   });
 
   test("nothing that an earlier container wrote", async () => {
-    const ended = await home.run(["run", "-q", busybox, "ls", "/home/www"]);
+    const ended = await home.run(["run", "--rm", "-q", busybox, "ls", "/home/www"]);
     expect(ended).toMatchObject({ code: 0, stdout: "", stderr: "" });
   });
 });
@@ -122,6 +122,7 @@ describe("users", () => {
   ])("%s", async (_name, user, ids) => {
     const ended = await home.run([
       "run",
+      "--rm",
       "-q",
       "-u",
       user,
@@ -134,7 +135,7 @@ describe("users", () => {
   });
 
   test("one that the image does not have", async () => {
-    const ended = await home.run(["run", "-q", "-u", "nobody-knows", busybox, "true"]);
+    const ended = await home.run(["run", "--rm", "-q", "-u", "nobody-knows", busybox, "true"]);
     expect(ended).toMatchObject({ code: 125, stdout: "" });
     expect(ended.stderr).toContain("nobody-knows");
   });
@@ -142,20 +143,28 @@ describe("users", () => {
 
 describe("streams", () => {
   test("stdin reaches the process, and its end too", async () => {
-    expect(await home.run(["run", "-q", "-i", busybox, "cat"], { input: "hi\n" })).toMatchObject({
+    expect(await home.run(["run", "--rm", "-q", "-i", busybox, "cat"], { input: "hi\n" })).toMatchObject({
       code: 0,
       stdout: "hi\n",
     });
   });
 
   test("stdout and stderr stay apart", async () => {
-    const ended = await home.run(["run", "-q", busybox, "sh", "-c", "echo out; echo err >&2; exit 3"]);
+    const ended = await home.run([
+      "run",
+      "--rm",
+      "-q",
+      busybox,
+      "sh",
+      "-c",
+      "echo out; echo err >&2; exit 3",
+    ]);
     expect(ended).toMatchObject({ code: 3, stdout: "out\n", stderr: "err\n" });
   });
 
   test("megabytes of bytes arrive as they are, both ways", async () => {
     const input = randomBytes(8 << 20);
-    const ended = await home.run(["run", "-q", "-i", busybox, "cat"], { input });
+    const ended = await home.run(["run", "--rm", "-q", "-i", busybox, "cat"], { input });
     expect(ended.code).toBe(0);
     const digest = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
     expect(digest(Buffer.from(ended.stdout, "latin1"))).toBe(digest(input));
@@ -164,6 +173,7 @@ describe("streams", () => {
   test("-t gives a terminal, without one on this side too", async () => {
     const ended = await home.run([
       "run",
+      "--rm",
       "-q",
       "-t",
       busybox,
@@ -179,14 +189,22 @@ describe("streams", () => {
 describe("interruption", () => {
   test("a signal is the process's to handle, and its exit code counts", async () => {
     const script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done";
-    const running = home.spawn(["run", "-q", busybox, "sh", "-c", script]);
+    const running = home.spawn(["run", "--rm", "-q", busybox, "sh", "-c", script]);
     await running.shows("ready");
     running.child.kill("SIGINT");
     expect(await running.ended).toMatchObject({ code: 3, stdout: "ready\ncaught\n" });
   });
 
   test("a second Ctrl-C ends a process that does not listen", async () => {
-    const running = home.spawn(["run", "-q", busybox, "sh", "-c", "trap '' INT; echo ready; sleep 1000"]);
+    const running = home.spawn([
+      "run",
+      "--rm",
+      "-q",
+      busybox,
+      "sh",
+      "-c",
+      "trap '' INT; echo ready; sleep 1000",
+    ]);
     await running.shows("ready");
     running.child.kill("SIGINT");
     running.child.kill("SIGINT");
@@ -198,7 +216,7 @@ describe("interruption", () => {
   });
 
   test("Ctrl-C before the machine is up ends it all the same", async () => {
-    const running = home.spawn(["run", "-q", busybox, "sleep", "1000"]);
+    const running = home.spawn(["run", "--rm", "-q", busybox, "sleep", "1000"]);
     await new Promise((resolve) => setTimeout(resolve, 700));
     const again = setInterval(() => running.child.kill("SIGINT"), 300);
     const { code } = await running.ended;
@@ -208,12 +226,12 @@ describe("interruption", () => {
   });
 
   test("a killed flamebox takes its machine along, and the next one clears up", async () => {
-    const running = home.spawn(["run", "-q", busybox, "sh", "-c", "echo ready; sleep 1000"]);
+    const running = home.spawn(["run", "--rm", "-q", busybox, "sh", "-c", "echo ready; sleep 1000"]);
     await running.shows("ready");
     running.child.kill("SIGKILL");
     await running.ended;
     expect(await home.leftoverProcesses()).toEqual([]);
-    expect(await home.run(["run", "-q", busybox, "true"])).toMatchObject({ code: 0 });
+    expect(await home.run(["run", "--rm", "-q", busybox, "true"])).toMatchObject({ code: 0 });
     expect(await home.leftovers()).toEqual([]);
   });
 });

@@ -38,7 +38,7 @@ const at = (...names: string[]): string => join(dir, ...names);
 
 function argumentsOf(binds: readonly string[], script: string, more: readonly string[] = []): string[] {
   const volumes = binds.flatMap((bind) => ["-v", bind]);
-  return ["run", "-q", "-i", "--network", "none", ...volumes, ...more, busybox, "sh", "-c", script];
+  return ["run", "--rm", "-q", "-i", "--network", "none", ...volumes, ...more, busybox, "sh", "-c", script];
 }
 
 async function shell(

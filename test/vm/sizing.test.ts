@@ -61,7 +61,17 @@ describe("memory", () => {
   );
 
   test("that is used up is told in one line, with the limit", async () => {
-    const ended = await home.run(["run", "-m", "64m", "--network", "none", busybox, "tail", "/dev/zero"]);
+    const ended = await home.run([
+      "run",
+      "--rm",
+      "-m",
+      "64m",
+      "--network",
+      "none",
+      busybox,
+      "tail",
+      "/dev/zero",
+    ]);
     expect(ended.code).toBe(137);
     expect(ended.stderr).toContain("flamebox: killed: out of memory (limit 64 MiB); raise --memory\n");
   });

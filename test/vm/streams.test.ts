@@ -43,7 +43,7 @@ async function shell(
   args: readonly string[],
 ): Promise<{ readonly stdout: string; readonly peakMib: number }> {
   const peakFile = join(home.dir, "peak");
-  const flamebox = [process.execPath, MEASURE, MAIN, "run", "-q", "--network", "none", ...args];
+  const flamebox = [process.execPath, MEASURE, MAIN, "run", "--rm", "-q", "--network", "none", ...args];
   const { stdout } = await run("bash", ["-o", "pipefail", "-ec", script, "bash", ...flamebox], {
     env: { ...process.env, FLAMEBOX_HOME: home.dir, PEAK_FILE: peakFile, INPUT: input },
     timeout: TIMEOUT_MS,
@@ -112,7 +112,7 @@ describe("back pressure", () => {
   });
 
   test("stops it through a pipe that nobody reads, and Ctrl-C still ends it", async () => {
-    const args = [MAIN, "run", "-q", "--network", "none", busybox, "sh", "-c", producer];
+    const args = [MAIN, "run", "--rm", "-q", "--network", "none", busybox, "sh", "-c", producer];
     const env = { ...process.env, FLAMEBOX_HOME: home.dir };
     const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "pipe"] });
     child.stdout.pause();

@@ -28,7 +28,8 @@ afterAll(async () => {
 });
 
 const list = async () => await listTemplates({ paths: home.paths });
-const echo = async (...options: string[]) => await home.run(["run", ...options, busybox, "echo", "it runs"]);
+const echo = async (...options: string[]) =>
+  await home.run(["run", "--rm", ...options, busybox, "echo", "it runs"]);
 /** The template of the default size, made if it is not there. */
 async function built(): Promise<{ info: TemplateInfo; dir: string }> {
   const { code, stdout, stderr } = await home.run(["template", "build"]);
@@ -148,7 +149,7 @@ test("a template that is removed under a running container: it goes on", async (
   const { info } = await built();
   const script =
     "while read -r line; do dd if=/dev/zero bs=1M count=64 2>/dev/null | wc -c; echo $line; done";
-  const running = home.spawn(["run", "-i", busybox, "sh", "-c", script]);
+  const running = home.spawn(["run", "--rm", "-i", busybox, "sh", "-c", script]);
   running.child.stdin.write("one\n");
   await running.shows("one");
   const removed = await home.run(["template", "rm", info.key.slice(0, 8)]);
@@ -180,7 +181,7 @@ test(`${KILLS} containers killed at random moments leave nothing`, { timeout: 30
   const { info } = await built();
   const ends: Ended[] = [];
   for (let n = 0; n < KILLS; n++) {
-    const running = home.spawn(["run", "-q", busybox, "sleep", "1000"]);
+    const running = home.spawn(["run", "--rm", "-q", busybox, "sleep", "1000"]);
     await sleep(randomInt(50, 1_500));
     running.child.kill("SIGKILL");
     ends.push(await running.ended);

@@ -81,7 +81,7 @@ describe.skipIf(!root)(
     test("is inside the guest what umoci unpacks", async () => {
       await using home = await makeHome(inject("kernelDir"));
       const image = `${inject("registry")}/flamebox/edge:1`;
-      const inside = home.run(["run", "-q", "-i", "-m", "1g", image, "python3", "-"], {
+      const inside = home.run(["run", "--rm", "-q", "-i", "-m", "1g", image, "python3", "-"], {
         input: await readFile(walker),
       });
       const [host, { code, stdout, stderr }] = await Promise.all([unpacked(), inside]);
