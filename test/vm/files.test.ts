@@ -30,19 +30,18 @@ truncate -s 3000000 /t/sparse; printf end | dd of=/t/sparse bs=1 seek=2000000 co
 printf x >/t/$(printf 'n%.0s' $(seq 200))
 mkdir -p /t/dir/$(printf 'd%.0s' $(seq 120))/$(printf 'e%.0s' $(seq 120)); printf deep >/t/dir/$(printf 'd%.0s' $(seq 120))/$(printf 'e%.0s' $(seq 120))/f
 printf b >"/t/$(printf 'bytes\\377')"
-setfattr -n user.note -v 'some text' /t/dir/file
-setfattr -n user.raw -v 0x00ff3d0a /t/dir
-setfattr -n trusted.secret -v 1 /t/dir/file 2>/dev/null || true
+setxattr() { perl -e 'my ($p, $n, $v) = @ARGV; $v = pack("H*", $v); exit(syscall(188, $p, $n, $v, length $v, 0) != 0)' "$@"; }
+setxattr /t/dir/file user.note 736f6d65
+setxattr /t/dir user.raw 00ff3d0a
 printf 's' >/t/setuid; chown 7:8 /t/setuid; chmod 4751 /t/setuid
 chown 3000000:4000000 /t/third /t/closed; chmod 0 /t/closed
 touch -d '2001-02-03 04:05:06.123456789 UTC' /t/setuid
 touch -h -d '1960-01-01 00:00:00.5 UTC' /t/absolute
 touch -d '2002-01-01 UTC' /t/dir /t
 `;
-/** Every file with all that `stat` and `getfattr` have of it, and its content's sum. */
+/** Every file with all that `stat` has of it, and its content's sum. */
 const LIST = `cd "$1"; find . -print0 | sort -z | while IFS= read -r -d '' f; do
-stat -c '%n %F %a %u:%g %s %.9Y %h %t:%T %N' "$f"; [ -f "$f" ] && [ ! -L "$f" ] && sha256sum <"$f"
-getfattr -h -d -m '^user' -e hex "$f" 2>/dev/null; done | sed 's/ directory \\([0-9]* [0-9:]*\\) [0-9]* / directory \\1 - /'`;
+stat -c '%n %F %a %u:%g %s %.9Y %h %t:%T %N' "$f"; [ -f "$f" ] && [ ! -L "$f" ] && sha256sum <"$f"; done | sed 's/ directory \\([0-9]* [0-9:]*\\) [0-9]* / directory \\1 - /'`;
 
 let machine: AgentMachine;
 let container: Container;
@@ -155,6 +154,19 @@ describe("a tree", () => {
     expect(count).toBe(entries.length);
     expect(size).toBeGreaterThan(3_000_000);
     expect(await bash(LIST, "/into/t")).toBe(before);
+    const attributes = entries.flatMap(({ name, entry: { xattrs } }) =>
+      xattrs.map(({ name: key, value }) => [
+        name,
+        Buffer.from(key).toString(),
+        Buffer.from(value).toString("hex"),
+      ]),
+    );
+    expect(attributes).toEqual([
+      ["t/dir/", "user.raw", "00ff3d0a"],
+      ["t/dir/file", "user.note", "736f6d65"],
+    ]);
+    const again = await archiveFile(machine.session, { id: container.id, path: "/into/t" });
+    expect((await buffer(again.stream)).equals(bytes)).toBe(true);
     await bash("rm -r /into/t");
   });
 
@@ -165,9 +177,7 @@ describe("a tree", () => {
         owner: { uid: 33, gid: 44 },
       },
     );
-    expect(await bash("stat -c '%u:%g %a' /into/d /into/d/f; rm -r /into/d")).toBe(
-      "33:44 700\n33:44 644\n",
-    );
+    expect(await bash("stat -c '%u:%g %a' /into/d /into/d/f; rm -r /into/d")).toBe("33:44 700\n33:44 644\n");
   });
 
   test("one file, and what a link leads to", async () => {
@@ -185,7 +195,6 @@ describe("a tree", () => {
     expect(list).toContain("etc/passwd");
     for (const [place, kind] of [
       ["proc/", ""],
-      ["dev/", ""],
       ["sys/", ""],
       ["vol/", ""],
     ] as const)
@@ -319,9 +328,11 @@ describe("a hostile archive", () => {
     expect(await extract(Buffer.concat([bytes, Buffer.alloc(9_000, 7)]))).toMatchObject({ entries: 6 });
     expect(
       await bash(
-        "cd /into/top; cat x/y link; stat -c '%h %F' x/z link; stat -c %a x; getfattr -d -m - x/y; head -1 /etc/passwd | cut -c1-4",
+        "cd /into/top; cat x/y link; stat -c '%h %F' x/z link; stat -c %a x; head -1 /etc/passwd | cut -c1-4",
       ),
-    ).toBe('twonow a file2 regular file\n1 regular file\n755\n# file: x/y\nuser.a="1"\n\nroot\n');
+    ).toBe("twonow a file2 regular file\n1 regular file\n755\nroot\n");
+    const [, ...inner] = await unpack("/into/top/x");
+    expect(inner[0]?.entry.xattrs.map(({ name }) => Buffer.from(name).toString())).toEqual(["user.a"]);
     await bash("rm -r /into/top");
   });
 
@@ -364,8 +375,8 @@ describe("a hostile container", () => {
         "cd /into; while [ -e /into ]; do mv d e 2>/dev/null; ln -s /elsewhere d 2>/dev/null; rm -f d; mv e d 2>/dev/null; done",
       ],
     });
-    const parts = Array.from({ length: 300 }, (_, index) => entry({ name: `d/${index}/f` }, "x"));
-    for (let round = 0; round < 5; round++) await extract(archive(...parts)).catch(() => {});
+    const parts = Array.from({ length: 100 }, (_, index) => entry({ name: `d/${index}/f` }, "x"));
+    for (let round = 0; round < 4; round++) await extract(archive(...parts)).catch(() => {});
     expect(await bash("ls -A /elsewhere")).toBe("");
     await bash("mv /into /gone; mkdir -p /into2");
     await wait();
@@ -373,12 +384,20 @@ describe("a hostile container", () => {
   });
 
   test("that nests directories deeper than a path, and fills one with names", async () => {
-    await bash(`mkdir /deep; cd /deep; for i in $(seq 600); do mkdir ddddddddd && cd ddddddddd || exit 1; done; echo end >f
-      mkdir /many; cd /many; seq 40000 | xargs touch`);
-    const deep = await archiveFile(machine.session, { id: container.id, path: "/deep" });
-    const entries = collectEntries(await buffer(deep.stream), undefined, {}).length;
-    expect(entries).toBe(602);
-    expect(names(await unpack("/many"))).toHaveLength(40_001);
+    await bash(`mkdir /deep /many; cd /deep
+      perl -e 'my $d = "d" x 50; for (1 .. 150) { mkdir $d or die; chdir $d or die } open F, ">f"'
+      perl -e 'for (1 .. 20000) { open F, ">/many/$_" or die }'`);
+    const counted = async (path: string): Promise<number> => {
+      const { stream } = await archiveFile(machine.session, { id: container.id, path });
+      const bytes = await buffer(stream);
+      expect(bytes.subarray(-1024).equals(Buffer.alloc(1024))).toBe(true);
+      let members = 0;
+      for (let at = 0; at < bytes.length; at += 512)
+        if (bytes.toString("latin1", at + 257, at + 262) === "ustar" && bytes[at + 156] !== 0x78) members++;
+      return members;
+    };
+    expect(await counted("/deep")).toBe(152);
+    expect(await counted("/many")).toBe(20_001);
     await bash("cd /; rm -r /deep /many");
   });
 
@@ -434,6 +453,7 @@ test("a container that does not run, or not any more, has files all the same; on
   ]);
   const broken = await archiveFile(machine.session, { id: other.id, path: "/" });
   const failed = buffer(broken.stream);
+  failed.catch(() => {});
   await machine.remove(other);
   await expect(failed).rejects.toMatchObject({
     code: "failed",

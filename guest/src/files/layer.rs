@@ -13,10 +13,9 @@ const OPAQUE: &[u8] = b"/.wh..wh..opq";
 pub fn layer(comparison: Comparison, to: File) -> Result<(), Failure> {
     let mut packer = Packer::new(to);
     comparison.run(&mut |difference| match difference {
-        Difference::Directory { path, directory, status, new, opaque } => {
+        Difference::Directory { path, directory, status, opaque, .. } => {
             packer.directory(&path[1..], directory, status)?;
-            // A new one may have the mark, too, where there was something before it; there is nothing to be hidden.
-            if opaque && !new { packer.mark([&path[1..], OPAQUE].concat()) } else { Ok(()) }
+            if opaque { packer.mark([&path[1..], OPAQUE].concat()) } else { Ok(()) }
         }
         Difference::File { path, directory, name, .. } => packer.entry(&path[1..], directory, name),
         Difference::Gone { covered: true, .. } => Ok(()),

@@ -174,7 +174,7 @@ impl Walk {
             }
             _ => None,
         };
-        let opaque = is_opaque(&upper);
+        let opaque = inner.is_some() && is_opaque(&upper);
         let new = lower.is_none();
         let tell_now = match &lower {
             // Places to mount on may be all that there is of it.
@@ -185,7 +185,7 @@ impl Walk {
             return Err(too_deep(&self.path));
         }
         let frame = Frame {
-            covered: frame.covered || (opaque && inner.is_some()),
+            covered: frame.covered || opaque,
             upper,
             lower: inner,
             status,
