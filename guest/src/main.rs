@@ -7,7 +7,9 @@
 //! One process with one thread, which never blocks on anything that a container or the host can hold up. If it
 //! cannot go on, the machine is powered off: the host sees that, and a machine that hangs helps nobody.
 
+mod archive;
 mod console;
+mod files;
 mod init;
 mod mounts;
 mod protocol;

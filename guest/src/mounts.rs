@@ -15,8 +15,9 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -81,8 +82,18 @@ impl Layout {
         self.directory.join("rw")
     }
 
+    /// The writable layer.
+    pub fn upper(&self) -> PathBuf {
+        self.own("upper")
+    }
+
     fn own(&self, part: &str) -> PathBuf {
-        self.rw().join(&self.id).join(part)
+        self.part_of(&self.id, part)
+    }
+
+    /// What is another's on this one's writable disk.
+    pub fn part_of(&self, id: &str, part: &str) -> PathBuf {
+        self.rw().join(id).join(part)
     }
 }
 
@@ -94,20 +105,33 @@ pub fn assemble(layout: &Layout, wanted: &Rootfs) -> Result<(), Failure> {
     }
     mount_base(&wanted.base, &layout.base())?;
     mount_writable(&wanted.writable, &layout.rw())?;
-    for part in ["upper", "work", "files"] {
+    for part in ["work", "files"] {
         let path = layout.own(part);
         fs::create_dir_all(&path).map_err(|e| Failure::failed(format!("{}: {e}", at("create", &path))))?;
     }
+    make_upper(layout)?;
     overlay(&layout.base(), &layout.own("upper"), &layout.own("work"), &layout.rootfs())
 }
 
-/// Mounts `upper` over `base` at `place`.
+/// The writable layer, unless a container with this id has left one: then it is there with all its attributes.
+fn make_upper(layout: &Layout) -> Result<(), Failure> {
+    let upper = layout.upper();
+    if upper.exists() {
+        return Ok(());
+    }
+    // Complete before it has its name: a machine may end at any time.
+    let unfinished = layout.own("upper.new");
+    fs::create_dir_all(&unfinished)
+        .and_then(|()| copy_attributes(&layout.base(), &unfinished))
+        .and_then(|()| fs::rename(&unfinished, &upper))
+        .map_err(|e| Failure::failed(format!("attributes of the root directory: {e}")))
+}
+
+/// Mounts `upper` over `base` at `place`. The root directory shows the attributes of the upper one. Every file of the
+/// upper one is whole, and every directory is where its name says: what is read there by itself means what it seems to.
 pub fn overlay(base: &Path, upper: &Path, work: &Path, place: &Path) -> Result<(), Failure> {
-    // The root directory of an overlay shows the attributes of the upper one.
-    copy_attributes(base, upper)
-        .map_err(|e| Failure::failed(format!("attributes of the root directory: {e}")))?;
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},index=off,xino=off,metacopy=off",
+        "lowerdir={},upperdir={},workdir={},index=off,xino=off,metacopy=off,redirect_dir=off",
         base.display(),
         upper.display(),
         work.display(),
@@ -202,14 +226,14 @@ pub fn find_disk(serial: &str) -> Result<PathBuf, Failure> {
     Err(Failure::new(Code::NotFound, format!("no disk has the serial number or the name {serial:?}")))
 }
 
-fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
+pub fn copy_attributes(from: &Path, to: &Path) -> io::Result<()> {
     let metadata = fs::metadata(from)?;
     std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
     fs::set_permissions(to, Permissions::from_mode(metadata.mode() & 0o7777))?;
     let target = fs::File::open(to)?;
     // The overlay's own marks mean something on this layer only.
     let is_mark = |name: &[u8]| name.starts_with(b"trusted.overlay.");
-    syscall::copy_xattrs(fs::File::open(from)?.as_fd(), target.as_fd(), is_mark)?;
+    syscall::xattrs::copy(fs::File::open(from)?.as_fd(), target.as_fd(), is_mark)?;
     target.set_modified(metadata.modified()?)
 }
 
@@ -229,9 +253,36 @@ pub fn write_files(layout: &Layout, files: &[GeneratedFile]) -> Result<Vec<(Path
         .collect()
 }
 
+/// How long a disk may take to come to rest when everybody has let go of it.
+const RELEASE: Duration = Duration::from_secs(10);
+
+/// Waits until the disk is mounted nowhere any more, which is when it is at rest.
+pub fn await_release(disk: Option<&str>) -> Result<(), Failure> {
+    let Some(disk) = disk else { return Ok(()) };
+    let device = find_disk(disk)?;
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        // Whoever has it mounted has it for himself.
+        match fs::File::options().read(true).custom_flags(libc::O_EXCL).open(&device) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => {
+                return Err(Failure::failed(format!("the writable disk {disk:?} is not at rest: {error}")));
+            }
+        }
+    }
+}
+
 /// Undoes `assemble`, whatever of it was done. What cannot be unmounted now is detached.
 pub fn dismantle(layout: &Layout) -> Result<(), Failure> {
     shares::unmount_all(layout)?;
+    // Should something keep it from being unmounted, everything is on it all the same.
+    if let Ok(rw) = fs::File::open(layout.rw()) {
+        syscall::sync_file_system(rw.as_fd())
+            .map_err(|e| Failure::failed(format!("the writable disk: {e}")))?;
+    }
     for path in [layout.rootfs(), layout.rw(), layout.base()] {
         match umount2(&path, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}

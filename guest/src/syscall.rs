@@ -5,8 +5,9 @@ pub mod confine;
 pub mod process;
 pub mod tap;
 pub mod tree;
+pub mod xattrs;
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -24,6 +25,17 @@ pub enum Ending {
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A descriptor that the kernel has just made, or why it made none.
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = check(result as libc::c_int)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 /// One child that has ended, if any has. Real-time signals included, which wrappers with an enum of signals
@@ -100,38 +112,7 @@ pub fn set_window_size(terminal: BorrowedFd, columns: u16, rows: u16) -> io::Res
 pub fn open_terminal(master: BorrowedFd) -> io::Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes flags and no pointer.
-    let fd = check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Largest list of names and largest value of extended attributes, in bytes: the kernel's own limits.
-const MAX_XATTR_BYTES: usize = 65_536;
-
-/// Gives `to` the extended attributes of `from`, but those that `skip` names.
-pub fn copy_xattrs(from: BorrowedFd, to: BorrowedFd, skip: impl Fn(&[u8]) -> bool) -> io::Result<()> {
-    // Few files have any, and buffers for the most that there could be cost more than the question.
-    // SAFETY: no memory is involved.
-    let any = size(unsafe { libc::flistxattr(from.as_raw_fd(), std::ptr::null_mut(), 0) })?;
-    if any == 0 {
-        return Ok(());
-    }
-    let mut names = vec![0u8; MAX_XATTR_BYTES];
-    let mut value = vec![0u8; MAX_XATTR_BYTES];
-    // SAFETY: the kernel writes at most as many bytes as it is told the buffer has.
-    let length = size(unsafe { libc::flistxattr(from.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) })?;
-    for name in names[..length].split_inclusive(|&byte| byte == 0) {
-        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        if skip(name.to_bytes()) {
-            continue;
-        }
-        let (from, to, text) = (from.as_raw_fd(), to.as_raw_fd(), name.as_ptr());
-        // SAFETY: as above; `name` ends with a NUL.
-        let length = size(unsafe { libc::fgetxattr(from, text, value.as_mut_ptr().cast(), value.len()) })?;
-        // SAFETY: `value` holds `length` bytes.
-        check(unsafe { libc::fsetxattr(to, text, value.as_ptr().cast(), length, 0) })?;
-    }
-    Ok(())
+    owned(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())
 }
 
 fn size(result: libc::ssize_t) -> io::Result<usize> {
@@ -150,6 +131,13 @@ pub fn wait_to_carry(from: BorrowedFd, to: BorrowedFd) -> io::Result<bool> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// How many descriptors this process may have.
+pub fn limit_descriptors(number: libc::rlim_t) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: number, rlim_max: number };
+    // SAFETY: the kernel reads one rlimit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
 }
 
 pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
@@ -233,47 +221,4 @@ pub fn power_off() -> ! {
 /// Duplicates a descriptor, closed on exec.
 pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
     fd.as_fd().try_clone_to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
-        // SAFETY: `name` ends with a NUL, and `value` is as long as it says.
-        let result = unsafe {
-            libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
-        };
-        check(result).map(drop)
-    }
-
-    fn get(file: &File, name: &CStr) -> Option<Vec<u8>> {
-        let mut value = vec![0; 256];
-        // SAFETY: as above.
-        let length = size(unsafe {
-            libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
-        });
-        value.truncate(length.ok()?);
-        Some(value)
-    }
-
-    #[test]
-    fn attributes_are_copied_but_those_that_are_skipped() {
-        let place = std::env::temp_dir().join(format!("flamebox-xattr-{}", std::process::id()));
-        let [from, to] = ["from", "to"].map(|name| {
-            std::fs::create_dir_all(place.join(name)).unwrap();
-            File::open(place.join(name)).unwrap()
-        });
-        if set(&from, c"user.empty", b"").is_err_and(|e| e.raw_os_error() == Some(libc::ENOTSUP)) {
-            eprintln!("skipped: the temporary directory's file system has no user attributes");
-            return;
-        }
-        set(&from, c"user.bytes", b"\0\xff").unwrap();
-        set(&from, c"user.mark.x", b"1").unwrap();
-        copy_xattrs(from.as_fd(), to.as_fd(), |name| name.starts_with(b"user.mark.")).unwrap();
-        let _ = std::fs::remove_dir_all(&place);
-        assert_eq!(get(&to, c"user.empty").as_deref(), Some(&b""[..]));
-        assert_eq!(get(&to, c"user.bytes").as_deref(), Some(&b"\0\xff"[..]));
-        assert_eq!(get(&to, c"user.mark.x"), None);
-    }
 }

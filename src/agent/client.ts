@@ -1,17 +1,19 @@
 /**
  * The agent's methods, typed. protocol/PROTOCOL.md, "Requests"; one function a method, every one with a
  * deadline of its own kind.
+ *
+ *     client.ts   machines, containers and processes: made, started, signalled
+ *     files.ts    what a container has in its file system, in and out as tar
+ *     layer.ts    what a container has changed of its image
+ *     usage.ts    what runs in a container, what it uses and what it may use
  */
 import type { Readable, Writable } from "node:stream";
-import type { BaseIssue, BaseSchema } from "valibot";
-import { FlameBoxError } from "../util/error.ts";
-import { ProtocolError } from "./protocol/frame.ts";
+import type { CallOptions } from "./call.ts";
+import { ask, CREATE_DEADLINE_MS, requireGeneration } from "./call.ts";
 import type { ExecExitEvent } from "./protocol/messages.ts";
-import { AgentError, check, createdSchema, pidSchema, pingSchema, statsSchema } from "./protocol/messages.ts";
-import type { AgentSession, RequestOptions } from "./session/session.ts";
+import { AgentError, createdSchema, pidSchema, pingSchema } from "./protocol/messages.ts";
+import type { AgentSession } from "./session/session.ts";
 
-/** Under emulation, and with many machines on few cores, a mount takes its time. */
-const CREATE_DEADLINE_MS = 60_000;
 const KILL = 9;
 
 export interface Configuration {
@@ -104,39 +106,6 @@ export interface Execution {
   readonly streams: ContainerStreams;
   /** Resolves after the last byte of the output streams. Rejects when the session ends before. */
   readonly wait: () => Promise<ExecExitEvent>;
-}
-
-/** From the container's cgroup: its processes, and all that they have started. */
-export interface ContainerStats {
-  readonly memoryBytes: number;
-  /** The most that it ever was. */
-  readonly memoryPeakBytes: number;
-  readonly pids: number;
-  readonly cpuMicroseconds: number;
-  /** Processes that the kernel has killed for want of memory. */
-  readonly oomKills: number;
-}
-
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** A request whose answer has to have a form. One that has not is the end of the session, like any other breach. */
-async function ask<Output>(
-  session: AgentSession,
-  method: string,
-  schema: BaseSchema<unknown, Output, BaseIssue<unknown>>,
-  params: object,
-  options: RequestOptions,
-): Promise<Output> {
-  const answer = await session.request(method, params, options);
-  try {
-    return check(method, schema, answer);
-  } catch (error) {
-    if (!(error instanceof ProtocolError)) throw error;
-    session.refuse(error);
-    throw await session.closed;
-  }
 }
 
 /**
@@ -331,16 +300,6 @@ export async function resizeContainer(
   await session.request("container.resize", { id, columns, rows, ...ofExec(session, exec) });
 }
 
-/** @throws AgentError `not-found` when there is no such container */
-export async function containerStats(
-  session: AgentSession,
-  id: string,
-  options: CallOptions = {},
-): Promise<ContainerStats> {
-  requireGeneration(session, 2, "a container's use of its machine");
-  return await ask(session, "container.stats", statsSchema, { id }, options);
-}
-
 /** A member that an agent of generation 1 does not know would be passed over, and the container be signalled. */
 function ofExec(session: AgentSession, exec: string | undefined): { exec?: string } {
   if (exec === undefined) return {};
@@ -372,14 +331,4 @@ function openStdio(
     ids: { ...(stdin && { stdin: stdin.id }), stdout: stdout.id, ...(stderr && { stderr: stderr.id }) },
     streams: { stdin: stdin?.stream ?? null, stdout: stdout.stream, stderr: stderr?.stream },
   };
-}
-
-/** @throws FlameBoxError `agent-too-old` */
-function requireGeneration(session: AgentSession, generation: number, what: string): void {
-  if (session.generation >= generation) return;
-  throw new FlameBoxError(
-    "agent-too-old",
-    `${what} wants generation ${generation} of the agent protocol, and the machine's agent speaks ${session.generation}`,
-    { hint: 'run "flamebox setup", which builds the agent anew' },
-  );
 }

@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import type { BaseIssue, BaseSchema } from "valibot";
 import { describe, expect, it } from "vitest";
 import {
-  containerStats,
   createContainer,
   execInContainer,
   ping,
@@ -13,6 +12,7 @@ import {
   signalContainer,
   startContainer,
 } from "../../src/agent/client.ts";
+import { containerStats } from "../../src/agent/usage.ts";
 import { FrameType, ProtocolError } from "../../src/agent/protocol/frame.ts";
 import type { ContainerStreams } from "../../src/agent/client.ts";
 import {
@@ -41,7 +41,7 @@ const vectors = JSON.parse(
   readFileSync(new URL("../../protocol/vectors/messages.json", import.meta.url), "utf8"),
 ) as readonly Vector[];
 
-async function opened(agent: FakeAgent, generation = 3): Promise<AgentSession> {
+async function opened(agent: FakeAgent, generation = 4): Promise<AgentSession> {
   const open = AgentSession.open(agent.host, { deadlineMs: 5_000 });
   await agent.hello(generation);
   return (await open).session;

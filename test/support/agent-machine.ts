@@ -8,7 +8,12 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { inject } from "vitest";
-import type { AnonymousVolume, CreatedContainer, Execution } from "../../src/agent/client.ts";
+import type {
+  AnonymousVolume,
+  ContainerRequest,
+  CreatedContainer,
+  Execution,
+} from "../../src/agent/client.ts";
 import { configure, createContainer, execInContainer, startContainer } from "../../src/agent/client.ts";
 import type { ExitEvent, ProcessEnd } from "../../src/agent/protocol/messages.ts";
 import { AgentSession } from "../../src/agent/session/session.ts";
@@ -39,6 +44,8 @@ export interface Output {
 }
 
 export interface ContainerChange {
+  /** Of one that there was before, whose files it finds. */
+  readonly id?: string;
   /** What is run: a shell script, unless `args` are given. */
   readonly script?: string;
   readonly args?: readonly string[];
@@ -47,6 +54,7 @@ export interface ContainerChange {
   readonly terminal?: boolean;
   readonly init?: boolean;
   readonly volumes?: readonly AnonymousVolume[];
+  readonly files?: ContainerRequest["files"];
   /** Leaves its output to the test. */
   readonly unread?: boolean;
   /** Changes the config.json that the options of `flamebox run` would have made. */
@@ -153,17 +161,20 @@ async function outputOf(
 export class AgentMachine implements AsyncDisposable {
   readonly machine: Machine;
   readonly session: AgentSession;
+  /** The writable disk, raw. */
+  readonly scratchPath: string;
   readonly #cleanup: AsyncDisposable;
 
-  constructor(machine: Machine, session: AgentSession, cleanup: AsyncDisposable) {
+  constructor(machine: Machine, session: AgentSession, scratchPath: string, cleanup: AsyncDisposable) {
     this.machine = machine;
     this.session = session;
+    this.scratchPath = scratchPath;
     this.#cleanup = cleanup;
   }
 
   /** A container that was created and not started. */
   async create(change: ContainerChange = {}): Promise<Container> {
-    const id = randomBytes(8).toString("hex");
+    const id = change.id ?? randomBytes(8).toString("hex");
     const command = change.args ?? ["sh", "-c", change.script ?? "true"];
     const terminal = change.terminal === true;
     const tty = terminal ? { columns: 80, rows: 24 } : undefined;
@@ -175,7 +186,7 @@ export class AgentMachine implements AsyncDisposable {
       id,
       baseDevice: BASE_SERIAL,
       scratchDevice: SCRATCH_SERIAL,
-      files: [],
+      files: change.files ?? [],
       user: change.user ?? "",
       groups: [],
       config: change.config?.(config) ?? config,
@@ -212,6 +223,8 @@ export interface MachineChange {
   readonly memoryMib?: number;
   readonly cpus?: number;
   readonly storageBytes?: number;
+  /** A writable disk that another machine has had; the test's own to remove. */
+  readonly scratchPath?: string;
 }
 
 /** `image` is a reference that the tests' registry has. */
@@ -228,8 +241,9 @@ export async function startAgentMachine(image: string, change: MachineChange = {
   const rootfs = cleanup.use(
     await openRootfs(store, await acquireImage(store, image, { dockerConfig: null }), {}),
   );
-  const scratchPath = join(dir, "scratch.ext4");
-  await makeScratchDisk(paths, scratchPath, { sizeBytes: change.storageBytes ?? 1 << 30 });
+  const scratchPath = change.scratchPath ?? join(dir, "scratch.ext4");
+  if (change.scratchPath === undefined)
+    await makeScratchDisk(paths, scratchPath, { sizeBytes: change.storageBytes ?? 1 << 30 });
   const machine = cleanup.use(
     await qemuDriver({ acceleration: "tcg" }).start(
       {
@@ -253,5 +267,5 @@ export async function startAgentMachine(image: string, change: MachineChange = {
     hostname: "machine",
     machineId: randomBytes(16).toString("hex"),
   });
-  return new AgentMachine(machine, session, cleanup.move());
+  return new AgentMachine(machine, session, scratchPath, cleanup.move());
 }

@@ -2,7 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { containerStats, ping, resizeContainer, signalContainer } from "../../src/agent/client.ts";
+import { ping, resizeContainer, signalContainer } from "../../src/agent/client.ts";
+import { containerStats } from "../../src/agent/usage.ts";
 import type { AgentMachine, Container } from "../support/agent-machine.ts";
 import { collect, startAgentMachine } from "../support/agent-machine.ts";
 

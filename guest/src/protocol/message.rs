@@ -21,6 +21,8 @@ pub enum Code {
     CommandNotExecutable,
     InvalidConfig,
     Failed,
+    PathNotFound,
+    NotADirectory,
 }
 
 /// Longest error text, in bytes.
@@ -179,7 +181,7 @@ pub struct Rootfs {
     pub writable: Writable,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 pub struct Disk {
     pub device: String,
     #[serde(rename = "type")]
@@ -203,6 +205,16 @@ pub enum Writable {
         #[serde(rename = "sizeBytes")]
         size_bytes: u64,
     },
+}
+
+impl Writable {
+    /// By its serial number, or its name.
+    pub fn disk(&self) -> Option<&str> {
+        match self {
+            Self::Ext4 { device } => Some(device),
+            Self::Tmpfs { .. } => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -230,6 +242,57 @@ pub struct StreamIds {
 #[derive(Deserialize)]
 pub struct ById {
     pub id: String,
+}
+
+/// `container.changes`, `container.layer` and `container.processes`
+#[derive(Deserialize)]
+pub struct ByIdWithStream {
+    pub id: String,
+    pub stream: u32,
+}
+
+/// `container.stat`
+#[derive(Deserialize)]
+pub struct FileQuery {
+    pub id: String,
+    pub path: String,
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// `container.archive`
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveQuery {
+    pub id: String,
+    pub path: String,
+    pub stream: u32,
+    #[serde(default)]
+    pub follow: bool,
+    #[serde(default)]
+    pub one_file_system: bool,
+}
+
+/// `container.extract`
+#[derive(Deserialize)]
+pub struct Extract {
+    pub id: String,
+    pub path: String,
+    pub stream: u32,
+    pub owner: Option<Owner>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// `container.update`
+#[derive(Deserialize)]
+pub struct Update {
+    pub id: String,
+    pub resources: Box<RawValue>,
 }
 
 #[derive(Deserialize)]

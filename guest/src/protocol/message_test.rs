@@ -73,6 +73,34 @@ fn vectors_of_requests() {
                 );
                 assert_eq!(start.process.args, ["sh", "-c", "true"]);
             }
+            "container.stat" => {
+                let query: FileQuery = params(row);
+                assert_eq!((query.id.as_str(), query.path.as_str()), ("c1", "/etc/hosts"));
+                assert_eq!(query.follow, wanted["follow"] == true);
+            }
+            "container.archive" => {
+                let query: ArchiveQuery = params(row);
+                assert_eq!((query.id.as_str(), query.stream, &json!(query.path)), ("c1", 1, &wanted["path"]));
+                let flags = (query.follow, query.one_file_system);
+                assert_eq!(flags, (wanted["follow"] == true, wanted["oneFileSystem"] == true));
+            }
+            "container.extract" => {
+                let order: Extract = params(row);
+                assert_eq!((order.id.as_str(), order.path.as_str(), order.stream), ("c1", "/srv", 1));
+                let owner = order.owner.map(|Owner { uid, gid }| json!({"uid": uid, "gid": gid}));
+                assert_eq!(owner.unwrap_or_default(), wanted["owner"]);
+            }
+            "container.changes" | "container.layer" | "container.processes" => {
+                let order: ByIdWithStream = params(row);
+                assert_eq!((order.id.as_str(), order.stream), ("c1", 1));
+            }
+            "container.update" => {
+                let update: Update = params(row);
+                assert_eq!(
+                    (update.id.as_str(), update.resources.get()),
+                    ("c1", wanted["resources"].to_string().as_str())
+                );
+            }
             "container.stats" => assert_eq!(params::<ById>(row).id, wanted["id"]),
             "container.signal" => {
                 let signal: Signal = params(row);
@@ -186,6 +214,9 @@ fn fuzz_payloads() {
             let params = request.params.map_or("{}", |params| params.get()).as_bytes();
             let (_, _, _) = (parse::<Create>(params), parse::<Exec>(params), parse::<ById>(params));
             let (_, _, _) = (parse::<Signal>(params), parse::<Resize>(params), parse::<Configure>(params));
+            let (_, _) = (parse::<FileQuery>(params), parse::<ArchiveQuery>(params));
+            let (_, _, _) =
+                (parse::<Extract>(params), parse::<ByIdWithStream>(params), parse::<Update>(params));
         }
         if let Err(failure) = parse::<Value>(&payload) {
             assert!(failure.message.len() <= MAX_MESSAGE_BYTES);

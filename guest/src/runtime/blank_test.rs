@@ -112,13 +112,3 @@ fn mounts_within_others_move_along() {
     assert_eq!(kernel_mounts(&config), ["/proc", "/dev", "/device", "/sys"]);
     assert!(kernel_mounts(&json!({})).is_empty());
 }
-
-#[test]
-fn another_command_takes_the_place_of_the_first() {
-    let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    let mut filled = Filled { args: strings(&["a"]), env: strings(&["A=1", "AB=2", "C"]) };
-    filled.change(Override::default());
-    assert_eq!((&filled.args, &filled.env), (&strings(&["a"]), &strings(&["A=1", "AB=2", "C"])));
-    filled.change(Override { args: strings(&["b", "c"]), env: strings(&["A=3", "D=4", "C"]) });
-    assert_eq!((filled.args, filled.env), (strings(&["b", "c"]), strings(&["A=3", "AB=2", "C", "D=4"])));
-}

@@ -141,7 +141,7 @@ fn gone(id: &str, error: std::io::Error) -> Failure {
 }
 
 /// config.json as it was carried out. It lies outside of what the container can reach.
-fn read_config(id: &str) -> Result<Value, Failure> {
+pub fn read_config(id: &str) -> Result<Value, Failure> {
     let path = Layout::of(id).directory.join("config.json");
     let text = fs::read(path).map_err(failed("the container's config.json"))?;
     serde_json::from_slice(&text).map_err(|e| Failure::failed(format!("the container's config.json: {e}")))

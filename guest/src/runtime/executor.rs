@@ -19,7 +19,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 
-use super::blank::Inside;
+use super::filling::Inside;
 use super::hooks::{Hooks, Moment};
 use super::init;
 use super::seccomp::Filter;

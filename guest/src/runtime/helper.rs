@@ -15,16 +15,18 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::unistd::{Gid, Uid, fchown};
 use serde_json::Value;
 
-use super::blank::{self, Inside};
+use super::blank;
 use super::causes::{self, Causes};
 use super::executor::{Exec, Last, Role};
+use super::filling::Inside;
 use super::hooks::{Hooks, Moment};
 use super::idmap::{self, Staged};
 use super::own::Own;
 use super::spec::{self, Additions};
 use super::user::{self, Account, Databases};
 use super::{
-    Report, Stdio, bound_warnings, devices, propagation, resources, review, send_report, targets, volumes,
+    Removal, Report, Stdio, bound_warnings, devices, propagation, resources, review, send_report, targets,
+    volumes,
 };
 use crate::mounts::{self, Layout, RUNTIME_ID};
 use crate::protocol::message::{Code, Create, Failure, Prepare};
@@ -350,17 +352,30 @@ pub fn poststart(id: &str, pid: i32, report: OwnedFd) {
 }
 
 /// Everything of the container has been killed when this runs. Its hooks find their programs in the image, so
-/// that they come before the image goes.
-pub fn remove(id: &str, cgroup: Option<&str>, was_blank: bool, report: OwnedFd) {
-    if let Some(Ok(directory)) = cgroup.map(resources::locate) {
+/// that they come before the image goes. `go` ends when the agent has let go of the mount namespace.
+pub fn remove(mut order: Removal, go: OwnedFd, report: &OwnedFd) {
+    let _ = std::io::copy(&mut fs::File::from(go), &mut std::io::sink());
+    drop(order.view.take());
+    if let Some(Ok(directory)) = order.cgroup.as_deref().map(resources::locate) {
         resources::remove(&directory);
     }
-    let layout = Layout::of(id);
+    let layout = Layout::of(&order.id);
     let failed = Hooks::load(&layout.directory).run_all(Moment::Poststop, None);
-    let blank = if was_blank { mounts::dismantle(&Layout::of(blank::ID)) } else { Ok(()) };
-    let result = match mounts::dismantle(&layout).and(blank) {
+    let blank = if order.was_blank { mounts::dismantle(&Layout::of(blank::ID)) } else { Ok(()) };
+    let dismantled = mounts::dismantle(&layout).and(blank);
+    let result = match dismantled.and_then(|()| mounts::await_release(order.disk.as_deref())) {
         Ok(()) => Report::Removed(bound_warnings(failed)),
         Err(failure) => Report::Failed(failure),
     };
-    send_report(&report, &result, None);
+    send_report(report, &result, None);
+}
+
+/// What the agent's own mounts have of a blank.
+pub fn discard_blank(disk: Option<&str>, report: &OwnedFd) {
+    let done = mounts::dismantle(&Layout::of(blank::ID)).and_then(|()| mounts::await_release(disk));
+    let result = match done {
+        Ok(()) => Report::Removed(Vec::new()),
+        Err(failure) => Report::Failed(failure),
+    };
+    send_report(report, &result, None);
 }

@@ -17,6 +17,7 @@ pub mod cgroup;
 mod devices;
 mod exec;
 mod executor;
+mod filling;
 mod helper;
 mod hooks;
 mod idmap;
@@ -24,6 +25,7 @@ mod init;
 mod join;
 mod limits;
 mod own;
+mod processes;
 mod propagation;
 mod relay;
 mod resources;
@@ -33,6 +35,7 @@ mod spec;
 pub mod targets;
 mod user;
 mod volumes;
+pub mod work;
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Write};
@@ -44,7 +47,9 @@ use nix::sys::socket::{
     sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::files::View;
 use crate::mounts::Layout;
 use crate::protocol::message::{Create, Exec, Failure, Prepare, StreamIds};
 use crate::syscall;
@@ -86,6 +91,10 @@ pub enum Report {
     Hooked(Vec<String>),
     /// Removed; hooks that failed meanwhile.
     Removed(Vec<String>),
+    /// The answer of one that has more to do.
+    Begun(Value),
+    /// The answer, if there was none yet, of one that has done all.
+    Done(Value),
     Failed(Failure),
 }
 
@@ -225,9 +234,32 @@ pub fn poststart(id: &str, pid: i32) -> io::Result<Helper> {
     help(&[], move |report| helper::poststart(&id, pid, report))
 }
 
-/// Starts the helper that unmounts what a container has left and removes its cgroup. `was_blank`: before it got its id.
-pub fn remove(id: String, cgroup: Option<String>, was_blank: bool) -> io::Result<Helper> {
-    help(&[], move |report| helper::remove(&id, cgroup.as_deref(), was_blank, report))
+/// What is left of a container.
+pub struct Removal {
+    pub id: String,
+    pub cgroup: Option<String>,
+    /// Before it got its id.
+    pub was_blank: bool,
+    pub view: Option<View>,
+    /// The writable disk, unless others have it.
+    pub disk: Option<String>,
+}
+
+/// Starts the helper that unmounts what a container has left and removes its cgroup. Whoever has the mount namespace
+/// last unmounts all that is in it, which may take time: that is the helper, who waits for this process to let go.
+pub fn remove(order: Removal) -> io::Result<Helper> {
+    let (go, hold) = syscall::pipe()?;
+    let mut keep = vec![go.as_raw_fd()];
+    keep.extend(order.view.as_ref().map(|view| view.fd().as_raw_fd()));
+    // What the child is to have, this process has no more when it is there; then it lets the child go on.
+    let helper = help(&keep, move |report| helper::remove(order, go, &report))?;
+    drop(hold);
+    Ok(helper)
+}
+
+/// Starts the helper that unmounts what a blank has left whose process was killed.
+pub fn discard(disk: Option<String>) -> io::Result<Helper> {
+    help(&[], move |report| helper::discard_blank(disk.as_deref(), &report))
 }
 
 /// Lets a created container execute its process. The answer comes through the exec pipe.

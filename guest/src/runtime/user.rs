@@ -149,6 +149,12 @@ pub fn home_of(uid: u32, databases: &Databases) -> Option<String> {
     home_directory(&entry)
 }
 
+/// The name of a user who is known by number.
+pub fn name_of(uid: u32, databases: &Databases) -> Option<String> {
+    let entry = passwd_entries(&databases.passwd).find(|entry| entry.uid == uid)?;
+    String::from_utf8(entry.name.to_vec()).ok()
+}
+
 /// One that an environment can hold: text, without the NUL that would end it early.
 fn home_directory(entry: &PasswdEntry) -> Option<String> {
     let home = String::from_utf8(entry.home.to_vec()).ok()?;

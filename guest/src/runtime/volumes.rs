@@ -42,11 +42,19 @@ pub fn make(
         let failed = |error: &dyn std::fmt::Display| {
             Failure::failed(format!("make the volume {:?}: {error}", volume.path))
         };
-        fs::create_dir_all(&source).map_err(|e| failed(&e))?;
-        if volume.seed {
-            let origin = syscall::open_in_root(root, Path::new(&place), DIRECTORY).map_err(|e| failed(&e))?;
-            let target = syscall::open_directory(&source).map_err(|e| failed(&e))?;
-            copy_tree(origin.as_fd(), target.as_fd()).map_err(|e| failed(&e))?;
+        // One that the container has had before is as it was left.
+        if !source.exists() {
+            let unfinished = source.with_extension("new");
+            // Of a machine that has ended in the middle of it.
+            let _ = fs::remove_dir_all(&unfinished);
+            fs::create_dir_all(&unfinished).map_err(|e| failed(&e))?;
+            if volume.seed {
+                let origin =
+                    syscall::open_in_root(root, Path::new(&place), DIRECTORY).map_err(|e| failed(&e))?;
+                let target = syscall::open_directory(&unfinished).map_err(|e| failed(&e))?;
+                copy_tree(origin.as_fd(), target.as_fd()).map_err(|e| failed(&e))?;
+            }
+            fs::rename(&unfinished, &source).map_err(|e| failed(&e))?;
         }
         made.push((source, place, volume.readonly));
     }
@@ -158,7 +166,7 @@ impl Copy<'_> {
         // The owner before the attributes: a change of owner takes capabilities away, and bits of the mode.
         std::os::unix::fs::fchown(&target, Some(status.st_uid), Some(status.st_gid))?;
         target.set_permissions(permissions(status))?;
-        syscall::copy_xattrs(source.as_fd(), target.as_fd(), |name| name.starts_with(OVERLAY_MARKS))
+        syscall::xattrs::copy(source.as_fd(), target.as_fd(), |name| name.starts_with(OVERLAY_MARKS))
     }
 
     /// What is a hole stays one.
@@ -193,7 +201,7 @@ impl Copy<'_> {
         let status = nix::sys::stat::fstat(from.as_raw_fd())?;
         std::os::unix::fs::fchown(&to, Some(status.st_uid), Some(status.st_gid))?;
         fchmod(to.as_raw_fd(), Mode::from_bits_truncate(status.st_mode & 0o7777))?;
-        syscall::copy_xattrs(from.as_fd(), to.as_fd(), |name| name.starts_with(OVERLAY_MARKS))?;
+        syscall::xattrs::copy(from.as_fd(), to.as_fd(), |name| name.starts_with(OVERLAY_MARKS))?;
         to.set_modified(from.metadata()?.modified()?)
     }
 }

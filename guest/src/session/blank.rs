@@ -11,6 +11,7 @@ use super::requests::Answer;
 use super::share::Relays;
 use super::stdio::Stdio;
 use super::{Job, Session};
+use crate::files::Layers;
 use crate::mounts::{self, Layout};
 use crate::protocol::message::{Code, Create, Disk, DiskType, Failure, Prepare, StreamIds, Writable};
 use crate::runtime::{self, Ends, Helper, Report, blank};
@@ -127,9 +128,25 @@ impl Session {
         match blank.take_order(made, &wanted, text) {
             Ok(made) => Some(self.become_container(request, order, blank, made)),
             Err(pid) => {
-                let _ = syscall::kill(pid, libc::SIGKILL);
+                self.discard(pid, blank.writable);
                 None
             }
+        }
+    }
+
+    /// Whatever the machine has now is not what the blank was made for; and as long as it is there, so is its disk.
+    pub(super) fn discard_blank(&mut self) {
+        if self.blank.as_ref().is_some_and(|blank| blank.ready)
+            && let Some(Blank { made: Some(made), writable, .. }) = self.blank.take()
+        {
+            self.discard(made.pid, writable);
+        }
+    }
+
+    fn discard(&mut self, pid: i32, disk: String) {
+        let _ = syscall::kill(pid, libc::SIGKILL);
+        if let Ok(helper) = runtime::discard(Some(disk).filter(|disk| !self.is_in_use(disk, None))) {
+            self.add_helper(helper, Job::Discard);
         }
     }
 
@@ -137,7 +154,9 @@ impl Session {
         let report = syscall::duplicate(&blank.socket).map_err(|e| Failure::failed(e.to_string()))?;
         let pid = made.pid;
         let stdio = Stdio::new(order.stdio, wanted(blank.ends, order.stdio), Default::default());
-        let mut container = Container::new(order.id.clone(), stdio, Relays::default());
+        let layers = Layers { upper: blank::upper(&order.id), base: order.rootfs.base.clone() };
+        let disk = Some(blank.writable);
+        let mut container = Container::new(order.id.clone(), stdio, Relays::default(), layers, disk);
         container.create_request = Some(request);
         container.filling = Some(Filling { socket: blank.socket, made });
         container.config = Some(order.config.get().to_owned());

@@ -9,6 +9,7 @@ use super::blank::Filling;
 use super::link::Link;
 use super::share::Relays;
 use super::stdio::Stdio;
+use crate::files::{Layers, View};
 use crate::protocol::frame::Kind;
 use crate::protocol::message::{self, Failure};
 use crate::runtime::{ExecReport, cgroup};
@@ -50,6 +51,11 @@ pub struct Container {
     pub config: Option<String>,
     pub stdio: Stdio,
     pub shares: Relays,
+    /// Its mounts, from its creation on; and its layers.
+    pub view: Option<View>,
+    pub layers: Layers,
+    /// The writable disk, if it is one.
+    pub disk: Option<String>,
     /// Unanswered requests. None also after the connection that made them is gone.
     pub create_request: Option<u32>,
     pub start_request: Option<u32>,
@@ -61,9 +67,12 @@ pub struct Container {
 }
 
 impl Container {
-    pub fn new(id: String, stdio: Stdio, shares: Relays) -> Self {
+    pub fn new(id: String, stdio: Stdio, shares: Relays, layers: Layers, disk: Option<String>) -> Self {
         Self {
             id,
+            view: None,
+            layers,
+            disk,
             state: State::Creating,
             pid: None,
             last_pid: 0,
@@ -88,6 +97,8 @@ impl Container {
         self.last_pid = pid;
         self.cgroup = Some(cgroup);
         self.state = State::Created;
+        // Without it, nothing can be asked of its files; and it has ended by now.
+        self.view = View::of(pid).ok();
         self.stdio.connect(terminal)
     }
 

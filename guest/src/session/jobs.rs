@@ -12,7 +12,7 @@ use super::container::Poststart;
 use super::{FIRST, HELPER_PART, Job, PARTS, Session};
 use crate::console;
 use crate::protocol::message::Failure;
-use crate::runtime::{self, Helper, Report};
+use crate::runtime::{self, Helper, Removal, Report};
 
 impl Session {
     pub(super) fn add_helper(&mut self, helper: Helper, job: Job) {
@@ -46,6 +46,7 @@ impl Session {
                 Job::Poststart(container) => self.hooked(container, report),
                 Job::Remove(container) => self.removed(container, report),
                 Job::Join(exec) => self.joined(exec, report, terminal)?,
+                Job::Discard => say_failures(&report),
             }
         }
         if self.helpers.is_empty() {
@@ -128,15 +129,29 @@ impl Session {
             .filter(|(_, container)| container.to_delete && !container.removing && container.is_settled())
             .map(|(number, _)| *number)
             .filter(|number| self.execs.values().all(|exec| exec.container != *number))
+            .filter(|number| self.transfers.values().all(|transfer| transfer.container != *number))
             .collect();
         for number in settled {
             let Some(container) = self.containers.get_mut(&number) else { continue };
             container.removing = true;
-            let was_blank = container.filling.is_some();
-            let helper = runtime::remove(container.id.clone(), container.cgroup.clone(), was_blank)?;
+            let mut order = Removal {
+                id: container.id.clone(),
+                cgroup: container.cgroup.clone(),
+                was_blank: container.filling.is_some(),
+                view: container.view.take(),
+                disk: container.disk.clone(),
+            };
+            order.disk = order.disk.filter(|disk| !self.is_in_use(disk, Some(number)));
+            let helper = runtime::remove(order)?;
             self.add_helper(helper, Job::Remove(number));
         }
         Ok(())
+    }
+
+    /// Whether a container has the writable disk, other than `but`.
+    pub(super) fn is_in_use(&self, disk: &str, but: Option<u32>) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|(number, container)| container.disk.as_deref() == Some(disk) && Some(*number) != but)
     }
 
     /// Begins the hooks of containers whose processes have just been executed.

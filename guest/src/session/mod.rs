@@ -19,6 +19,8 @@ mod requests;
 mod share;
 mod stdio;
 mod stream;
+mod transfer;
+mod transfers;
 mod transport;
 mod vsock;
 
@@ -36,6 +38,7 @@ use self::container::Container;
 use self::exec::Exec;
 use self::link::{Link, Received};
 use self::stdio::{Part, Stdio};
+use self::transfer::Transfer;
 use crate::init::network;
 use crate::protocol::frame::{Frame, Kind, MAX_DATA_BYTES, ProtocolError};
 use crate::runtime::Helper;
@@ -67,6 +70,8 @@ enum Job {
     Poststart(u32),
     Remove(u32),
     Join(u32),
+    /// Of a blank that is of no use.
+    Discard,
 }
 
 pub struct Session {
@@ -79,6 +84,7 @@ pub struct Session {
     /// A container that waits to be one.
     blank: Option<Blank>,
     execs: BTreeMap<u32, Exec>,
+    transfers: BTreeMap<u32, Transfer>,
     helpers: BTreeMap<u32, (Helper, Job)>,
     unclaimed: BTreeMap<i32, Ending>,
     /// Numbers of containers, execs and helpers; never used twice, so that a late event finds nobody.
@@ -106,6 +112,7 @@ pub fn run() -> io::Result<()> {
         network: None,
         blank: None,
         execs: BTreeMap::new(),
+        transfers: BTreeMap::new(),
         helpers: BTreeMap::new(),
         unclaimed: BTreeMap::new(),
         next: 1,
@@ -195,6 +202,10 @@ impl Session {
             self.containers.get_mut(&number).into_iter().for_each(|container| container.shares.wake());
             return;
         }
+        if let Some(transfer) = self.transfers.get_mut(&number) {
+            transfer.wake();
+            return;
+        }
         let container = self.containers.get_mut(&number).map(|container| &mut container.stdio);
         let Some(stdio) = container.or_else(|| self.execs.get_mut(&number).map(|exec| &mut exec.stdio))
         else {
@@ -237,6 +248,7 @@ impl Session {
             progress |= self.link.flush()?;
             progress |= self.stdios().any(|stdio| stdio.is_unfinished(&self.link));
             progress |= self.containers.values().any(|container| container.shares.is_unfinished(&self.link));
+            progress |= self.transfers.values().any(|transfer| transfer.is_unfinished(&self.link));
             if !progress {
                 return Ok(false);
             }
@@ -246,7 +258,8 @@ impl Session {
 
     /// The processes executed into a container before the container, because its exit is told after theirs.
     fn pump(&mut self) {
-        let Self { execs, containers, link, scratch, .. } = self;
+        let Self { execs, containers, transfers, link, scratch, .. } = self;
+        transfers.retain(|_, transfer| transfer.pump(link, scratch));
         execs.retain(|_, exec| exec.pump(link, scratch));
         for (number, container) in containers {
             let alone = execs.values().all(|exec| exec.container != *number);
@@ -267,6 +280,7 @@ impl Session {
         self.forget_preparation();
         self.containers.values_mut().for_each(Container::disconnect);
         self.execs.values_mut().for_each(Exec::disconnect);
+        self.transfers.values_mut().for_each(Transfer::disconnect);
     }
 
     fn handle(&mut self, frame: Frame) -> Result<(), ProtocolError> {
@@ -279,6 +293,11 @@ impl Session {
             Kind::Data | Kind::Credit | Kind::Eof | Kind::Reset => {
                 for container in self.containers.values_mut() {
                     if container.shares.handle(frame.kind, frame.id, &frame.payload, &mut self.link)? {
+                        return Ok(());
+                    }
+                }
+                for transfer in self.transfers.values_mut() {
+                    if transfer.handle(frame.kind, frame.id, &frame.payload, &mut self.link)? {
                         return Ok(());
                     }
                 }
@@ -301,7 +320,8 @@ impl Session {
     fn reap(&mut self) -> io::Result<()> {
         while self.signals.read_signal()?.is_some() {}
         while let Some((pid, ending)) = syscall::reap() {
-            let known = self.container_ended(pid, ending) || self.exec_ended(pid, ending);
+            let known =
+                self.container_ended(pid, ending) || self.exec_ended(pid, ending) || self.transfer_ended(pid);
             if !known && !self.helpers.is_empty() {
                 if self.unclaimed.len() >= MAX_UNCLAIMED {
                     self.unclaimed.pop_first();
@@ -324,7 +344,8 @@ impl Session {
     }
 
     fn is_finished(&self) -> bool {
-        self.shutting_down && self.containers.is_empty()
+        let discarding = self.helpers.values().any(|(_, job)| matches!(job, Job::Discard));
+        self.shutting_down && self.containers.is_empty() && !discarding
     }
 
     /// The answer to `system.shutdown` has to leave the machine before its power does.

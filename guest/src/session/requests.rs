@@ -10,11 +10,13 @@ use super::container::{Container, State};
 use super::share::Relays;
 use super::stdio::{Console, Stdio};
 use super::{Job, Session};
+use crate::files::Layers;
 use crate::init::machine;
 use crate::mounts::{self, Layout};
 use crate::protocol::message::{
     self, ById, Code, Configure, Create, Failure, Request, Resize, Signal, Start, StreamIds,
 };
+use crate::runtime::work::Order;
 use crate::runtime::{self, cgroup};
 use crate::{shares, syscall};
 
@@ -84,6 +86,13 @@ impl Session {
             "container.create" => self.create(request, message::parse(params)?, params),
             "container.start" => self.start(request, &message::parse(params)?),
             "container.exec" => self.exec(request, message::parse(params)?),
+            "container.stat" => self.stat_file(request, message::parse(params)?),
+            "container.archive" => self.archive(request, message::parse(params)?),
+            "container.extract" => self.extract(request, message::parse(params)?),
+            "container.changes" => self.tell(request, &message::parse(params)?, Order::Changes),
+            "container.layer" => self.tell(request, &message::parse(params)?, Order::Layer),
+            "container.processes" => self.tell(request, &message::parse(params)?, Order::Processes),
+            "container.update" => self.update(request, &message::parse(params)?),
             "container.stats" => self.stats(&message::parse::<ById>(params)?.id).map(Some),
             "container.signal" => self.signal(&message::parse(params)?).map(done),
             "container.resize" => self.resize(&message::parse(params)?).map(done),
@@ -109,18 +118,21 @@ impl Session {
         if let Some(answer) = self.fill_blank(request, &order, text) {
             return answer;
         }
+        self.discard_blank();
         let config: Config = serde_json::from_str(order.config.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
         let console = config.process.unwrap_or_default().console(order.stdio)?;
         let (id, ids) = (order.id.clone(), order.stdio);
         let streams: Vec<_> = order.shares.iter().map(|share| (share.requests, share.replies)).collect();
         let layout = Layout::of(&id);
+        let layers = Layers { upper: layout.upper(), base: order.rootfs.base.clone() };
+        let disk = order.rootfs.writable.disk().map(str::to_owned);
         let shares = Relays::new(&streams, shares::mount_all(&layout, &order.shares)?);
         let (helper, ends) = runtime::create(order, console.terminal).map_err(|e| {
             let _ = mounts::dismantle(&layout);
             Failure::failed(format!("start the runtime helper: {e}"))
         })?;
-        let mut container = Container::new(id, Stdio::new(ids, ends, console), shares);
+        let mut container = Container::new(id, Stdio::new(ids, ends, console), shares, layers, disk);
         container.create_request = Some(request);
         let number = self.take_number();
         self.containers.insert(number, container);
@@ -181,6 +193,7 @@ impl Session {
         let taken = |stream: &u32| {
             self.stdios().any(|stdio| stdio.has_stream(*stream))
                 || self.containers.values().any(|container| container.shares.has_stream(*stream))
+                || self.transfers.values().any(|transfer| transfer.has_stream(*stream))
         };
         if streams.len() < wanted || streams.iter().any(taken) {
             return Err(Failure::new(Code::Conflict, "stdio, shares: a stream id is used twice"));
@@ -236,7 +249,12 @@ impl Session {
         let Some(cgroup) = &container.cgroup else {
             return Err(Failure::new(Code::Conflict, format!("container {id:?} is being created")));
         };
-        serde_json::to_value(cgroup::stats(cgroup)).map_err(|e| Failure::failed(e.to_string()))
+        let disks = || {
+            let names = container.disk.iter().chain([&container.layers.base.device]);
+            names.filter_map(|name| mounts::find_disk(name).ok()).collect()
+        };
+        serde_json::to_value(cgroup::stats(cgroup, container.pid, disks))
+            .map_err(|e| Failure::failed(e.to_string()))
     }
 
     fn delete(&mut self, request: u32, id: &str) -> Answer {
@@ -253,11 +271,13 @@ impl Session {
         container.stdio.abandon_outputs(&mut self.link);
         container.shares.begin_end();
         self.abandon_execs(number);
+        self.abandon_transfers(number);
     }
 
     fn shutdown(&mut self, request: u32) {
         self.shutdown_request = Some(request);
         self.shutting_down = true;
+        self.discard_blank();
         let numbers: Vec<u32> = self.containers.keys().copied().collect();
         for number in numbers {
             self.begin_delete(number);

@@ -178,38 +178,19 @@ impl Stdio {
 
     /// Whether `stream` is one of these, after handling the frame if so.
     pub fn handle(&mut self, kind: Kind, stream: u32, payload: &[u8]) -> Result<bool, ProtocolError> {
-        if self.stdin.as_ref().is_some_and(|sink| sink.stream == stream) {
-            return self.handle_stdin(kind, payload).map(|()| true);
+        if let Some(sink) = self.stdin.as_mut().filter(|sink| sink.stream == stream) {
+            if !sink.handle(kind, payload)? {
+                self.stdin = None;
+            }
+            return Ok(true);
         }
         let Some(source) = self.outputs.iter_mut().find(|source| source.stream == Some(stream)) else {
             return Ok(false);
         };
-        match (kind, payload) {
-            (Kind::Credit, &[a, b, c, d]) => {
-                if !source.raise(u32::from_le_bytes([a, b, c, d])) {
-                    return Err(ProtocolError::Rule("credit above 16 MiB"));
-                }
-            }
-            (Kind::Reset, _) => source.stream = None,
-            _ => return Err(ProtocolError::Rule("the host sends on a stream of the guest's")),
+        if !source.handle(kind, payload)? {
+            source.stream = None;
         }
-        source.wake();
         Ok(true)
-    }
-
-    fn handle_stdin(&mut self, kind: Kind, payload: &[u8]) -> Result<(), ProtocolError> {
-        let Some(sink) = &mut self.stdin else { return Ok(()) };
-        match kind {
-            Kind::Data => {
-                if !sink.receive(payload) {
-                    return Err(ProtocolError::Rule("data without credit, or after EOF"));
-                }
-            }
-            Kind::Eof => sink.end(),
-            Kind::Reset => self.stdin = None,
-            _ => return Err(ProtocolError::Rule("credit for a stream of the host's")),
-        }
-        Ok(())
     }
 }
 

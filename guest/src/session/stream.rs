@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::credit::{Allowance, Window};
 use super::link::Link;
-use crate::protocol::frame::{Kind, MAX_DATA_BYTES};
+use crate::protocol::frame::{Kind, MAX_DATA_BYTES, ProtocolError};
 
 /// How long an output may stay open, and silent, after the container's last process has ended.
 const LINGER: Duration = Duration::from_millis(500);
@@ -67,7 +67,7 @@ impl Sink {
 
     /// False when the host had no credit for it, or had said that it was done.
     #[must_use]
-    pub fn receive(&mut self, bytes: &[u8]) -> bool {
+    fn receive(&mut self, bytes: &[u8]) -> bool {
         if self.ending || !self.window.receive(bytes.len() as u32) {
             return false;
         }
@@ -77,7 +77,7 @@ impl Sink {
     }
 
     /// The host sends no more.
-    pub fn end(&mut self) {
+    fn end(&mut self) {
         if self.ending {
             return;
         }
@@ -87,6 +87,20 @@ impl Sink {
             let times = if self.last == b'\n' { 1 } else { 2 };
             self.buffer.extend(std::iter::repeat_n(TERMINAL_EOF, times));
         }
+    }
+
+    /// A frame for this stream. False when the host has broken it off.
+    pub fn handle(&mut self, kind: Kind, payload: &[u8]) -> Result<bool, ProtocolError> {
+        match kind {
+            Kind::Data if !self.receive(payload) => {
+                return Err(ProtocolError::Rule("data without credit, or after EOF"));
+            }
+            Kind::Data => {}
+            Kind::Eof => self.end(),
+            Kind::Reset => return Ok(false),
+            _ => return Err(ProtocolError::Rule("credit for a stream of the host's")),
+        }
+        Ok(true)
     }
 
     pub fn wake(&mut self) {
@@ -159,10 +173,20 @@ impl Source {
         self.ready = true;
     }
 
-    /// False when the credit is more than the protocol allows.
-    #[must_use]
-    pub fn raise(&mut self, bytes: u32) -> bool {
-        self.allowance.raise(bytes)
+    /// A frame for this stream. False when the host has broken it off.
+    pub fn handle(&mut self, kind: Kind, payload: &[u8]) -> Result<bool, ProtocolError> {
+        let goes_on = match (kind, payload) {
+            (Kind::Credit, &[a, b, c, d]) => {
+                if !self.allowance.raise(u32::from_le_bytes([a, b, c, d])) {
+                    return Err(ProtocolError::Rule("credit above 16 MiB"));
+                }
+                true
+            }
+            (Kind::Reset, _) => false,
+            _ => return Err(ProtocolError::Rule("the host sends on a stream of the guest's")),
+        };
+        self.wake();
+        Ok(goes_on)
     }
 
     pub fn wake(&mut self) {
@@ -187,7 +211,7 @@ impl Source {
     pub fn pump(&mut self, link: &mut Link, buffer: &mut [u8], ended: bool) -> bool {
         let over = match &self.file {
             None => ended,
-            Some(_) => self.read(link, buffer) || self.has_lingered(ended),
+            Some(_) => self.carry(link, buffer) || self.has_lingered(ended),
         };
         if over && let Some(stream) = self.stream {
             link.send(Kind::Eof, stream, &[]);
@@ -195,7 +219,8 @@ impl Source {
         !over
     }
 
-    fn read(&mut self, link: &mut Link, buffer: &mut [u8]) -> bool {
+    /// Reads what may be sent. True at its end, of which the host is told nothing.
+    pub fn carry(&mut self, link: &mut Link, buffer: &mut [u8]) -> bool {
         let Some(file) = &mut self.file else { return true };
         for _ in 0..READS_A_TURN {
             if !self.ready {

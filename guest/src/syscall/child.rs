@@ -3,9 +3,9 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::{Ending, check};
+use super::{Ending, check, owned};
 
 /// Waits for one child to end.
 pub fn wait_for(pid: i32) -> io::Result<Ending> {
@@ -35,7 +35,5 @@ pub fn wait_readable(fds: &[BorrowedFd; 2], deadline: std::time::Instant) -> io:
 /// A file that is nowhere but in memory, closed on exec.
 pub fn memory_file(name: &CStr) -> io::Result<File> {
     // SAFETY: `name` ends with a NUL.
-    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    owned(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }.into()).map(File::from)
 }

@@ -1,6 +1,5 @@
 //! Kernel calls that bind a container: filters of system calls and of devices, attributes of mounts.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::check;
+use super::{c_path, check, owned};
 
 /// A directory for calls that want more than a path: unlike `open_directory`, it can be read.
 pub fn open_directory_to_read(path: &Path) -> io::Result<OwnedFd> {
@@ -77,9 +76,7 @@ pub fn restrict_devices(cgroup: BorrowedFd, program: &[BpfInstruction]) -> io::R
         log: 0,
     };
     // SAFETY: the structure has the form of its command, and its pointers live until the call is over.
-    let program = check(unsafe { bpf(BPF_PROG_LOAD, &raw mut load) })?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    let program = unsafe { OwnedFd::from_raw_fd(program) };
+    let program = owned(unsafe { bpf(BPF_PROG_LOAD, &raw mut load) }.into())?;
     let mut attach = Attach {
         target: cgroup.as_raw_fd() as u32,
         program: program.as_raw_fd() as u32,
@@ -126,10 +123,7 @@ pub fn map_owners(source: &Path, place: &Path, namespace: BorrowedFd, recursive:
     let below = if recursive { libc::AT_RECURSIVE as libc::c_uint } else { 0 };
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as libc::c_uint;
     // SAFETY: `source` ends with a NUL.
-    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, source.as_ptr(), flags) };
-    let tree = check(tree as libc::c_int)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    let tree = unsafe { OwnedFd::from_raw_fd(tree) };
+    let tree = owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, source.as_ptr(), flags) })?;
     let attributes = libc::mount_attr {
         attr_set: MOUNT_ATTR_IDMAP,
         attr_clr: 0,
@@ -149,8 +143,4 @@ pub fn map_owners(source: &Path, place: &Path, namespace: BorrowedFd, recursive:
     };
     check(result as libc::c_int)?;
     super::tree::attach(tree.as_fd(), place)
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }

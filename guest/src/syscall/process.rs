@@ -1,17 +1,14 @@
 //! What a process can be and join: its namespaces, its terminal, who it is.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::check;
+use super::{check, owned};
 
 /// A process, whatever becomes of its number.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is involved.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = check(fd as libc::c_int)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// Joins namespaces: of a process, all those in `kinds`; or the one that `target` is.

@@ -1,12 +1,12 @@
 //! Mounts as descriptors: made, or copied, without a place, and put somewhere later, in another mount namespace too.
 //! <https://docs.kernel.org/filesystems/mount_api.html>
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::check;
+use super::{c_path, check, owned};
 
 // linux/mount.h
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
@@ -17,16 +17,6 @@ const FSMOUNT_CLOEXEC: libc::c_uint = 1;
 const MOUNT_ATTR_RDONLY: libc::c_uint = 0x0000_0001;
 const MOUNT_ATTR_NOATIME: libc::c_uint = 0x0000_0010;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
-
-fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
-    let fd = check(fd as libc::c_int)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
 
 /// Mounts a disk for reading only, nowhere yet.
 pub fn mount_read_only(kind: &CStr, device: &Path) -> io::Result<OwnedFd> {
@@ -54,6 +44,14 @@ pub fn copy(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     // SAFETY: the path ends with a NUL.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// As `copy`, of what `place` is in, from there on; what is mounted below is not in it. `place` has to be in this
+/// process' mount namespace.
+pub fn copy_from(place: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as libc::c_uint;
+    // SAFETY: the path ends with a NUL.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
 /// Puts a mount somewhere.

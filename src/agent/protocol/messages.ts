@@ -12,6 +12,7 @@ import {
   never,
   number,
   optional,
+  picklist,
   pipe,
   regex,
   safeParse,
@@ -103,13 +104,131 @@ export const createdSchema = looseObject({
 
 const count = between(0, Number.MAX_SAFE_INTEGER);
 export const pingSchema = looseObject({ rssBytes: count });
+const traffic = looseObject({
+  receivedBytes: count,
+  receivedPackets: count,
+  sentBytes: count,
+  sentPackets: count,
+});
+const transfers = looseObject({ readBytes: count, writtenBytes: count });
+
 export const statsSchema = looseObject({
   memoryBytes: count,
   memoryPeakBytes: count,
   pids: count,
   cpuMicroseconds: count,
   oomKills: count,
+  memoryLimitBytes: optional(count),
+  pidsLimit: optional(count),
+  cpuUserMicroseconds: optional(count),
+  cpuSystemMicroseconds: optional(count),
+  network: optional(traffic),
+  block: optional(transfers),
 });
+
+/** From the container's cgroup: its processes, and all that they have started. What is optional is of generation 4. */
+export interface ContainerStats {
+  readonly memoryBytes: number;
+  /** The most that it ever was. */
+  readonly memoryPeakBytes: number;
+  readonly pids: number;
+  readonly cpuMicroseconds: number;
+  /** Processes that the kernel has killed for want of memory. */
+  readonly oomKills: number;
+  /** Absent when it has none but the machine's. */
+  readonly memoryLimitBytes?: number | undefined;
+  readonly pidsLimit?: number | undefined;
+  readonly cpuUserMicroseconds?: number | undefined;
+  readonly cpuSystemMicroseconds?: number | undefined;
+  /** Of all the interfaces that it sees but loopback, since the machine began. */
+  readonly network?:
+    | {
+        readonly receivedBytes: number;
+        readonly receivedPackets: number;
+        readonly sentBytes: number;
+        readonly sentPackets: number;
+      }
+    | undefined;
+  /** Of disks. */
+  readonly block?: { readonly readBytes: number; readonly writtenBytes: number } | undefined;
+}
+
+const time = looseObject({
+  seconds: between(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+  nanoseconds: between(0, 999_999_999),
+});
+
+/** Since the epoch; before it, `seconds` is negative, and `nanoseconds` counts forwards all the same. */
+export interface TimeOfFile {
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
+const FILE_KINDS = [
+  "file",
+  "directory",
+  "symlink",
+  "fifo",
+  "socket",
+  "character-device",
+  "block-device",
+] as const;
+export type FileKind = (typeof FILE_KINDS)[number];
+
+const id32 = between(0, 0xffff_ffff);
+/** `container.stat`, and the answer of `container.archive`. */
+export const fileStatSchema = looseObject({
+  name: word(4_096),
+  kind: picklist(FILE_KINDS),
+  mode: between(0, 0o7777),
+  sizeBytes: count,
+  mtime: time,
+  uid: id32,
+  gid: id32,
+  linkTarget: optional(word(4_096)),
+});
+
+export const extractedSchema = looseObject({ entries: count, bytes: count });
+export const updatedSchema = looseObject({ warnings: optional(pipe(array(text(500)), maxLength(32)), []) });
+export const emptySchema = looseObject({});
+
+/** One of `container.processes`. */
+export const processSchema = looseObject({
+  pid: between(1, 1 << 22),
+  machinePid: between(1, 1 << 22),
+  parent: between(0, 1 << 22),
+  uid: id32,
+  user: optional(word(256)),
+  name: word(64),
+  state: pipe(string(), regex(/^[A-Za-z]$/)),
+  started: time,
+  cpuMicroseconds: count,
+  rssBytes: count,
+  args: array(word(4_096)),
+});
+
+/** Words of the guest's: whoever shows them makes them printable first. */
+export interface ContainerProcess {
+  /** In the container. */
+  readonly pid: number;
+  /** In the machine. */
+  readonly machinePid: number;
+  /** In the container; 0 when that is not in it. */
+  readonly parent: number;
+  /** As the machine counts. */
+  readonly uid: number;
+  /** As the container's /etc/passwd has it, if it does. */
+  readonly user?: string | undefined;
+  /** As the kernel has it: at most 15 bytes of the program's, or what the process calls itself. */
+  readonly name: string;
+  /** As proc_pid_stat(5) has it: `R`, `S`, `D`, `Z`, `T`, … */
+  readonly state: string;
+  readonly started: TimeOfFile;
+  readonly cpuMicroseconds: number;
+  readonly rssBytes: number;
+  /** Cut at 4 KiB in all; empty for one that has ended. */
+  readonly args: readonly string[];
+}
 
 /** @throws ProtocolError naming `what` */
 export function check<Output>(
@@ -134,6 +253,8 @@ const KNOWN_CODES = new Set([
   "command-not-executable",
   "invalid-config",
   "failed",
+  "path-not-found",
+  "not-a-directory",
 ]);
 
 /**

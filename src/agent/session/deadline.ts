@@ -23,7 +23,7 @@ export async function withDeadline(
   let cleanUp = (): void => {};
   try {
     return await new Promise<object>((resolve, reject) => {
-      const timer = setTimeout(() => reject(timeout(what, deadlineMs)), deadlineMs);
+      const timer = setTimeout(() => reject(timedOut(what, deadlineMs)), deadlineMs);
       // The promise rejects with whatever reason the caller aborted with.
       const onAbort = (): void => reject(signal?.reason as Error);
       signal?.addEventListener("abort", onAbort, { once: true });
@@ -38,7 +38,7 @@ export async function withDeadline(
   }
 }
 
-function timeout(what: string, deadlineMs: number): FlameBoxError {
+export function timedOut(what: string, deadlineMs: number): FlameBoxError {
   return new FlameBoxError("agent-timeout", `the guest did not give ${what} within ${deadlineMs / 1000} s`, {
     temporary: true,
   });

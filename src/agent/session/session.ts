@@ -33,7 +33,7 @@ import {
 } from "../protocol/messages.ts";
 import type { Limits, Waiter } from "./deadline.ts";
 import { withDeadline } from "./deadline.ts";
-import type { StreamPort } from "./streams.ts";
+import type { IncomingOptions, StreamPort } from "./streams.ts";
 import { IncomingStream, OutgoingStream } from "./streams.ts";
 
 /**
@@ -180,9 +180,10 @@ export class AgentSession implements AsyncDisposable {
     return { id, stream };
   }
 
-  openIncoming(): { id: number; stream: Readable } {
+  /** With `errorOnReset`, which says what is read, a stream that the guest breaks off ends with an error. */
+  openIncoming(options: IncomingOptions = {}): { id: number; stream: Readable } {
     const id = this.#nextStream++;
-    const stream = new IncomingStream(id, this.#port);
+    const stream = new IncomingStream(id, this.#port, options);
     stream.once("close", () => {
       this.#incoming.delete(id);
       this.#lateBytes += stream.lateBytes;
@@ -295,7 +296,7 @@ export class AgentSession implements AsyncDisposable {
   #reset(frame: Frame): void {
     const outgoing = this.#outgoing.get(frame.id);
     if (outgoing !== undefined) outgoing.close();
-    else if (this.#incoming.get(frame.id)?.finish() !== true) this.#stray(frame);
+    else if (this.#incoming.get(frame.id)?.breakOff(frame.payload) !== true) this.#stray(frame);
   }
 
   #answer(waiter: Waiter | undefined, frame: Frame, ifUnwanted?: string): void {

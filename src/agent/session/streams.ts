@@ -8,6 +8,7 @@
  */
 import { Readable, Writable } from "node:stream";
 import { INITIAL_CREDIT_BYTES, MAX_CREDIT_BYTES, MAX_DATA_BYTES, ProtocolError } from "../protocol/frame.ts";
+import { AgentError } from "../protocol/messages.ts";
 
 export interface StreamPort {
   /** The guest does not read: nothing more should be sent before `wake` is called. */
@@ -61,9 +62,15 @@ class PayloadQueue {
   }
 }
 
+export interface IncomingOptions {
+  /** What is read, when a part of it is of no use: a RESET is an error then, and not an end like another. */
+  readonly errorOnReset?: string | undefined;
+}
+
 export class IncomingStream extends Readable {
   readonly #id: number;
   readonly #port: StreamPort;
+  readonly #errorOnReset: string | undefined;
   readonly #queue = new PayloadQueue();
   #allowedBytes = INITIAL_CREDIT_BYTES;
   #owedBytes = 0;
@@ -72,10 +79,11 @@ export class IncomingStream extends Readable {
   #brokenOff = false;
   #wanted = false;
 
-  constructor(id: number, port: StreamPort) {
+  constructor(id: number, port: StreamPort, { errorOnReset }: IncomingOptions = {}) {
     super({ highWaterMark: MAX_DATA_BYTES });
     this.#id = id;
     this.#port = port;
+    this.#errorOnReset = errorOnReset;
   }
 
   /** Nothing more can come that counts: the guest has ended it, or this side has broken it off. */
@@ -105,6 +113,16 @@ export class IncomingStream extends Readable {
     if (this.#ended) return false;
     this.#ended = true;
     if (this.#wanted) this.#deliver();
+    return true;
+  }
+
+  /** As `finish`, for a stream that the guest cannot go on with. */
+  breakOff(reason: Buffer): boolean {
+    if (this.#ended || this.#errorOnReset === undefined) return this.finish();
+    this.#ended = true;
+    this.destroy(
+      new AgentError("failed", `${this.#errorOnReset} was broken off: ${reason.toString("utf8")}`),
+    );
     return true;
   }
 
