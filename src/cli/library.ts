@@ -25,6 +25,7 @@ export type {
   ProgressEvent,
   PullOptions,
   RemovedImage,
+  RootfsFormat,
   RunningContainer,
   TemplateInfo,
   TmpfsMount,

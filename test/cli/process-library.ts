@@ -222,7 +222,15 @@ const library = {
     const { reference: full, id } = imageNamed(reference);
     return { untagged: [full], deleted: [id], reclaimedBytes: 7_830_000 };
   },
-  writeRootfs: async (_reference: string, path: string) => ({ path, sizeBytes: 4096 }),
+  writeRootfs: async (_reference: string, path: string, { format = "erofs" }: api.RootfsFileOptions) => ({
+    path,
+    format,
+    sizeBytes: 4096,
+  }),
+  streamRootfs: async (_reference: string, out: Writable) => {
+    out.write("an archive");
+    return { sizeBytes: 10 };
+  },
   diagnose: async () => ({
     version: "0.0.0",
     ready: true,
@@ -264,7 +272,7 @@ const library = {
   removeKernels: async (names: readonly string[]) => names.map((name) => kernel(name)),
 } satisfies Partial<Omit<Library, "version">> & { readonly version: string };
 
-const { run, listImages, removeImage, writeRootfs, diagnose, setup, version } = library;
+const { run, listImages, removeImage, writeRootfs, streamRootfs, diagnose, setup, version } = library;
 const { buildTemplate, listTemplates, pruneTemplates, removeTemplates } = library;
 const { buildKernel, listKernels, removeKernels, useKernel } = library;
 export {
@@ -287,4 +295,5 @@ export {
   useKernel,
   version,
   writeRootfs,
+  streamRootfs,
 };

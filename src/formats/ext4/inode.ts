@@ -1,5 +1,6 @@
 /** Inodes: 160 bytes of fields, behind them what fits of the xattrs. */
 import { crc32c } from "../crc32c.ts";
+import { bytesOf, heapOf } from "../erofs/blob-runs.ts";
 import { TypeBits, encodeDevice } from "../erofs/format.ts";
 import { extentTree } from "./extents.ts";
 import {
@@ -14,7 +15,7 @@ import {
   SECTORS_PER_BLOCK,
 } from "./format.ts";
 import { inodeNumber, locate } from "./geometry.ts";
-import { extentBlocksOf, extentsOf, heapOf, isType } from "./layout.ts";
+import { extentBlocksOf, extentsOf, isType } from "./layout.ts";
 import type { Ext4Layout } from "./layout.ts";
 import { placeXattrs, writeInodeXattrs } from "./xattr.ts";
 
@@ -115,8 +116,7 @@ export class InodeWriter {
     }
     const sizeBytes = tree.sizeBytes[inode] ?? 0;
     if (isType(tree, inode, TypeBits.symlink) && sizeBytes < INODE_BLOCK_BYTES) {
-      const offset = tree.contentOffset[inode] ?? 0;
-      out.set(heapOf(tree, inode).subarray(offset, offset + sizeBytes), at);
+      out.set(bytesOf(tree, inode), at);
       return 0;
     }
     if (isType(tree, inode, TypeBits.fifo) || isType(tree, inode, TypeBits.socket)) return 0;

@@ -5,10 +5,11 @@
  * blobs' data in the order in which the blobs have it (so that whole runs are copied at once), and last the blocks of
  * extents of those files that have many.
  */
+import { quote } from "../../util/printable.ts";
 import { Content } from "../erofs/tree.ts";
 import type { ValidatedTree } from "../erofs/tree.ts";
 import { TYPE_MASK, TypeBits } from "../erofs/format.ts";
-import { chunkCount, heapUint32 } from "../erofs/layout.ts";
+import { blobRuns, heapOf } from "../erofs/blob-runs.ts";
 import { fitsOneBlock, hashDirectory, hashedBlocks } from "./directory.ts";
 import type { HashedDirectory } from "./directory.ts";
 import { treeBlocks } from "./extents.ts";
@@ -68,12 +69,6 @@ export function isType(tree: ValidatedTree, inode: number, type: number): boolea
   return ((tree.mode[inode] ?? 0) & TYPE_MASK) === type;
 }
 
-export function heapOf(tree: ValidatedTree, inode: number): Uint8Array {
-  return tree.sources[tree.source[inode] ?? 0]?.heap ?? EMPTY;
-}
-
-const EMPTY = new Uint8Array(0);
-
 /** The path of an inode, for messages. */
 function pathOf(tree: ValidatedTree, inode: number): string {
   const names: string[] = [];
@@ -83,7 +78,7 @@ function pathOf(tree: ValidatedTree, inode: number): string {
     // Directories without children begin where the next one does.
     at = tree.firstChild.subarray(0, tree.inodeCount).findLastIndex((first) => first <= row);
   }
-  return JSON.stringify(`/${Buffer.from(names.join("/"), "latin1").toString("utf8")}`);
+  return quote(Buffer.from(`/${names.join("/")}`, "latin1").toString("utf8"));
 }
 
 function cannotHold(tree: ValidatedTree, inode: number, why: string): Ext4Error {
@@ -161,38 +156,6 @@ function inBlobOrder(tree: ValidatedTree, inodes: readonly number[]): number[] {
   });
   return keyed.sort((a, b) => a.at - b.at || a.inode - b.inode).map(({ inode }) => inode);
 }
-
-/** Where the blocks of a file are in its source's blob; between the runs are its holes. */
-export function* blobRuns(
-  tree: ValidatedTree,
-  inode: number,
-): Generator<{ readonly logical: number; readonly blobBlock: number; readonly count: number }> {
-  const offset = tree.contentOffset[inode] ?? 0;
-  const fileBlocks = blocksOf(tree.sizeBytes[inode] ?? 0);
-  if (tree.content[inode] === Content.extent) {
-    yield { logical: 0, blobBlock: offset, count: fileBlocks };
-    return;
-  }
-  const heap = heapOf(tree, inode);
-  const chunkBits = heapUint32(heap, offset);
-  const chunkBlocks = 2 ** chunkBits;
-  const chunks = chunkCount(tree.sizeBytes[inode] ?? 0, chunkBits);
-  let run = { logical: 0, blobBlock: 0, count: 0 };
-  for (let chunk = 0; chunk < chunks; chunk++) {
-    const blobBlock = heapUint32(heap, offset + 4 + 4 * chunk);
-    if (blobBlock === HOLE) continue;
-    const logical = chunk * chunkBlocks;
-    const count = Math.min(chunkBlocks, fileBlocks - logical);
-    if (run.logical + run.count === logical && run.blobBlock + run.count === blobBlock) run.count += count;
-    else {
-      if (run.count > 0) yield run;
-      run = { logical, blobBlock, count };
-    }
-  }
-  if (run.count > 0) yield run;
-}
-
-const HOLE = 0xffff_ffff;
 
 /** The extents of an inode that has blocks, in ascending order. */
 export function extentsOf(

@@ -7,6 +7,7 @@
  * The same tree and options give the same bytes; what neither names is zero, and can be a hole of the file.
  */
 import { crc32c } from "../crc32c.ts";
+import { blobRuns, bytesOf, heapOf } from "../erofs/blob-runs.ts";
 import type { ValidatedTree } from "../erofs/tree.ts";
 import { DirectoryWriter } from "./directory.ts";
 import { extentTree } from "./extents.ts";
@@ -14,7 +15,7 @@ import { BLOCK_SIZE, INODE_BYTES } from "./format.ts";
 import { inodeNumber, inodeTable, locate, runsOf } from "./geometry.ts";
 import { GroupWriter } from "./group.ts";
 import { InodeWriter, inodeSeed } from "./inode.ts";
-import { blobRuns, extentBlocksOf, extentsOf, heapOf, layoutExt4 } from "./layout.ts";
+import { extentBlocksOf, extentsOf, layoutExt4 } from "./layout.ts";
 import type { Ext4Layout } from "./layout.ts";
 import { Window } from "./window.ts";
 import type { Piece } from "./window.ts";
@@ -89,10 +90,11 @@ function* inodeTables(layout: Ext4Layout, seed: number): Generator<Piece, void, 
 /** Everything in data blocks that does not come from a blob, in the order of the blocks. */
 function* contents(layout: Ext4Layout, seed: number): Generator<Piece, void, undefined> {
   const window = new Window();
-  for (const { block, write } of blocks(layout, seed)) {
-    const done = window.reach(block * BLOCK_SIZE, BLOCK_SIZE);
+  for (const entry of blocks(layout, seed)) {
+    const offset = entry.block * BLOCK_SIZE;
+    const done = window.reach(offset, BLOCK_SIZE);
     if (done !== undefined) yield done;
-    write(window.bytes, window.place(block * BLOCK_SIZE));
+    entry.write(window.bytes, window.place(offset));
   }
   yield window.finish();
 }
@@ -123,9 +125,7 @@ function* blocks(layout: Ext4Layout, seed: number): Generator<Block, void, undef
   }
   for (const inode of [...needs.longSymlinks, ...needs.smallFiles]) {
     const { block } = locate(geometry, contentIndex[inode] ?? 0);
-    const offset = tree.contentOffset[inode] ?? 0;
-    const bytes = heapOf(tree, inode).subarray(offset, offset + (tree.sizeBytes[inode] ?? 0));
-    yield { block, write: (out, to) => out.set(bytes, to) };
+    yield { block, write: (out, to) => out.set(bytesOf(tree, inode), to) };
   }
   for (const inode of extentIndex.keys()) {
     const extents = extentsOf(layout, inode);

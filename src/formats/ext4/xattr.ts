@@ -6,7 +6,8 @@
  * Name indexes are those of the tree's packed list (see `InodeTree.xattrOffset`).
  */
 import { crc32c } from "../crc32c.ts";
-import { NO_XATTRS } from "../erofs/tree.ts";
+import { packedXattrs } from "../erofs/xattr.ts";
+import type { PackedXattr } from "../erofs/xattr.ts";
 import { storedAcl } from "./acl.ts";
 import {
   BLOCK_SIZE,
@@ -19,16 +20,10 @@ import {
   alignUp,
 } from "./format.ts";
 
-export interface Xattr {
-  readonly index: number;
-  readonly suffix: Uint8Array;
-  readonly value: Uint8Array;
-}
-
 /** Where a list of xattrs goes. */
 export interface PlacedXattrs {
-  readonly inInode: readonly Xattr[];
-  readonly inBlock: readonly Xattr[];
+  readonly inInode: readonly PackedXattr[];
+  readonly inBlock: readonly PackedXattr[];
 }
 
 const ACL_INDEXES: readonly number[] = [2, 3];
@@ -37,16 +32,13 @@ const END_BYTES = 4;
 const INODE_ROOM = INODE_BYTES - INODE.sizeBytes - XATTR_INODE_HEADER_BYTES - END_BYTES;
 const BLOCK_ROOM = BLOCK_SIZE - XATTR_BLOCK_HEADER.sizeBytes - END_BYTES;
 
-export const NO_PLACED_XATTRS: PlacedXattrs = { inInode: [], inBlock: [] };
-
 /** The validated list at `offset`. A string says what is wrong with it for ext4. */
 export function placeXattrs(heap: Uint8Array, offset: number): PlacedXattrs | string {
-  if (offset === NO_XATTRS) return NO_PLACED_XATTRS;
-  const inInode: Xattr[] = [];
-  const inBlock: Xattr[] = [];
+  const inInode: PackedXattr[] = [];
+  const inBlock: PackedXattr[] = [];
   let inodeRoom = INODE_ROOM;
   let blockRoom = BLOCK_ROOM;
-  for (const { index, suffix, value } of listedXattrs(heap, offset)) {
+  for (const { index, suffix, value } of packedXattrs(heap, offset)) {
     const stored = ACL_INDEXES.includes(index) ? storedAcl(value) : value;
     if (stored === undefined) return "its ACL is malformed";
     const xattr = { index, suffix, value: stored };
@@ -67,29 +59,12 @@ export function placeXattrs(heap: Uint8Array, offset: number): PlacedXattrs | st
   return { inInode, inBlock };
 }
 
-function* listedXattrs(heap: Uint8Array, offset: number): Generator<Xattr> {
-  const view = new DataView(heap.buffer, heap.byteOffset, heap.length);
-  const count = view.getUint16(offset, true);
-  let at = offset + 2;
-  for (let item = 0; item < count; item++) {
-    const suffixStart = at + 4;
-    const valueStart = suffixStart + view.getUint8(at + 1);
-    const end = valueStart + view.getUint16(at + 2, true);
-    yield {
-      index: view.getUint8(at),
-      suffix: heap.subarray(suffixStart, valueStart),
-      value: heap.subarray(valueStart, end),
-    };
-    at = end;
-  }
-}
-
-function entryBytes({ suffix }: Xattr): number {
+function entryBytes({ suffix }: PackedXattr): number {
   return alignUp(XATTR_ENTRY.sizeBytes + suffix.length, 4);
 }
 
 /** Writes what belongs behind an inode's 160 bytes into zeroed memory. */
-export function writeInodeXattrs(xattrs: readonly Xattr[], out: Uint8Array, inodeAt: number): void {
+export function writeInodeXattrs(xattrs: readonly PackedXattr[], out: Uint8Array, inodeAt: number): void {
   if (xattrs.length === 0) return;
   const view = new DataView(out.buffer, out.byteOffset, out.length);
   const headerAt = inodeAt + INODE.sizeBytes;
@@ -101,7 +76,7 @@ export function writeInodeXattrs(xattrs: readonly Xattr[], out: Uint8Array, inod
 
 /** One block at `at` of zeroed memory. Its checksum begins with where it lies on the disk. */
 export function writeXattrBlock(
-  xattrs: readonly Xattr[],
+  xattrs: readonly PackedXattr[],
   out: Uint8Array,
   at: number,
   place: { readonly block: number; readonly seed: number },
@@ -126,7 +101,7 @@ interface EntryPlace {
 }
 
 /** Returns the hash of all entries together. */
-function writeEntries(xattrs: readonly Xattr[], out: Uint8Array, place: EntryPlace): number {
+function writeEntries(xattrs: readonly PackedXattr[], out: Uint8Array, place: EntryPlace): number {
   let at = place.first;
   let valueAt = place.end;
   let allHash = 0;
@@ -150,7 +125,7 @@ function writeEntries(xattrs: readonly Xattr[], out: Uint8Array, place: EntryPla
 }
 
 /** https://docs.kernel.org/filesystems/ext4/attributes.html */
-function entryHash({ suffix, value }: Xattr): number {
+function entryHash({ suffix, value }: PackedXattr): number {
   let hash = 0;
   for (const byte of suffix) hash = (hash << 5) ^ (hash >>> 27) ^ byte;
   const words = new Uint8Array(alignUp(value.length, 4));
