@@ -112,7 +112,7 @@ async function writeTree(
     });
   }
   await synced(path, "wx", async (out) => {
-    for await (const piece of counted(tarPieces(tree, blobs, signal), report)) await out.writeFile(piece);
+    for await (const piece of counted(tarPieces(tree, blobs, { signal }), report)) await out.writeFile(piece);
   });
 }
 
@@ -129,8 +129,9 @@ export async function exportToStream(
   const report = reporter(options.onProgress, "-");
   let sizeBytes = 0;
   try {
-    for await (const piece of counted(tarPieces(from.tree, from.blobs, signal), report)) {
-      await write(out, piece);
+    for await (const piece of counted(tarPieces(from.tree, from.blobs, { signal }), report)) {
+      // A stream may keep what it is given for longer than its callback says; a piece is valid for this turn only.
+      await write(out, Uint8Array.from(piece));
       sizeBytes += piece.length;
     }
   } catch (error) {
@@ -141,7 +142,7 @@ export async function exportToStream(
   return { sizeBytes };
 }
 
-/** Resolves when the stream does not need the bytes any more. */
+/** Resolves when the stream takes more. */
 async function write(out: Writable, piece: Uint8Array): Promise<void> {
   if (out.errored) throw out.errored;
   await new Promise<void>((resolve, reject) => {

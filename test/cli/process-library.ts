@@ -222,9 +222,9 @@ const library = {
     const { reference: full, id } = imageNamed(reference);
     return { untagged: [full], deleted: [id], reclaimedBytes: 7_830_000 };
   },
-  writeRootfs: async (_reference: string, path: string, { format = "erofs" }: api.RootfsFileOptions) => ({
+  writeRootfs: async (_reference: string, path: string, options?: api.RootfsFileOptions) => ({
     path,
-    format,
+    format: options?.format ?? "erofs",
     sizeBytes: 4096,
   }),
   streamRootfs: async (_reference: string, out: Writable) => {

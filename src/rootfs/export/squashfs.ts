@@ -6,33 +6,52 @@ import { RootfsError } from "../rootfs-error.ts";
 import type { Blobs } from "./blobs.ts";
 import { tarPieces } from "./tar.ts";
 
-type Tool = {
+export type SquashfsTool = {
   readonly name: string;
+  /** It fails at some sparse files, GNU tar's own among them (seen in 4.5.1). */
+  readonly holesAsZeros: boolean;
   readonly args: (tree: ValidatedTree, path: string) => readonly string[];
 };
 
 /** tar2sqfs first: it makes the same bytes of the same archive, and knows the root directory's entry. */
-const TOOLS: readonly Tool[] = [
-  { name: "tar2sqfs", args: (_tree, path) => ["--quiet", "--no-skip", "--compressor", "zstd", path] },
+export const SQUASHFS_TOOLS: readonly SquashfsTool[] = [
+  {
+    name: "tar2sqfs",
+    holesAsZeros: false,
+    args: (_tree, path) => ["--quiet", "--no-skip", "--compressor", "zstd", path],
+  },
   {
     name: "sqfstar",
-    args: ({ mode, uid, gid, mtimeSeconds }, path) => [
-      ...["-no-progress", "-quiet", "-comp", "zstd", "-mkfs-time", "0"],
-      ...["-root-mode", ((mode[0] ?? 0) & 0o7777).toString(8)],
-      ...["-root-uid", `${uid[0] ?? 0}`, "-root-gid", `${gid[0] ?? 0}`],
-      ...["-root-time", `${Math.max(0, mtimeSeconds[0] ?? 0)}`],
+    holesAsZeros: true,
+    args: (tree, path) => [
+      "-no-progress",
+      "-quiet",
+      "-comp",
+      "zstd",
+      "-mkfs-time",
+      "0",
+      "-root-mode",
+      ((tree.mode[0] ?? 0) & 0o7777).toString(8),
+      "-root-uid",
+      `${tree.uid[0] ?? 0}`,
+      "-root-gid",
+      `${tree.gid[0] ?? 0}`,
+      "-root-time",
+      `${Math.max(0, tree.mtimeSeconds[0] ?? 0)}`,
       path,
     ],
   },
 ];
 
 /** The program that is going to be used. @throws RootfsError `program-missing` */
-export async function findSquashfsTool(): Promise<{ readonly program: string; readonly tool: Tool }> {
-  for (const tool of TOOLS) {
-    const program = await findProgram(tool.name);
+export async function findSquashfsTool(
+  find: typeof findProgram = findProgram,
+): Promise<{ readonly program: string; readonly tool: SquashfsTool }> {
+  for (const tool of SQUASHFS_TOOLS) {
+    const program = await find(tool.name);
     if (program !== undefined) return { program, tool };
   }
-  const names = TOOLS.map(({ name }) => name).join(" nor ");
+  const names = SQUASHFS_TOOLS.map(({ name }) => name).join(" nor ");
   throw new RootfsError("program-missing", `neither ${names} is installed, which write squashfs`, {
     hint: "install Debian's package squashfs-tools-ng or squashfs-tools",
   });
@@ -51,7 +70,7 @@ export async function writeSquashfs(
   const { signal, report } = options;
   await runCommand(program, tool.args(from.tree, path), {
     signal,
-    input: counted(tarPieces(from.tree, from.blobs, signal), report),
+    input: counted(tarPieces(from.tree, from.blobs, { signal, holesAsZeros: tool.holesAsZeros }), report),
     timeoutMs: Number.POSITIVE_INFINITY,
   });
 }

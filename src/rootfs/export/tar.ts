@@ -44,11 +44,17 @@ const FLAGS: Readonly<Record<number, TypeFlag>> = {
   [TypeBits.fifo]: "6",
 };
 
+export interface TarOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Sparse files have their holes written out, for readers that do not know how to skip them. */
+  readonly holesAsZeros?: boolean | undefined;
+}
+
 /** Archive bytes in pieces, each valid until the next is asked for. */
 export async function* tarPieces(
   tree: ValidatedTree,
   blobs: Blobs,
-  signal?: AbortSignal,
+  { signal, holesAsZeros = false }: TarOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const firstNames = new Map<number, string>();
   let gathered: Uint8Array[] = [];
@@ -57,14 +63,17 @@ export async function* tarPieces(
     signal?.throwIfAborted();
     const type = FLAGS[(tree.mode[inode] ?? 0) & TYPE_MASK];
     if (type === undefined) continue;
-    const entry = entryOf(tree, { path, inode }, type, firstNames);
+    const entry = entryOf(tree, { path, inode }, type, { firstNames, holesAsZeros });
     gathered.push(...entry.bytes);
     gatheredBytes += entry.bytes.reduce((sum, { length }) => sum + length, 0);
     if (gatheredBytes < PIECE_BYTES && entry.runs.length === 0) continue;
     yield Buffer.concat(gathered);
     gathered = [];
     gatheredBytes = 0;
-    for (const { offset, length } of entry.runs) yield* blobs.read(tree.source[inode] ?? 0, offset, length);
+    for (const { offset, length } of entry.runs) {
+      if (offset === undefined) yield* zeros(length);
+      else yield* blobs.read(tree.source[inode] ?? 0, offset, length);
+    }
     if (entry.runs.length === 0) continue;
     gathered.push(Buffer.alloc(entry.padding));
     gatheredBytes += entry.padding;
@@ -73,11 +82,23 @@ export async function* tarPieces(
   yield Buffer.concat(gathered);
 }
 
+const ZEROS = Buffer.alloc(PIECE_BYTES);
+
+function* zeros(length: number): Generator<Uint8Array> {
+  for (let left = length; left > 0; left -= PIECE_BYTES) yield ZEROS.subarray(0, Math.min(left, PIECE_BYTES));
+}
+
+/** Bytes of the blob of an inode's source; without an offset, zeros. */
+interface Run {
+  readonly offset: number | undefined;
+  readonly length: number;
+}
+
 interface Entry {
   /** Header, and data that is not in a blob. */
   readonly bytes: readonly Uint8Array[];
-  /** The data that is: bytes of the blob of the inode's source. */
-  readonly runs: readonly { readonly offset: number; readonly length: number }[];
+  /** The data that is. */
+  readonly runs: readonly Run[];
   /** Behind the runs. */
   readonly padding: number;
 }
@@ -86,8 +107,9 @@ function entryOf(
   tree: ValidatedTree,
   { path, inode }: Named,
   type: TypeFlag,
-  firstNames: Map<number, string>,
+  context: { readonly firstNames: Map<number, string>; readonly holesAsZeros: boolean },
 ): Entry {
+  const { firstNames } = context;
   const base = {
     mode: (tree.mode[inode] ?? 0) & 0o7777,
     uid: tree.uid[inode] ?? 0,
@@ -122,10 +144,15 @@ function entryOf(
       records,
     });
   }
-  return fileEntry(tree, inode, { ...base, type, name: path, records });
+  return fileEntry(tree, inode, { ...base, type, name: path, records }, context.holesAsZeros);
 }
 
-function fileEntry(tree: ValidatedTree, inode: number, header: Omit<Header, "storedBytes">): Entry {
+function fileEntry(
+  tree: ValidatedTree,
+  inode: number,
+  header: Omit<Header, "storedBytes">,
+  holesAsZeros: boolean,
+): Entry {
   const sizeBytes = tree.sizeBytes[inode] ?? 0;
   const content = tree.content[inode];
   if (content === Content.none || content === Content.bytes) {
@@ -145,8 +172,13 @@ function fileEntry(tree: ValidatedTree, inode: number, header: Omit<Header, "sto
   }));
   const dataBytes = parts.reduce((sum, { length }) => sum + length, 0);
   const padding = paddingOf(dataBytes);
-  if (dataBytes === sizeBytes) {
-    return { bytes: [encodeHeader({ ...header, storedBytes: sizeBytes })], runs: parts, padding };
+  if (dataBytes === sizeBytes || holesAsZeros) {
+    const runs = withHoles(parts, sizeBytes);
+    return {
+      bytes: [encodeHeader({ ...header, storedBytes: sizeBytes })],
+      runs,
+      padding: paddingOf(sizeBytes),
+    };
   }
   const places = parts.map(({ at, length }) => ({ offset: at, length }));
   const sparse = sparseFile(header.name, sizeBytes, places);
@@ -154,6 +186,18 @@ function fileEntry(tree: ValidatedTree, inode: number, header: Omit<Header, "sto
   const storedBytes = sparse.map.length + dataBytes;
   const head = encodeHeader({ ...header, name: sparse.name, records, storedBytes });
   return { bytes: [head, sparse.map], runs: parts, padding };
+}
+
+function withHoles(parts: readonly (Run & { readonly at: number })[], sizeBytes: number): Run[] {
+  const runs: Run[] = [];
+  let end = 0;
+  for (const { at, offset, length } of parts) {
+    if (at > end) runs.push({ offset: undefined, length: at - end });
+    runs.push({ offset, length });
+    end = at + length;
+  }
+  if (sizeBytes > end) runs.push({ offset: undefined, length: sizeBytes - end });
+  return runs;
 }
 
 /** A key ends at the first equals sign; libarchive's form has names without one. */
