@@ -56,6 +56,9 @@ export type { PathEnvironment, Paths } from "./util/paths.ts";
 export type { OnProgress, ProgressEvent } from "./util/progress.ts";
 export { version } from "./util/version.ts";
 
+/** A function of its own: tsc does not rewrite what is imported beside `await using`. */
+const loadExports = async () => await import("./images/export.ts");
+
 /** `format` is `erofs` unless given; `sizeBytes` is for ext4; `force` replaces a file that is there. */
 export type RootfsFileOptions = Pick<ExportOptions, "format" | "sizeBytes" | "force">;
 
@@ -97,7 +100,7 @@ export async function writeRootfs(
   outPath: string,
   options: PullOptions & RootfsFileOptions = {},
 ): Promise<ExportedRootfs> {
-  const { exportRootfs } = await import("./images/export.ts");
+  const { exportRootfs } = await loadExports();
   await using store = await openHome(options);
   const image = await acquireImage(store, reference, options);
   return await exportRootfs(store, image, outPath, options);
@@ -109,7 +112,7 @@ export async function streamRootfs(
   out: Writable,
   options: PullOptions = {},
 ): Promise<{ readonly sizeBytes: number }> {
-  const { exportToStream } = await import("./images/export.ts");
+  const { exportToStream } = await loadExports();
   await using store = await openHome(options);
   const image = await acquireImage(store, reference, options);
   return await exportToStream(store, image, out, options);
