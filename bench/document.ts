@@ -14,8 +14,14 @@ const GIB = 2 ** 30;
 const MEANINGS: Readonly<Record<string, string>> = {
   "image.pull_convert":
     "an image of six layers, pulled from a registry on loopback and made ready to run, against inflating the same layers",
+  "image.pull_convert_unverified": "the same with hashing switched off, for the benchmark alone",
   "image.peak_rss_mb": "the memory that takes",
   "image.cached_assembly": "the same image when all its layers are here, against inflating them",
+  "image.new_layer":
+    "the same image with a seventh layer, when six are here, against inflating that one and the assembly",
+  "image.new_layer_fetched": "bytes of layers fetched for it, against the new layer's size",
+  "image.pull_convert_zstd": "the six layers in zstd, against the quickest zstd decoder that is here",
+  "image.vs_skopeo_umoci": "the pull, against `skopeo copy` and `umoci unpack` of the same image",
   "start.run_true":
     "`flamebox run --rm busybox true`, against a bare restore of the same template and `node -e 0`",
   "start.run_true_vs_podman": "the same, against `podman run --rm` with runc",

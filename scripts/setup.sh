@@ -39,6 +39,8 @@ newuidmap                     uidmap
 testing="
 fsck.erofs                    erofs-utils
 qemu-img                      qemu-utils
+tar2sqfs                      squashfs-tools-ng
+unsquashfs                    squashfs-tools
 /var/lib/dpkg/info/busybox-static.list busybox-static
 openssl                       openssl
 setfattr                      attr

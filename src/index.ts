@@ -7,6 +7,7 @@
  * Every function takes `signal` and reports progress through `onProgress`; errors are `FlameBoxError`s with a
  * `code` for programs and a `hint` for people. Nothing here prints, reads the environment or exits.
  */
+import type { Writable } from "node:stream";
 import { acquireImage, pullFromRegistry } from "./container/acquire.ts";
 import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
@@ -27,7 +28,7 @@ import type * as templates from "./container/templates.ts";
 import { locatePaths } from "./util/paths.ts";
 import * as images from "./images/images.ts";
 import type { ImageInfo, RemovedImage } from "./images/images.ts";
-import { exportRootfs } from "./images/rootfs.ts";
+import type { ExportedRootfs, ExportOptions } from "./images/export.ts";
 
 export type { AttachedExec, AttachOptions, ExecInOptions } from "./container/lifecycle/attach.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
@@ -75,12 +76,19 @@ export type {
   Ulimit,
   Volume,
 } from "./container/options.ts";
+export type { ExportedRootfs, RootfsFormat } from "./images/export.ts";
 export type { ImageInfo, RemovedImage } from "./images/images.ts";
 export { FlameBoxError } from "./util/error.ts";
 export { locatePaths } from "./util/paths.ts";
 export type { PathEnvironment, Paths } from "./util/paths.ts";
 export type { OnProgress, ProgressEvent } from "./util/progress.ts";
 export { version } from "./util/version.ts";
+
+/** A function of its own: tsc does not rewrite what is imported beside `await using`. */
+const loadExports = async () => await import("./images/export.ts");
+
+/** `format` is `erofs` unless given; `sizeBytes` is for ext4; `force` replaces a file that is there. */
+export type RootfsFileOptions = Pick<ExportOptions, "format" | "sizeBytes" | "force">;
 
 /**
  * Fetches an image from its registry, converts layers that are not here yet, and makes its root file system.
@@ -111,14 +119,16 @@ export async function removeImage(reference: string, options: OperationOptions =
 }
 
 /**
- * Writes an image's root file system as one EROFS file; pulls the image when it is not here.
- * @throws FlameBoxError `file-exists` unless `force`
+ * Writes an image's root file system to a file, as EROFS, ext4, squashfs or tar; pulls the image when it is not here.
+ * @throws FlameBoxError `file-exists` unless `force`; `program-missing` for squashfs; `ext4-too-small`,
+ *   `ext4-cannot-hold`
  */
 export async function writeRootfs(
   reference: string,
   outPath: string,
-  options: PullOptions & { readonly force?: boolean | undefined } = {},
-): Promise<{ readonly path: string; readonly sizeBytes: number }> {
+  options: PullOptions & RootfsFileOptions = {},
+): Promise<ExportedRootfs> {
+  const { exportRootfs } = await loadExports();
   await using store = await openHome(options);
   const image = await acquireImage(store, reference, options);
   return await exportRootfs(store, image, outPath, options);
@@ -168,6 +178,18 @@ export async function* containerEvents(
 ): AsyncGenerator<ContainerEvent> {
   const { readEvents } = await import("./container/lifecycle/events.ts");
   yield* readEvents(options.paths ?? locatePaths(), options);
+}
+
+/** The same as tar, to a stream, which is left open. */
+export async function streamRootfs(
+  reference: string,
+  out: Writable,
+  options: PullOptions = {},
+): Promise<{ readonly sizeBytes: number }> {
+  const { exportToStream } = await loadExports();
+  await using store = await openHome(options);
+  const image = await acquireImage(store, reference, options);
+  return await exportToStream(store, image, out, options);
 }
 
 // What most programs do not need is loaded when it is asked for: a container's start is not to wait for it.

@@ -3,9 +3,23 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-export async function measureIn(script: string, args: readonly string[]): Promise<Record<string, unknown>> {
+export interface ChildOptions {
+  /** Another script beside this file, to be loaded first. */
+  readonly preload?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export async function measureIn(
+  script: string,
+  args: readonly string[],
+  { preload, env = {} }: ChildOptions = {},
+): Promise<Record<string, unknown>> {
   const path = fileURLToPath(new URL(script, import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [path, ...args], { maxBuffer: 1 << 20 });
+  const first = preload === undefined ? [] : ["--import", new URL(preload, import.meta.url).href];
+  const { stdout } = await promisify(execFile)(process.execPath, [...first, path, ...args], {
+    maxBuffer: 1 << 20,
+    env: { ...process.env, ...env },
+  });
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 

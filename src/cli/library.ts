@@ -35,6 +35,7 @@ export type {
   PullOptions,
   RemovedImage,
   RestartPolicy,
+  RootfsFormat,
   RunningContainer,
   TemplateInfo,
   TmpfsMount,

@@ -1,7 +1,7 @@
 /** A further process in a running container: what `docker exec` is to `docker run`. */
 import type { Readable, Writable } from "node:stream";
 import { Readable as NodeReadable } from "node:stream";
-import type { CallOptions } from "../agent/client.ts";
+import type { CallOptions } from "../agent/call.ts";
 import { execInContainer, resizeContainer, signalContainer } from "../agent/client.ts";
 import type { Process } from "../runtime-spec/config.ts";
 import { capabilitiesOf } from "../runtime-spec/capabilities.ts";

@@ -38,6 +38,11 @@ async function mergeRest(
   return merger;
 }
 
+/** All layers of an image that is here, merged. @throws ImageError `image-incomplete` */
+export async function mergeImage(store: Store, image: Layered, signal?: AbortSignal): Promise<Merger> {
+  return await mergeRest(store, image, new Merger(), signal);
+}
+
 /**
  * Merges an image's layers while others are still fetched: a layer is merged when it and all below it are here.
  * What goes wrong here is left for `ensureRootfs` to find again, and to tell.

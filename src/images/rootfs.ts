@@ -1,10 +1,9 @@
 /**
- * An image's rootfs: made from its layers' indexes, found again by its layers, opened for a machine or
- * written to one file.
+ * An image's rootfs: made from its layers' indexes, found again by its layers, opened for a machine.
  */
 import { randomBytes } from "node:crypto";
-import { link, lstat, rename, rm } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { rename, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { flatten, rootfsDisk } from "../rootfs/attach.ts";
 import type { RootfsDisk } from "../rootfs/attach.ts";
 import { BLOCK_SIZE } from "../rootfs/layer-index.ts";
@@ -16,10 +15,8 @@ import type { Lease, LeaseOptions } from "../store/lease.ts";
 import { namesOf } from "../store/records.ts";
 import { fileSizeBytes, inspectRootfs } from "../store/rootfs.ts";
 import type { RootfsSummary } from "../store/rootfs.ts";
-import { systemCode } from "../util/error.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
-import { ImageError } from "./error.ts";
 import type { Image } from "./images.ts";
 import type { EarlyMerge, Layered } from "./make-rootfs.ts";
 
@@ -127,62 +124,4 @@ async function ensureRaw(
     await rm(temporary, { force: true });
     throw explainDiskError(error, store.layout.dir);
   }
-}
-
-function exists(path: string): ImageError {
-  return new ImageError("file-exists", `${path} exists already`, {
-    hint: "choose another name, or force it",
-  });
-}
-
-/** Gives the finished file its name. link() refuses what has appeared meanwhile. */
-async function settle(temporary: string, path: string, force: boolean): Promise<void> {
-  if (force) return await rename(temporary, path);
-  try {
-    await link(temporary, path);
-  } catch (error) {
-    if (systemCode(error) === "EEXIST") throw exists(path);
-    // File systems without hard links.
-    if (systemCode(error) !== "EPERM" && systemCode(error) !== "EOPNOTSUPP") throw error;
-    return await rename(temporary, path);
-  }
-  await rm(temporary, { force: true });
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return false;
-    throw error;
-  }
-}
-
-/**
- * Writes the rootfs as one EROFS file, which appears under `outPath` when it is complete.
- * @throws ImageError `file-exists` without `force`; as openRootfs
- */
-export async function exportRootfs(
-  store: Store,
-  image: Image,
-  outPath: string,
-  options: RootfsOptions & { readonly force?: boolean | undefined } = {},
-): Promise<{ readonly path: string; readonly sizeBytes: number }> {
-  const { signal, onProgress, force = false } = options;
-  const path = resolve(outPath);
-  if (!force && (await isThere(path))) throw exists(path);
-  await using rootfs = await openRootfs(store, image, options);
-  const temporary = join(
-    dirname(path),
-    `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}.tmp`,
-  );
-  try {
-    await flatten(rootfs.disk, temporary, { signal, onProgress });
-    await settle(temporary, path, force);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw explainDiskError(error, dirname(path), "write to another directory");
-  }
-  return { path, sizeBytes: rootfs.disk.sizeBytes };
 }

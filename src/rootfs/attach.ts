@@ -14,6 +14,7 @@ import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
 import { BLOCK_SIZE } from "./layer-index.ts";
 import { RootfsError } from "./rootfs-error.ts";
+import { writeNonZero } from "./sparse-file.ts";
 
 export interface DiskSegment {
   readonly path: string;
@@ -104,9 +105,6 @@ function extentName(path: string, baseDir: string | undefined): string {
 }
 
 const COPY_BYTES = 4 * 1024 * 1024;
-/** Zeros are looked for in pieces of this size: below it, a hole is not worth its extent. */
-const HOLE_BYTES = 64 * 1024;
-const ZEROS = Buffer.alloc(HOLE_BYTES);
 
 export interface FlattenOptions {
   readonly signal?: AbortSignal | undefined;
@@ -182,23 +180,5 @@ async function copySegment(
     }
   } finally {
     await from.close();
-  }
-}
-
-/** Writes the pieces that are not all zeros, joined to runs. The rest stays a hole of the new file. */
-async function writeNonZero(out: FileHandle, data: Buffer, position: number): Promise<void> {
-  let runStart = 0;
-  for (let at = 0; at < data.length; at += HOLE_BYTES) {
-    const end = Math.min(at + HOLE_BYTES, data.length);
-    if (data.compare(ZEROS, 0, end - at, at, end) !== 0) continue;
-    await writeAll(out, data.subarray(runStart, at), position + runStart);
-    runStart = end;
-  }
-  await writeAll(out, data.subarray(runStart), position + runStart);
-}
-
-async function writeAll(out: FileHandle, data: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < data.length; ) {
-    done += (await out.write(data, done, data.length - done, position + done)).bytesWritten;
   }
 }

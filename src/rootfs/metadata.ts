@@ -28,9 +28,12 @@ export interface Metadata {
  */
 export const METADATA_VERSION = 1;
 
-/** The same layers give the same UUID. Version 8 of https://www.rfc-editor.org/rfc/rfc9562#section-5.8 */
-function uuidOf(layers: readonly Layer[]): Uint8Array {
-  const hash = createHash("sha256").update(`flamebox-rootfs ${METADATA_VERSION}\n`);
+/**
+ * The same layers give the same UUID; `what` tells apart what is made of them.
+ * Version 8 of https://www.rfc-editor.org/rfc/rfc9562#section-5.8
+ */
+export function uuidOf(layers: readonly Layer[], what = `rootfs ${METADATA_VERSION}`): Uint8Array {
+  const hash = createHash("sha256").update(`flamebox-${what}\n`);
   for (const { diffId } of layers) hash.update(`${diffId}\n`);
   const uuid = hash.digest().subarray(0, 16);
   uuid[6] = 0x80 | ((uuid[6] ?? 0) & 0x0f);

@@ -222,7 +222,15 @@ const library = {
     const { reference: full, id } = imageNamed(reference);
     return { untagged: [full], deleted: [id], reclaimedBytes: 7_830_000 };
   },
-  writeRootfs: async (_reference: string, path: string) => ({ path, sizeBytes: 4096 }),
+  writeRootfs: async (_reference: string, path: string, options?: api.RootfsFileOptions) => ({
+    path,
+    format: options?.format ?? "erofs",
+    sizeBytes: 4096,
+  }),
+  streamRootfs: async (_reference: string, out: Writable) => {
+    out.write("an archive");
+    return { sizeBytes: 10 };
+  },
   diagnose: async () => ({
     version: "0.0.0",
     ready: true,
@@ -264,7 +272,8 @@ const library = {
   removeKernels: async (names: readonly string[]) => names.map((name) => kernel(name)),
 } satisfies Partial<Omit<Library, "version">> & { readonly version: string };
 
-const { run, listContainers, listImages, removeImage, writeRootfs, diagnose, setup, version } = library;
+const { run, listContainers, listImages, removeImage, writeRootfs, streamRootfs } = library;
+const { diagnose, setup, version } = library;
 const { buildTemplate, listTemplates, pruneTemplates, removeTemplates } = library;
 const { buildKernel, listKernels, removeKernels, useKernel } = library;
 export {
@@ -288,4 +297,5 @@ export {
   useKernel,
   version,
   writeRootfs,
+  streamRootfs,
 };

@@ -138,6 +138,8 @@ describe.concurrent("results", () => {
     ],
     ["images --format", ["images", "--format", "{{.Repository}}:{{.Tag}}"], "debian:12\nalpine:3\n"],
     ["rootfs", ["rootfs", "a", "-o", "/tmp/x"], "/tmp/x 4.1kB\n"],
+    ["rootfs to standard output", ["rootfs", "a", "-o", "-", "--format", "tar"], "an archive"],
+    ["and as JSON, which it is not", ["rootfs", "a", "-o", "-", "--format", "tar", "--json"], "an archive"],
     [
       "rmi",
       ["rmi", "a"],

@@ -79,6 +79,24 @@ describe("wrong command lines", () => {
       "flamebox: required option '-o, --output <file>' not specified\n  hint: see 'flamebox rootfs --help'\n",
     ],
     [
+      "rootfs in a format that there is not",
+      ["rootfs", "a", "-o", "x", "--format", "zip"],
+      1,
+      "flamebox: option '--format <format>' argument 'zip' is invalid. Allowed choices are erofs, ext4, squashfs, tar.\n  hint: see 'flamebox rootfs --help'\n",
+    ],
+    [
+      "a size for a format that has none",
+      ["rootfs", "a", "-o", "x", "--size", "1g"],
+      1,
+      "flamebox: --size is of no use to erofs\n  hint: it is the size of an ext4 disk: --format ext4\n",
+    ],
+    [
+      "a disk to standard output",
+      ["rootfs", "a", "-o", "-", "--format", "ext4"],
+      1,
+      "flamebox: ext4 cannot be written to standard output\n  hint: only --format tar can\n",
+    ],
+    [
       "an option without its value",
       ["run", "-e"],
       125,

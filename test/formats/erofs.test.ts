@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
-import { crc32c } from "../../src/formats/erofs/crc32c.ts";
+import { crc32c } from "../../src/formats/crc32c.ts";
 import { dumpErofs } from "../../src/formats/erofs/dump.ts";
 import {
   ErofsError,

@@ -1,7 +1,7 @@
 /** Damaged images: the reader throws ErofsError or nothing, and never reads outside of the image. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { crc32c } from "../../src/formats/erofs/crc32c.ts";
+import { crc32c } from "../../src/formats/crc32c.ts";
 import { dumpErofs } from "../../src/formats/erofs/dump.ts";
 import { ErofsError, TYPE_MASK, TypeBits } from "../../src/formats/erofs/format.ts";
 import { merge } from "../../src/rootfs/merge.ts";

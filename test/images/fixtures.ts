@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { expect, onTestFinished } from "vitest";
 import { findImage } from "../../src/images/images.ts";
 import { pullImage } from "../../src/images/pull.ts";
-import { exportRootfs } from "../../src/images/rootfs.ts";
+import { exportRootfs } from "../../src/images/export.ts";
 import { parse } from "../../src/reference/reference.ts";
 import { decodeLayerIndex } from "../../src/rootfs/layer-index-file.ts";
 import { checkStore } from "../../src/store/check.ts";

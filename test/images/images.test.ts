@@ -1,27 +1,13 @@
-/** Finding, removing and exporting images of a real store. */
-import { readFile, readdir, stat, writeFile } from "node:fs/promises";
+/** Finding and removing images of a real store. */
+import { readFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findImage, fitsPlatform, infoOf, listImages, prune, removeImage } from "../../src/images/images.ts";
 import { pullImage } from "../../src/images/pull.ts";
-import { exportRootfs, openRootfs } from "../../src/images/rootfs.ts";
+import { openRootfs } from "../../src/images/rootfs.ts";
 import { parse } from "../../src/reference/reference.ts";
-import type { ProgressEvent } from "../../src/util/progress.ts";
 import { amd64, arm64, memorySource } from "./memory-source.ts";
-import {
-  app,
-  base,
-  big,
-  codeOf,
-  expectClean,
-  newDir,
-  newStore,
-  noisy,
-  other,
-  pull,
-  run,
-  unpack,
-} from "./fixtures.ts";
+import { app, base, big, codeOf, expectClean, newStore, other, pull, unpack } from "./fixtures.ts";
 
 describe("find", () => {
   test("by name, digest and id", async () => {
@@ -135,36 +121,6 @@ describe("remove", () => {
     await pull(store, "app", old);
     await pull(store, "app", memorySource([base, other]));
     expect((await prune(store)).deleted).toContain(old.layers[1]?.diffId);
-    await expectClean(store);
-  });
-});
-
-describe("export", () => {
-  test("refuses to overwrite, unless it is forced to", async () => {
-    const store = await newStore();
-    const image = await pull(store, "app", memorySource([base]));
-    const dir = await newDir();
-    const path = join(dir, "out.erofs");
-    await writeFile(path, "mine");
-    expect(await codeOf(exportRootfs(store, image, path))).toBe("file-exists");
-    expect(await readFile(path, "utf8")).toBe("mine");
-    const { sizeBytes } = await exportRootfs(store, image, path, { force: true });
-    expect((await stat(path)).size).toBe(sizeBytes);
-    await run("fsck.erofs", [path]);
-    expect(await readdir(dir)).toEqual(["out.erofs"]);
-  });
-
-  test("that fails leaves nothing", async () => {
-    const store = await newStore();
-    const image = await pull(store, "app", memorySource([base, noisy]));
-    const dir = await newDir();
-    const controller = new AbortController();
-    const onProgress = ({ id }: ProgressEvent) =>
-      id.startsWith("flatten") && controller.abort(new Error("enough"));
-    const options = { signal: controller.signal, onProgress };
-    await expect(exportRootfs(store, image, join(dir, "out"), options)).rejects.toThrow("enough");
-    expect(await codeOf(exportRootfs(store, image, join(dir, "none/out")))).toBe("ENOENT");
-    expect(await readdir(dir)).toEqual([]);
     await expectClean(store);
   });
 });

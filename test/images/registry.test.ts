@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { findImage, listImages, prune, removeImage } from "../../src/images/images.ts";
 import { pullImage } from "../../src/images/pull.ts";
-import { exportRootfs } from "../../src/images/rootfs.ts";
+import { exportRootfs } from "../../src/images/export.ts";
 import { parse } from "../../src/reference/reference.ts";
 import { decodeLayerIndex } from "../../src/rootfs/layer-index-file.ts";
 import { registrySource } from "../../src/source/registry/registry.ts";

@@ -38,11 +38,18 @@ export interface RawMachine extends AsyncDisposable {
   console(): string;
 }
 
-/** @param image a reference that the test registry has */
+/**
+ * @param image a reference that the test registry has
+ * @param scratchPath a disk that the machine has, and nobody mounts
+ */
 export async function startRawMachine(
   image: string,
   kernelDir: string,
-  { memoryMib = 512, cpus = 1 } = {},
+  {
+    memoryMib = 512,
+    cpus = 1,
+    scratchPath,
+  }: { readonly memoryMib?: number; readonly cpus?: number; readonly scratchPath?: string } = {},
 ): Promise<RawMachine> {
   await using cleanup = new CleanupStack();
   const home = cleanup.use(await makeHome(kernelDir));
@@ -56,7 +63,15 @@ export async function startRawMachine(
     await bootMachine({
       driver: qemuDriver({ acceleration: "tcg" }),
       emulated: true,
-      config: { boot, cpus, memoryMib, disks: { base: { path: rootfs.vmdkPath, format: "vmdk" } } },
+      config: {
+        boot,
+        cpus,
+        memoryMib,
+        disks: {
+          base: { path: rootfs.vmdkPath, format: "vmdk" },
+          ...(scratchPath !== undefined && { scratch: { path: scratchPath, format: "raw" } }),
+        },
+      },
       startNetwork: undefined,
       deadlineMs: DEADLINE_MS,
       onRetry: () => {},

@@ -82,7 +82,11 @@ describe("a container that was left running", () => {
   });
 
   test("has its files again when it is started again, and its log goes on", async () => {
-    await detached("files", ["sh", "-c", "echo run $(cat /mark 2>/dev/null | wc -l) >>/mark; tail -n 1 /mark"]);
+    await detached("files", [
+      "sh",
+      "-c",
+      "echo run $(cat /mark 2>/dev/null | wc -l) >>/mark; tail -n 1 /mark",
+    ]);
     expect(await fine("wait", "files")).toBe("0");
     await fine("start", "-a", "files");
     await fine("start", "files");

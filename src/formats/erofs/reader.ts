@@ -6,7 +6,7 @@
  * it is read, no length is trusted for an allocation, symlinks are followed a bounded number of times, and
  * whatever is wrong ends in an ErofsError.
  */
-import { crc32c } from "./crc32c.ts";
+import { crc32c } from "../crc32c.ts";
 import {
   BLOCK_BITS,
   BLOCK_SIZE,

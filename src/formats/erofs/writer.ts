@@ -7,7 +7,7 @@
  * laid behind it, in their order, it is one image without a device table, which any kernel since 5.15 mounts.
  */
 import { setInt64 } from "../struct.ts";
-import { crc32c } from "./crc32c.ts";
+import { crc32c } from "../crc32c.ts";
 import {
   BLOCK_BITS,
   BLOCK_SIZE,

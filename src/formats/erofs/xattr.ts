@@ -78,6 +78,28 @@ export function xattrProblem(heap: Uint8Array, offset: number): string | undefin
   return body > MAX_XATTR_BODY_BYTES ? `${body} bytes of xattrs, at most ${MAX_XATTR_BODY_BYTES}` : undefined;
 }
 
+export interface PackedXattr {
+  /** What stands for the beginning of its name: see XATTR_PREFIXES. */
+  readonly index: number;
+  readonly suffix: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** The entries of a validated list. */
+export function* packedXattrs(heap: Uint8Array, offset: number): Generator<PackedXattr> {
+  if (offset === NO_XATTRS) return;
+  const view = new DataView(heap.buffer, heap.byteOffset, heap.length);
+  const count = view.getUint16(offset, true);
+  let at = offset + COUNT_BYTES;
+  for (let item = 0; item < count; item++) {
+    const valueStart = at + HEAD_BYTES + view.getUint8(at + 1);
+    const end = valueStart + view.getUint16(at + 2, true);
+    const suffix = heap.subarray(at + HEAD_BYTES, valueStart);
+    yield { index: view.getUint8(at), suffix, value: heap.subarray(valueStart, end) };
+    at = end;
+  }
+}
+
 /** Full name as latin1 (one character a byte) and value, in stored order. */
 export type Xattrs = readonly (readonly [name: string, value: Uint8Array])[];
 

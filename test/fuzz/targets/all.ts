@@ -1,0 +1,25 @@
+/** Every target, by the name that `npm run fuzz` takes. */
+import type { FuzzTarget } from "../target.ts";
+import { gzip, gzipFrame, zstd } from "./compression.ts";
+import { dockerConfig, helperAnswer } from "./credentials.ts";
+import { config, manifest } from "./documents.ts";
+import { authHeader, httpHeaders } from "./headers.ts";
+import { layerIndex } from "./layer-index.ts";
+import { reference } from "./reference.ts";
+import { paxHeaders, tar } from "./tar.ts";
+
+export const TARGETS: readonly FuzzTarget[] = [
+  tar,
+  paxHeaders,
+  gzip,
+  gzipFrame,
+  zstd,
+  manifest,
+  config,
+  authHeader,
+  httpHeaders,
+  reference,
+  dockerConfig,
+  helperAnswer,
+  layerIndex,
+];

@@ -1,0 +1,111 @@
+/** The reader meets bytes that nobody wrote: only ever a TarError, and nothing that depends on how they are cut. */
+import * as fc from "fast-check";
+import { TarError } from "../../../src/formats/tar/error.ts";
+import { archive, entry, gnuSparse, pax, setChecksum } from "../../support/tar-builder.ts";
+import { collect } from "../../support/tar-entries.ts";
+import { choiceOf, demand, inPieces, withChoice } from "../target.ts";
+import type { FuzzTarget } from "../target.ts";
+
+const BLOCK_BYTES = 512;
+/** Of the ways to cut the same bytes. */
+const CUTS = 64;
+
+export const SAMPLE = archive(
+  pax({ path: "a/long/name", mtime: "1.5", "SCHILY.xattr.user.a": "v" }),
+  entry({ name: "x" }, "some data"),
+  entry({ type: "L" }, `${"n".repeat(150)}\0`),
+  entry({ name: "cut", type: "5" }),
+  gnuSparse(
+    "s",
+    9000,
+    [
+      [0, 512],
+      [600, 10],
+      [1000, 5],
+      [2000, 5],
+      [3000, 5],
+      [4000, 5],
+    ],
+    Buffer.alloc(542, 1),
+  ),
+  pax({
+    "GNU.sparse.major": "1",
+    "GNU.sparse.minor": "0",
+    "GNU.sparse.name": "s",
+    "GNU.sparse.realsize": "2000",
+  }),
+  entry({ name: "y" }, Buffer.concat([Buffer.from("1\n100\n3\n".padEnd(512, "\0")), Buffer.from("abc")])),
+  entry({ name: "l", type: "2", linkName: "target" }),
+);
+
+/** Overwrites bytes of the sample. */
+const changed = fc
+  .array(fc.tuple(fc.nat(SAMPLE.length - 1), fc.uint8Array({ minLength: 1, maxLength: 12 })), {
+    minLength: 1,
+    maxLength: 4,
+  })
+  .map((changes) => {
+    const bytes = Buffer.from(SAMPLE);
+    for (const [at, patch] of changes) bytes.set(patch.subarray(0, bytes.length - at), at);
+    return bytes;
+  });
+
+const KEYS = [
+  "path",
+  "size",
+  "mtime",
+  "uid",
+  "linkpath",
+  "GNU.sparse.map",
+  "GNU.sparse.size",
+  "GNU.sparse.major",
+  "GNU.sparse.realsize",
+  "SCHILY.acl.access",
+  "LIBARCHIVE.xattr.%41",
+];
+const value = fc.oneof(
+  fc.string({ maxLength: 20 }),
+  fc.bigInt().map(String),
+  fc.constantFrom("0,5", "1", "-1.5", "u::rwx"),
+);
+const key = fc.oneof(fc.constantFrom(...KEYS), fc.string({ minLength: 1, maxLength: 8 }));
+const extended = fc
+  .dictionary(key, value)
+  .map((fields) => archive(pax(fields), entry({ name: "f" }, "hello")));
+
+/** Whatever stands where a header's magic or checksum is becomes a header. */
+function mend(bytes: Uint8Array): void {
+  for (let at = 0; at + BLOCK_BYTES <= bytes.length; at += BLOCK_BYTES) {
+    const block = Buffer.from(bytes.buffer, bytes.byteOffset + at, BLOCK_BYTES);
+    const looksLikeOne = block.toString("latin1", 257, 262) === "ustar" || block[155] === 0x20;
+    if (looksLikeOne) setChecksum(block);
+  }
+}
+
+function outcome(bytes: Uint8Array, sizes?: readonly number[]): string {
+  try {
+    return JSON.stringify(collect(bytes, sizes));
+  } catch (error) {
+    if (error instanceof TarError) return error.message;
+    throw error;
+  }
+}
+
+function check(input: Uint8Array): void {
+  const { choice, rest } = choiceOf(input, CUTS);
+  const whole = outcome(rest);
+  const sizes = Array.from(inPieces(rest.subarray(0, 8 * BLOCK_BYTES), choice), ({ length }) => length);
+  const cut = outcome(rest, sizes.length > 0 ? sizes : [1]);
+  demand(cut === whole, () => `cut into ${sizes.join(", ")}: ${cut}, in one piece: ${whole}`);
+}
+
+const repair = (input: Uint8Array): void => mend(input.subarray(1));
+
+export const tar: FuzzTarget = {
+  name: "tar",
+  inputs: withChoice(CUTS, fc.oneof(changed, fc.uint8Array({ maxLength: 3000 }))),
+  repair,
+  check,
+};
+
+export const paxHeaders: FuzzTarget = { name: "pax", inputs: withChoice(CUTS, extended), repair, check };
