@@ -171,7 +171,7 @@ describe("changes", () => {
     const { agent, session } = await opened();
     const list = all(containerChanges(session, "c"));
     const stream = await answered(agent);
-    const ended = expect(list).rejects.toMatchObject({ code: "protocol-error" });
+    list.catch(() => {});
     for (let sent = 0; sent < 4; sent++)
       agent.send(FrameType.data, stream, Buffer.alloc(MAX_DATA_BYTES, 0x41));
     while (session.generation > 0) {
@@ -179,7 +179,7 @@ describe("changes", () => {
       if (credit === undefined) break;
       agent.send(FrameType.data, stream, Buffer.alloc(MAX_DATA_BYTES, 0x41));
     }
-    await ended;
+    await expect(list).rejects.toMatchObject({ code: "protocol-error" });
   });
 
   it("that nobody wants any more are broken off", async () => {
@@ -199,9 +199,8 @@ describe("changes", () => {
     const list = all(containerChanges(session, "c", { signal: abort.signal }));
     await answered(agent);
     const reason = new Error("enough");
-    const ended = expect(list).rejects.toBe(reason);
     setImmediate(() => setImmediate(() => abort.abort(reason)));
-    await ended;
+    await expect(list).rejects.toBe(reason);
   });
 });
 
