@@ -1,4 +1,4 @@
-/** protocol/vectors/messages.json: the JSON of generations 2 and 3, which the guest's implementation is tested against, too. */
+/** protocol/vectors/messages.json: the JSON of generations 2 to 4, which the guest's implementation is tested against, too. */
 import { readFileSync } from "node:fs";
 import type { BaseIssue, BaseSchema } from "valibot";
 import { describe, expect, it } from "vitest";
@@ -12,7 +12,9 @@ import {
   signalContainer,
   startContainer,
 } from "../../src/agent/client.ts";
-import { containerStats } from "../../src/agent/usage.ts";
+import { archiveFile, extractArchive, statFile } from "../../src/agent/files.ts";
+import { containerChanges, containerLayer } from "../../src/agent/layer.ts";
+import { containerProcesses, containerStats, updateContainer } from "../../src/agent/usage.ts";
 import { FrameType, ProtocolError } from "../../src/agent/protocol/frame.ts";
 import type { ContainerStreams } from "../../src/agent/client.ts";
 import {
@@ -20,9 +22,12 @@ import {
   createdSchema,
   execExitSchema,
   exitSchema,
+  extractedSchema,
+  fileStatSchema,
   pidSchema,
   pingSchema,
   statsSchema,
+  updatedSchema,
 } from "../../src/agent/protocol/messages.ts";
 import { AgentSession } from "../../src/agent/session/session.ts";
 import { FakeAgent } from "./fake-agent.ts";
@@ -50,6 +55,8 @@ async function opened(agent: FakeAgent, generation = 4): Promise<AgentSession> {
 const process = { args: ["sh", "-c", "true"], env: ["A=b"], cwd: "/" };
 const terminal = { ...process, terminal: true, consoleSize: { width: 91, height: 17 } };
 const exec = { id: "c1", exec: "e1" };
+const hosts = { id: "c1", path: "/etc/hosts" };
+const srv = { id: "c1", path: "/srv" };
 
 /** What sends each request, and what it is answered. */
 const senders: Readonly<Record<string, (session: AgentSession) => Promise<unknown>>> = {
@@ -96,6 +103,23 @@ const senders: Readonly<Record<string, (session: AgentSession) => Promise<unknow
         { path: "/data/ro", readonly: true, seed: false },
       ],
     }),
+  "what a path is": async (session) => await statFile(session, hosts),
+  "what a path leads to": async (session) => await statFile(session, { ...hosts, follow: true }),
+  archive: async (session) => await archiveFile(session, srv),
+  "archive without mounts": async (session) =>
+    await archiveFile(session, { id: "c1", path: "/", follow: true, oneFileSystem: true }),
+  extract: async (session) => await extractArchive(session, srv).done,
+  "extract for an owner": async (session) =>
+    await extractArchive(session, { ...srv, owner: { uid: 33, gid: 44 } }).done,
+  changes: async (session) => await containerChanges(session, "c1").next(),
+  layer: async (session) => await containerLayer(session, "c1"),
+  processes: async (session) => await containerProcesses(session, "c1"),
+  update: async (session) =>
+    await updateContainer(session, "c1", {
+      memory: { limit: 134_217_728 },
+      cpu: { quota: 50_000, period: 100_000 },
+      pids: { limit: 50 },
+    }),
   "create with shares": async (session) =>
     await createContainer(session, {
       id: "c1",
@@ -114,6 +138,15 @@ const senders: Readonly<Record<string, (session: AgentSession) => Promise<unknow
     }),
 };
 const answer = {
+  name: "hosts",
+  kind: "file",
+  mode: 0o644,
+  sizeBytes: 1,
+  mtime: { seconds: 1, nanoseconds: 1 },
+  uid: 0,
+  gid: 0,
+  entries: 1,
+  bytes: 1,
   pid: 42,
   rssBytes: 1,
   memoryBytes: 1,
@@ -135,6 +168,7 @@ describe("requests", () => {
     const { id, method, params: given } = await agent.request();
     expect({ method, params: given }).toEqual({ method: request, params });
     agent.send(FrameType.response, id, { result: answer });
+    if (typeof given["stream"] === "number") agent.send(FrameType.eof, given["stream"]);
     await sent;
   });
 
@@ -143,7 +177,8 @@ describe("requests", () => {
     async ({ name }) => {
       await using agent = await FakeAgent.connect();
       await using session = await opened(agent, 1);
-      await expect(senders[name]?.(session)).rejects.toMatchObject({ code: "agent-too-old" });
+      const asked = async (): Promise<unknown> => await senders[name]?.(session);
+      await expect(asked()).rejects.toMatchObject({ code: "agent-too-old" });
       expect(agent.received).toEqual([]);
     },
   );
@@ -155,6 +190,9 @@ describe("results and events", () => {
     "container.create": createdSchema,
     "container.exec": pidSchema,
     "container.stats": statsSchema,
+    "container.stat": fileStatSchema,
+    "container.extract": extractedSchema,
+    "container.update": updatedSchema,
     "container.exit": exitSchema,
     "container.exec.exit": execExitSchema,
   };

@@ -386,7 +386,7 @@ describe("a hostile container", () => {
   test("that nests directories deeper than a path, and fills one with names", async () => {
     await bash(`mkdir /deep /many; cd /deep
       perl -e 'my $d = "d" x 50; for (1 .. 150) { mkdir $d or die; chdir $d or die } open F, ">f"'
-      perl -e 'for (1 .. 20000) { open F, ">/many/$_" or die }'`);
+      perl -e 'for (1 .. 3000) { open F, ">/many/$_" or die }'`);
     const counted = async (path: string): Promise<number> => {
       const { stream } = await archiveFile(machine.session, { id: container.id, path });
       const bytes = await buffer(stream);
@@ -397,7 +397,7 @@ describe("a hostile container", () => {
       return members;
     };
     expect(await counted("/deep")).toBe(152);
-    expect(await counted("/many")).toBe(20_001);
+    expect(await counted("/many")).toBe(3_001);
     await bash("cd /; rm -r /deep /many");
   });
 

@@ -33,16 +33,55 @@ mv /usr/bin /usr/bin2
 mkfifo /newdir/sub/fifo; mknod /newdir/sub/zero c 1 5; ln -s /new /newdir/sub/link
 echo done; exec sleep 100000`;
 const LIST = [
-  ...["C /bin", "C /bin/vi", "C /etc", "D /etc/not-executable", "C /etc/passwd", "C /home", "D /home/www"],
-  ...["A /new", "A /newdir", "A /newdir/hard", "A /newdir/sub", "A /newdir/sub/f", "A /newdir/sub/fifo"],
-  ...["A /newdir/sub/link", "A /newdir/sub/zero", "C /tmp", "C /usr", "D /usr/bin", "A /usr/bin2"],
-  ...["C /usr/sbin", "A /usr/sbin/again", "C /var", "C /var/www"],
+  "C /bin",
+  "C /bin/vi",
+  "C /etc",
+  "D /etc/not-executable",
+  "C /etc/passwd",
+  "C /home",
+  "D /home/www",
+  "A /new",
+  "A /newdir",
+  "A /newdir/hard",
+  "A /newdir/sub",
+  "A /newdir/sub/f",
+  "A /newdir/sub/fifo",
+  "A /newdir/sub/link",
+  "A /newdir/sub/zero",
+  "C /tmp",
+  "C /usr",
+  "D /usr/bin",
+  "A /usr/bin2",
+  "C /usr/sbin",
+  "A /usr/sbin/again",
+  "C /var",
+  "C /var/www",
 ];
 const LAYER = [
-  ...["bin/", "bin/vi/", "etc/", "etc/.wh.not-executable", "etc/passwd", "home/", "home/.wh..wh..opq", "new"],
-  ...["newdir/", "newdir/hard", "newdir/sub/", "newdir/sub/f", "newdir/sub/fifo", "newdir/sub/link"],
-  ...["newdir/sub/zero", "tmp/", "usr/", "usr/.wh.bin", "usr/bin2/", "usr/sbin/", "usr/sbin/.wh..wh..opq"],
-  ...["usr/sbin/again", "var/", "var/www/"],
+  "bin/",
+  "bin/vi/",
+  "etc/",
+  "etc/.wh.not-executable",
+  "etc/passwd",
+  "home/",
+  "home/.wh..wh..opq",
+  "new",
+  "newdir/",
+  "newdir/hard",
+  "newdir/sub/",
+  "newdir/sub/f",
+  "newdir/sub/fifo",
+  "newdir/sub/link",
+  "newdir/sub/zero",
+  "tmp/",
+  "usr/",
+  "usr/.wh.bin",
+  "usr/bin2/",
+  "usr/sbin/",
+  "usr/sbin/.wh..wh..opq",
+  "usr/sbin/again",
+  "var/",
+  "var/www/",
 ];
 const placed: ContainerChange = {
   volumes: [{ path: "/data/vol", readonly: false, seed: false }],
@@ -76,10 +115,10 @@ async function changesOf(machine: AgentMachine, container: Container): Promise<s
 /** The kernel has nothing left to be written, and the disk is as an unmounted one is. */
 async function expectAtRest(path: string): Promise<void> {
   const checked = await runCommand("e2fsck", ["-fn", path], {});
-  expect(checked.stdout).not.toMatch(/recover|WARNING|not cleanly/i);
+  expect(checked.stdout.toString()).not.toMatch(/recover|WARNING|not cleanly/i);
   const { stdout } = await runCommand("dumpe2fs", ["-h", path], {});
-  expect(stdout).toMatch(/Filesystem state:\s+clean/);
-  expect(stdout).not.toContain("needs_recovery");
+  expect(stdout.toString()).toMatch(/Filesystem state:\s+clean/);
+  expect(stdout.toString()).not.toContain("needs_recovery");
 }
 
 describe("in one machine", () => {
@@ -142,7 +181,10 @@ describe("in one machine", () => {
       user: "www-data",
     });
     await container.shows("begun");
-    await container.begin("joined", { args: ["sleep", "1003", `${"long".repeat(2_000)}`], user: "7" });
+    await container.begin("joined", {
+      args: ["sh", "-c", "sleep 1003; true", "long".repeat(2_000)],
+      user: "7",
+    });
     let list = await containerProcesses(machine.session, container.id);
     while (!list.some(({ args }) => args[1] === "1002"))
       list = await containerProcesses(machine.session, container.id);
@@ -162,7 +204,7 @@ describe("in one machine", () => {
     const busy = list.find(({ args }) => args[1] === "1002");
     expect(busy?.cpuMicroseconds).toBeGreaterThan(1_000);
     expect(busy?.rssBytes).toBeGreaterThan(4_096);
-    const joined = list.find(({ args }) => args[1] === "1003");
+    const joined = list.find(({ args }) => args[2] === "sleep 1003; true");
     expect(joined).toMatchObject({ uid: 7, parent: 0 });
     expect(joined).not.toHaveProperty("user");
     expect(joined?.args.join(" ").length).toBeLessThanOrEqual(4_096);

@@ -1,15 +1,30 @@
 //! `container.archive`: a file, or a tree, as a tar archive.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
+use nix::sys::statfs::fstatfs;
 
 use super::names::{Budget, Names};
 use super::pack::{self, Packer};
 use super::stat::{describe, name_of};
 use super::{MAX_DEPTH, View, is_directory, open_directory, resolve, status_at, status_of};
 use crate::protocol::message::{ArchiveQuery, Failure};
+
+/// linux/magic.h: proc, sysfs, both cgroups, securityfs, debugfs, tracefs, bpf, devpts.
+const KERNEL_SYSTEMS: [i64; 9] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x7363_6673,
+    0x6462_6720,
+    0x7472_6163,
+    0xcafe_4a11,
+    0x1cd1,
+];
 
 struct Frame {
     directory: OwnedFd,
@@ -66,6 +81,9 @@ fn tree(packer: &mut Packer, name: Vec<u8>, directory: OwnedFd) -> Result<(), Fa
         {
             let status = pack::status(&path, &inner)?;
             packer.directory(&path, inner.as_fd(), &status)?;
+            if is_of_the_kernel(frame.directory.as_fd(), &inner, &status) {
+                continue;
+            }
             if stack.len() >= MAX_DEPTH {
                 return Err(too_deep(&path));
             }
@@ -78,8 +96,14 @@ fn tree(packer: &mut Packer, name: Vec<u8>, directory: OwnedFd) -> Result<(), Fa
     Ok(())
 }
 
+/// Whether another file system begins here whose files are no content of anybody's: reading them may do anything.
+fn is_of_the_kernel(above: BorrowedFd, directory: &OwnedFd, status: &FileStat) -> bool {
+    let same = nix::sys::stat::fstat(above.as_raw_fd()).is_ok_and(|above| above.st_dev == status.st_dev);
+    !same && fstatfs(directory).is_ok_and(|system| KERNEL_SYSTEMS.contains(&system.filesystem_type().0))
+}
+
 /// None when it is no directory, or nothing any more.
-fn enter(directory: std::os::fd::BorrowedFd, name: &[u8]) -> nix::Result<Option<OwnedFd>> {
+fn enter(directory: BorrowedFd, name: &[u8]) -> nix::Result<Option<OwnedFd>> {
     if !status_at(directory, name)?.is_some_and(|status| is_directory(&status)) {
         return Ok(None);
     }

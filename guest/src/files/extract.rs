@@ -420,3 +420,7 @@ fn set_times(file: &OwnedFd, time: Time) -> nix::Result<()> {
     let time = time_spec(time);
     futimens(file.as_raw_fd(), &time, &time)
 }
+
+#[cfg(test)]
+#[path = "extract_test.rs"]
+mod tests;

@@ -232,3 +232,7 @@ fn differ(lower: &FileStat, upper: &FileStat, made: bool) -> bool {
     let rights = |status: &FileStat| (status.st_mode, status.st_uid, status.st_gid);
     rights(lower) != rights(upper) || (!made && mtime_of(lower) != mtime_of(upper))
 }
+
+#[cfg(test)]
+#[path = "upper_test.rs"]
+mod tests;

@@ -4,9 +4,10 @@
 //! it stays when its last process has ended. A helper goes there for a moment and comes back with descriptors: paths
 //! are resolved below them, by the kernel, with all that is mounted there.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -29,9 +30,14 @@ pub struct Place {
 }
 
 impl View {
-    /// That of a process that is held on to: its number is nobody else's.
+    /// That of a process that is held on to: its number is nobody else's. One that shares the machine's has none of its
+    /// own, and its root is not that of its namespace.
     pub fn of(pid: i32) -> io::Result<Self> {
-        File::open(format!("/proc/{pid}/ns/mnt")).map(|file| Self(file.into()))
+        let file = File::open(format!("/proc/{pid}/ns/mnt"))?;
+        if file.metadata()?.ino() == fs::metadata("/proc/self/ns/mnt")?.ino() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Self(file.into()))
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {

@@ -1,0 +1,69 @@
+/** What a guest writes of its changes and processes: values or a refusal, whatever it is. */
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { parseChange } from "../../src/agent/layer.ts";
+import { ProtocolError } from "../../src/agent/protocol/frame.ts";
+import type { ContainerProcess } from "../../src/agent/protocol/messages.ts";
+import { parseProcess } from "../../src/agent/usage.ts";
+
+const SEED = 40_412;
+
+/** Undefined for what is refused as it has to be. */
+function parsed(record: Buffer): ContainerProcess | undefined {
+  try {
+    return parseProcess(record);
+  } catch (error) {
+    if (error instanceof ProtocolError) return undefined;
+    throw error;
+  }
+}
+
+it("changes", () => {
+  const record = fc.oneof(
+    fc.uint8Array({ maxLength: 40 }),
+    fc
+      .tuple(fc.constantFrom("A /", "C /", "D /", "A ", "B /", ""), fc.string())
+      .map((parts) => Buffer.from(parts.join(""))),
+  );
+  fc.assert(
+    fc.property(record, (bytes) => {
+      const change = parseChange(Buffer.from(bytes));
+      if (change === undefined) return;
+      expect(change.path.startsWith("/")).toBe(true);
+      expect(["added", "changed", "deleted"]).toContain(change.kind);
+    }),
+    { seed: SEED, numRuns: 2_000 },
+  );
+});
+
+it("processes", () => {
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom("S", "sh", 1, 0, -1, 2 ** 60, { seconds: 1, nanoseconds: 1 }, ["a"]),
+  );
+  const names = [
+    "pid",
+    "machinePid",
+    "parent",
+    "uid",
+    "user",
+    "name",
+    "state",
+    "started",
+    "cpuMicroseconds",
+    "rssBytes",
+    "args",
+  ];
+  const record = fc.oneof(
+    fc.string(),
+    fc.dictionary(fc.constantFrom(...names), value, { minKeys: 6 }).map((members) => JSON.stringify(members)),
+  );
+  fc.assert(
+    fc.property(record, (text) => {
+      const process = parsed(Buffer.from(text));
+      expect(process?.pid ?? 1).toBeGreaterThan(0);
+      expect(process?.state ?? "S").toMatch(/^[A-Za-z]$/);
+    }),
+    { seed: SEED, numRuns: 2_000 },
+  );
+});
