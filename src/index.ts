@@ -13,6 +13,8 @@ import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
 import { prepareHost } from "./container/host.ts";
 import type * as attaching from "./container/lifecycle/attach.ts";
+import type * as contents from "./container/lifecycle/contents.ts";
+import type * as copies from "./container/lifecycle/copies.ts";
 import type { CreateOptions } from "./container/lifecycle/create.ts";
 import type { ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
 import { runInForeground } from "./container/lifecycle/foreground.ts";
@@ -31,6 +33,9 @@ import type { ImageInfo, RemovedImage } from "./images/images.ts";
 import type { ExportedRootfs, ExportOptions } from "./images/export.ts";
 
 export type { AttachedExec, AttachOptions, ExecInOptions } from "./container/lifecycle/attach.ts";
+export type { Change, ContainerProcess, FileStat } from "./container/contents.ts";
+export type { ContainerCopyOptions } from "./container/lifecycle/copies.ts";
+export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
 export type { AttachedContainer } from "./container/lifecycle/foreground.ts";
@@ -261,6 +266,34 @@ export const execInContainer: typeof attaching.execInRunning = async (...given) 
 /** Executes a process in a container that runs, and leaves it to itself. */
 export const execDetached: typeof attaching.execDetached = async (...given) =>
   await (await import("./container/lifecycle/attach.ts")).execDetached(...given);
+
+/** Copies a container's files to this host, with the rules of `docker cp`. */
+export const copyFrom: typeof copies.copyFrom = async (...given) =>
+  await (await import("./container/lifecycle/copies.ts")).copyFrom(...given);
+
+/** Copies this host's files into a container, with the rules of `docker cp`. */
+export const copyTo: typeof copies.copyTo = async (...given) =>
+  await (await import("./container/lifecycle/copies.ts")).copyTo(...given);
+
+/** A container's files as a tar archive, to a stream. */
+export const archiveFrom: typeof copies.archiveFrom = async (...given) =>
+  await (await import("./container/lifecycle/copies.ts")).archiveFrom(...given);
+
+/** Unpacks a tar archive in a container. */
+export const archiveTo: typeof copies.archiveTo = async (...given) =>
+  await (await import("./container/lifecycle/copies.ts")).archiveTo(...given);
+
+/** A container's whole root file system as a tar archive, to a stream. */
+export const exportContainer: typeof copies.exportContainer = async (...given) =>
+  await (await import("./container/lifecycle/copies.ts")).exportContainer(...given);
+
+/** What a container has changed of its image's files. */
+export const containerChanges: typeof copies.containerChanges = async (...given) =>
+  await (await import("./container/lifecycle/copies.ts")).containerChanges(...given);
+
+/** What runs in a container. */
+export const containerProcesses: typeof contents.containerProcessList = async (...given) =>
+  await (await import("./container/lifecycle/contents.ts")).containerProcessList(...given);
 
 /** What this host can do, and what is missing. Never throws for what is missing. */
 export const diagnose: typeof doctor.diagnose = async (...given) =>

@@ -16,6 +16,7 @@ export type {
   ContainerExit,
   ContainerInfo,
   ContainerOptions,
+  ContainerProcess,
   ContainerStatistics,
   CreateOptions,
   Device,

@@ -57,6 +57,19 @@ const ENTRIES: readonly Entry[] = [
   { name: "attach", summary: "attach to a container that runs", load: () => import("./commands/attach.ts") },
   { name: "logs", summary: "show what a container has written", load: () => import("./commands/logs.ts") },
   { name: "port", summary: "show where ports are published", load: () => import("./commands/port.ts") },
+  { name: "cp", summary: "copy files in and out of a container", load: () => import("./commands/cp.ts") },
+  { name: "diff", summary: "show what a container has changed", load: () => import("./commands/diff.ts") },
+  {
+    name: "export",
+    summary: "write a container's files as an archive",
+    load: () => import("./commands/export.ts"),
+  },
+  {
+    name: "top",
+    summary: "watch containers, or a container's processes",
+    load: () => import("./commands/top.ts"),
+  },
+  { name: "stats", summary: "show what containers use", load: () => import("./commands/stats.ts") },
   { name: "events", summary: "show what happens to containers", load: () => import("./commands/events.ts") },
   {
     name: "pull",

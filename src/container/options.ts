@@ -3,7 +3,9 @@
  */
 import type { Readable, Writable } from "node:stream";
 import type { EnclosureOptions } from "../runtime-spec/generate.ts";
+import type { ContainerStats } from "../agent/protocol/messages.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
+import type { MachineUse } from "./machine-use.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
@@ -245,13 +247,10 @@ export interface RunningContainer extends AsyncDisposable {
   stats(): Promise<ContainerStatistics>;
 }
 
-export interface ContainerStatistics {
-  readonly memoryBytes: number;
-  readonly memoryPeakBytes: number;
+export interface ContainerStatistics extends ContainerStats {
   readonly memoryLimitBytes: number;
-  readonly pids: number;
-  readonly cpuMicroseconds: number;
-  readonly oomKills: number;
+  /** What its machine costs the host. */
+  readonly machine: MachineUse;
 }
 
 export interface RunOptions extends ContainerOptions {

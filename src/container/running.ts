@@ -9,6 +9,7 @@ import type { ExitEvent } from "../agent/protocol/messages.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { CleanupStack } from "../util/cleanup.ts";
 import type { BootedMachine } from "./boot.ts";
+import { OwnContents } from "./contents.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
 import { execute, exitOf } from "./exec.ts";
 import { HealthMonitor } from "./health.ts";
@@ -17,6 +18,7 @@ import type { ContainerExit, ContainerStatistics, Health, PortMapping, RunningCo
 import { containerProbe } from "./probe.ts";
 import type { ProbeTarget } from "./probe.ts";
 import type { StopPlan } from "./stop.ts";
+import { machineUse } from "./machine-use.ts";
 import { stopSignalOf, stopTimeoutOf } from "./stop.ts";
 import type { Vigil } from "./vigil.ts";
 
@@ -171,6 +173,11 @@ export class Container implements RunningContainer {
     return pausing;
   }
 
+  /** Its files, its changes, its processes. */
+  get contents(): OwnContents {
+    return new OwnContents(this.#booted.session, this.id);
+  }
+
   get vmmPid(): number {
     return this.#booted.machine.pid;
   }
@@ -184,10 +191,8 @@ export class Container implements RunningContainer {
   }
 
   async stats(): Promise<ContainerStatistics> {
-    return {
-      ...(await containerStats(this.#booted.session, this.id)),
-      memoryLimitBytes: this.memoryLimitBytes,
-    };
+    const stats = await containerStats(this.#booted.session, this.id);
+    return { ...stats, memoryLimitBytes: this.memoryLimitBytes, machine: await machineUse(this.vmmPid) };
   }
 
   async resize(size: { readonly columns: number; readonly rows: number }): Promise<void> {

@@ -128,13 +128,21 @@ async function receive(channel: Channel, stdout: PassThrough, stderr: PassThroug
       else if (frame.kind === FrameKind.message) {
         const message = parseMessage(frame);
         if ("error" in message) throw unpackError(message["error"]);
-        if ("exit" in message) return exitOf(message["exit"]);
+        if ("exit" in message) {
+          stdout.end();
+          stderr.end();
+          return exitOf(message["exit"]);
+        }
       }
     }
     throw new FlameBoxError("container-lost", "the process that runs the container has gone");
-  } finally {
-    stdout.end();
-    stderr.end();
+  } catch (error) {
+    // What has come is not all: whoever reads must not take it for that.
+    for (const output of [stdout, stderr]) {
+      output.on("error", () => {});
+      output.destroy(error instanceof Error ? error : undefined);
+    }
+    throw error;
   }
 }
 

@@ -33,6 +33,12 @@ const execSchema = v.object({
   interactive: v.optional(v.boolean()),
   privileged: v.optional(v.boolean()),
 });
+const statSchema = v.object({ path: v.string(), follow: v.optional(v.boolean()) });
+const archiveSchema = v.object({ ...statSchema.entries, oneFileSystem: v.optional(v.boolean()) });
+const extractSchema = v.object({
+  path: v.string(),
+  owner: v.optional(v.object({ uid: v.number(), gid: v.number() })),
+});
 const ofExec = v.object({ exec: v.optional(v.string()) });
 const signalSchema = v.object({ ...ofExec.entries, signal: v.number() });
 const resizeSchema = v.object({ ...ofExec.entries, ...size.entries });
@@ -94,6 +100,27 @@ export class ControlServer implements AsyncDisposable {
       attach: async (params, channel) => await this.#attach(parse(attachSchema, params), channel),
       exec: async (params, channel) => await this.#exec(parse(execSchema, params), channel),
       reload: async () => await done(this.#reload()),
+      processes: async () => ({ processes: await keeper.container.contents.processes() }),
+      stat: async (params) => {
+        const { path, ...options } = parse(statSchema, params);
+        return { stat: await keeper.container.contents.stat(path, options) };
+      },
+      archive: async (params, channel) => {
+        const { path, ...options } = parse(archiveSchema, params);
+        const { stat, stream } = await keeper.container.contents.archive(path, options);
+        return await sendStream(channel, { stat }, stream);
+      },
+      layer: async (_params, channel) => {
+        return await sendStream(channel, {}, await keeper.container.contents.layer());
+      },
+      changes: async (_params, channel) => {
+        const lines = async function* (): AsyncGenerator<Buffer> {
+          for await (const change of keeper.container.contents.changes())
+            yield Buffer.from(`${JSON.stringify(change)}\n`);
+        };
+        return await sendStream(channel, {}, lines());
+      },
+      extract: async (params, channel) => await this.#extract(parse(extractSchema, params), channel),
     };
   }
 
@@ -186,11 +213,35 @@ export class ControlServer implements AsyncDisposable {
     return undefined;
   }
 
+  async #extract({ path, owner }: v.InferOutput<typeof extractSchema>, channel: Channel): Promise<undefined> {
+    const { stream, done } = this.#keeper.container.contents.startExtraction(path, { owner });
+    await channel.sendMessage({ result: {} });
+    void takeInput(channel, async () => stream, { endsInput: true }).then(() => {
+      // Whoever sent it has gone in the middle.
+      if (!stream.writableEnded) stream.destroy();
+    });
+    await done;
+    await channel.sendMessage({ exit: { code: 0, oomKilled: false } });
+    return undefined;
+  }
+
   /** Takes no more, and waits until everybody who was being answered has been. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#listener?.[Symbol.asyncDispose]();
     await Promise.race([Promise.all(this.#serving), sleep(LAST_WORDS_MS, undefined, { ref: false })]);
   }
+}
+
+/** An answer, and then bytes until they end. */
+async function sendStream(
+  channel: Channel,
+  result: object,
+  source: AsyncIterable<Buffer>,
+): Promise<undefined> {
+  await channel.sendMessage({ result });
+  for await (const chunk of source) await channel.send(FrameKind.stdout, chunk);
+  await channel.sendMessage({ exit: { code: 0, oomKilled: false } });
+  return undefined;
 }
 
 function kindOf(stream: LogStream): FrameKind {

@@ -70,6 +70,8 @@ export class Keeper {
   #restarting = false;
   /** Wakes it from waiting for its next start. */
   #hurry = new AbortController();
+  /** Ends a start that somebody does not want any more. */
+  readonly #ending = new AbortController();
   #nextExit = new Deferred<ContainerExit>();
   #nextStart = new Deferred<Container>();
 
@@ -159,6 +161,11 @@ export class Keeper {
     } catch (error) {
       if (isFirst && this.#container === undefined) throw error;
       this.#nextStart.reject(error);
+      // It had ended before, and is only not started again.
+      if (this.#ending.signal.aborted) {
+        await this.#update({ status: "exited", stopped: true, live: undefined });
+        return { code: this.#state.exitCode ?? 0, oomKilled: false };
+      }
       const exit = { code: codeOfFailure(error), oomKilled: false };
       await this.#ended(exit, messageOf(error));
       return exit;
@@ -172,7 +179,7 @@ export class Keeper {
       ...this.#record.options,
       ...given,
       name: this.#record.name,
-      signal,
+      signal: signal ?? this.#ending.signal,
       onHealth: (health: Health) => void this.#healthChanged(health),
     };
     const first = this.#first;
@@ -192,6 +199,7 @@ export class Keeper {
       await this.#update({ disk: diskRecord(assembled.disk) });
       await gate?.();
       options.signal?.throwIfAborted();
+      this.#ending.signal.throwIfAborted();
     } catch (error) {
       await assembled.owned[Symbol.asyncDispose]();
       throw error;
@@ -286,6 +294,7 @@ export class Keeper {
     this.#stopping = true;
     this.#restarting = false;
     this.#hurry.abort();
+    this.#ending.abort(new FlameBoxError("interrupted", "the container's start was ended"));
     const container = this.#container;
     if (container !== undefined) {
       if (container.isPaused) await container.unpause();
