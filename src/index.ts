@@ -49,6 +49,14 @@ export type {
   UpdateOptions,
 } from "./container/lifecycle/verbs.ts";
 export type { LogEntry, LogStream } from "./container/log/format.ts";
+export { FlameBox } from "./container/flamebox.ts";
+export type { CollectOptions, ExecResult, FlameBoxOptions, OutputEvent } from "./container/flamebox.ts";
+export type {
+  ContainerFiles,
+  DirectoryEntry,
+  ReadFileOptions,
+  WriteFileOptions,
+} from "./container/container-files.ts";
 export { createPool } from "./container/pool.ts";
 export type { Pool, PoolOptions, PoolStartOptions } from "./container/pool.ts";
 export { run } from "./container/run.ts";

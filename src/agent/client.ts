@@ -48,7 +48,11 @@ export interface ContainerRequest {
   /** Serial numbers of the disks. */
   readonly baseDevice: string;
   readonly scratchDevice: string;
-  readonly files: readonly { readonly path: string; readonly mode: number; readonly text: string }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly mode: number;
+    readonly text: string | Uint8Array;
+  }[];
   /** `name`, `uid`, `name:group`, `uid:gid`; empty is root. */
   readonly user: string;
   readonly groups: readonly string[];

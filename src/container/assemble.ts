@@ -27,6 +27,7 @@ import { resolvConfOf } from "./connection.ts";
 import { generatedFiles } from "./files.ts";
 import { openHome } from "./home.ts";
 import type { Host } from "./host.ts";
+import { IDLE_PATH, idleProgram } from "./idle-program.ts";
 import type { ContainerOptions } from "./options.ts";
 import type { ContainerPlan, MachinePlan } from "./plan.ts";
 import { planMachine } from "./plan.ts";
@@ -193,6 +194,7 @@ async function create(
     addHosts: options.addHosts ?? [],
     resolvConf: await resolvConfOf(options, network !== undefined),
   }).filter(({ path }) => !plan.mounts.targets.includes(path));
+  if (options.idle === true) files.push({ path: IDLE_PATH, mode: 0o755, text: idleProgram() });
   try {
     await configure(session, machine, call);
     const { warnings, prepared, ...streams } = await createContainer(

@@ -5,7 +5,7 @@ import { FlameBoxError } from "../util/error.ts";
 export interface GeneratedFile {
   readonly path: string;
   readonly mode: number;
-  readonly text: string;
+  readonly text: string | Uint8Array;
 }
 
 export interface HostsEntry {

@@ -140,6 +140,8 @@ export interface ContainerOptions extends PullOptions, MachineOptions, Enclosure
   readonly command?: readonly string[] | undefined;
   /** Replaces the image's Entrypoint and clears its Cmd; `[]` clears both. */
   readonly entrypoint?: readonly string[] | undefined;
+  /** Its first process does nothing, until it is stopped: for containers that others are only executed into. */
+  readonly idle?: boolean | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
   readonly workdir?: string | undefined;
   /** `name`, `uid`, `name:group`, `uid:gid`; looked up inside the image. */

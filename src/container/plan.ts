@@ -13,6 +13,7 @@ import { checkConnection, checkResolver } from "./connection.ts";
 import { shortId } from "./container-id.ts";
 import type { Healthcheck } from "./healthcheck.ts";
 import { checkHealthcheck, healthcheckOf } from "./healthcheck.ts";
+import { IDLE_PATH } from "./idle-program.ts";
 import type { ContainerOptions } from "./options.ts";
 import type { MachineSize } from "./sizing.ts";
 import { hostCapacity, sizeMachine } from "./sizing.ts";
@@ -40,6 +41,8 @@ export async function planMachine(options: ContainerOptions): Promise<MachinePla
   stopPlanOf({}, options);
   if (options.healthcheck) checkHealthcheck(options.healthcheck);
   labelsOf({}, options);
+  if (options.idle === true && (options.command !== undefined || options.entrypoint !== undefined))
+    throw new FlameBoxError("invalid-option", "a container that is idle has no command of its own");
   const hostCpus = options.cpusetCpus === undefined ? undefined : await requireCpus(options.cpusetCpus);
   await prepareBinds(mounts.binds);
   return { size, hostCpus };
@@ -90,8 +93,10 @@ function requestOf(
   options: ContainerOptions,
   { id, size, mounts, kernelRelease }: RequestParts,
 ): ProcessRequest {
+  const idle = options.idle === true ? { entrypoint: [IDLE_PATH], command: [] } : {};
   return {
     ...options,
+    ...idle,
     containerId: id,
     hostname: options.hostname ?? shortId(id),
     share: size.share,

@@ -15,7 +15,13 @@ import { keepVigil } from "./vigil.ts";
  *   `command-not-executable` mean that the image does not have the command.
  */
 export async function start(image: string, options: ContainerOptions = {}): Promise<RunningContainer> {
-  return await startOn({ prepareHost }, image, options);
+  return await startContainerOf(image, options);
+}
+
+/** As `start`; with all that a container can be asked in this process. */
+export async function startContainerOf(image: string, options: ContainerOptions): Promise<Container> {
+  const surroundings = { prepareHost };
+  return await begin(surroundings, await assemble(surroundings, image, options), options);
 }
 
 /** As `start`, on surroundings of the caller's choice: a machine that is played by a test. */

@@ -7,6 +7,7 @@ import { quote } from "../util/printable.ts";
 import type { ContainerOptions } from "./options.ts";
 
 const DEFAULT_SIGNAL = 15;
+const KILL = 9;
 const DEFAULT_TIMEOUT_MS = 10_000;
 /** What a timer of Node's can wait. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
@@ -41,7 +42,9 @@ export function stopTimeoutOf(timeoutMs: number): number {
 
 /** @throws FlameBoxError `invalid-option`, for the options; an image's signal that is none is as if it had none */
 export function stopPlanOf(image: ExecutionConfig, options: ContainerOptions): StopPlan {
-  const { stopSignal, stopTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const { stopSignal, stopTimeoutMs = DEFAULT_TIMEOUT_MS, idle = false } = options;
+  // Nothing is lost with it, and as process 1 it hears no other signal.
+  if (idle && stopSignal === undefined) return { signal: KILL, timeoutMs: stopTimeoutOf(stopTimeoutMs) };
   const signal =
     stopSignal === undefined
       ? (parseSignal(image.StopSignal ?? "") ?? DEFAULT_SIGNAL)
