@@ -279,10 +279,7 @@ pub fn await_release(disk: Option<&str>) -> Result<(), Failure> {
 pub fn dismantle(layout: &Layout) -> Result<(), Failure> {
     shares::unmount_all(layout)?;
     // Should something keep it from being unmounted, everything is on it all the same.
-    if let Ok(rw) = fs::File::open(layout.rw()) {
-        syscall::sync_file_system(rw.as_fd())
-            .map_err(|e| Failure::failed(format!("the writable disk: {e}")))?;
-    }
+    let synced = fs::File::open(layout.rw()).map_or(Ok(()), |rw| syscall::sync_file_system(rw.as_fd()));
     for path in [layout.rootfs(), layout.rw(), layout.base()] {
         match umount2(&path, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
@@ -301,6 +298,6 @@ pub fn dismantle(layout: &Layout) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Failure::failed(format!("remove {}: {error}", layout.directory.display())))
         }
-        _ => Ok(()),
+        _ => synced.map_err(|e| Failure::failed(format!("the writable disk: {e}"))),
     }
 }

@@ -352,7 +352,7 @@ describe("a disk", () => {
     await expectAtRest(path);
   });
 
-  test("is at rest, too, when what was prepared was of no use", async () => {
+  test("is at rest at the machine's end, too, when what was prepared was of no use", async () => {
     await using machine = await startAgentMachine(busybox);
     await prepareContainer(machine.session, request);
     const other = await machine.start({ script: "echo x >/x", init: true });
@@ -360,6 +360,8 @@ describe("a disk", () => {
     await other.exit;
     expect(await changesOf(machine, other)).toEqual(["A /x"]);
     await machine.remove(other);
+    await machine.session.request("system.shutdown", {}, { deadlineMs: 60_000 });
+    await machine.session.closed;
     await expectAtRest(machine.scratchPath);
   });
 });

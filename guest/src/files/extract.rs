@@ -11,18 +11,19 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{
     FileStat, Mode, SFlag, UtimensatFlags, fchmod, futimens, makedev, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
 use serde_json::{Value, json};
 
+use super::make::{Refusal, clean, create, make_directories, open_mounted, own_path, remove, split};
 use super::{
     View, check_path, explain, is_directory, is_portable_xattr, kind_of, look, open_directory, shown,
     status_at,
@@ -71,40 +72,6 @@ struct Extraction<'a> {
     entries: u64,
     bytes: u64,
     buffer: Vec<u8>,
-}
-
-/// Why a member cannot be extracted.
-enum Refusal {
-    Text(&'static str),
-    System(io::Error),
-}
-
-impl From<Errno> for Refusal {
-    fn from(error: Errno) -> Self {
-        Self::System(error.into())
-    }
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
-    }
-}
-
-impl Refusal {
-    fn of(self, path: &[u8]) -> Failure {
-        let path = shown(&path[..path.len().min(1_024)]);
-        match self {
-            Self::Text(text) => Failure::failed(format!("{path}: {text}")),
-            Self::System(error) => match error.raw_os_error() {
-                Some(libc::ELOOP) => Failure::failed(format!("{path}: it would lie behind a symbolic link")),
-                Some(libc::ENOTDIR) => {
-                    Failure::failed(format!("{path}: it would lie in what is no directory"))
-                }
-                _ => Failure::failed(format!("{path}: {error}")),
-            },
-        }
-    }
 }
 
 impl<'a> Extraction<'a> {
@@ -187,7 +154,7 @@ impl<'a> Extraction<'a> {
             Kind::HardLink => self.hard_link(member, parent, name),
             Kind::Symlink => {
                 symlinkat(member.link.as_slice(), Some(parent.as_raw_fd()), name)?;
-                self.finish_unopened(member, parent, name, None)
+                self.finish_unopened(member, parent, name, SFlag::S_IFLNK)
             }
             Kind::Fifo => self.node(member, parent, name, SFlag::S_IFIFO),
             Kind::Character => self.node(member, parent, name, SFlag::S_IFCHR),
@@ -282,29 +249,32 @@ impl<'a> Extraction<'a> {
         let (major, minor) = member.device;
         let device = makedev(major.into(), minor.into());
         mknodat(Some(parent.as_raw_fd()), name, kind, Mode::S_IRUSR, device)?;
-        self.finish_unopened(member, parent, name, Some(kind))
+        self.finish_unopened(member, parent, name, kind)
     }
 
-    /// What is neither opened nor followed. A mode is set where it means something, on what was just made.
+    /// What is not opened to be read or written: looked at once, and from then on meant, whatever its name is given to
+    /// meanwhile.
     fn finish_unopened(
         &self,
         member: &Member,
         parent: BorrowedFd,
         name: &[u8],
-        node: Option<SFlag>,
+        kind: SFlag,
     ) -> Result<(), Refusal> {
+        let made = look(parent, name)?;
+        let status = super::status_of(&made)?;
+        if kind_of(&status) != kind || status.st_nlink != 1 {
+            return Err(Refusal::Text("something else has taken its place"));
+        }
         let (uid, gid) = self.owner_of(member);
-        let directory = Some(parent.as_raw_fd());
-        fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        if let Some(kind) = node {
-            let made = look(parent, name)?;
-            if kind_of(&super::status_of(&made)?) == kind {
-                let path = format!("/proc/self/fd/{}", made.as_raw_fd());
-                std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(member.mode))?;
-            }
+        fchownat(Some(made.as_raw_fd()), "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
+        let path = own_path(&made);
+        if kind != SFlag::S_IFLNK {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(member.mode))?;
         }
         let time = time_spec(member.mtime);
-        Ok(utimensat(directory, name, &time, &time, UtimensatFlags::NoFollowSymlink)?)
+        // The last link that is followed is this process' own.
+        Ok(utimensat(None, path.as_str(), &time, &time, UtimensatFlags::FollowSymlink)?)
     }
 
     /// The inner ones first. One that has gone meanwhile needs none.
@@ -314,102 +284,6 @@ impl<'a> Extraction<'a> {
                 open_directory(self.target.as_fd(), path).and_then(|directory| set_times(&directory, *time));
         }
     }
-}
-
-/// A member's name without what does not count: slashes in front and behind, and dots.
-fn clean(path: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let mut parts = Vec::new();
-    for part in path.split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => return Err("a name with .. in it, which leads elsewhere"),
-            _ if part.contains(&0) => return Err("a name with a NUL in it"),
-            _ => parts.push(part),
-        }
-    }
-    Ok(parts.join(&b'/'))
-}
-
-/// A clean name: the directory, and the last component.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
-}
-
-fn make_directories(target: BorrowedFd, path: &[u8]) -> Result<OwnedFd, Refusal> {
-    if path.is_empty() {
-        return Ok(open_directory(target, b".")?);
-    }
-    match open_directory(target, path) {
-        Err(Errno::ENOENT | Errno::ENAMETOOLONG) => {}
-        other => return Ok(other?),
-    }
-    let mut directory = open_directory(target, b".")?;
-    for part in path.split(|&byte| byte == b'/') {
-        directory = match open_directory(directory.as_fd(), part) {
-            Err(Errno::ENOENT) => {
-                match mkdirat(Some(directory.as_raw_fd()), part, Mode::from_bits_truncate(0o755)) {
-                    Ok(()) | Err(Errno::EEXIST) => open_directory(directory.as_fd(), part)?,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            other => other?,
-        };
-    }
-    Ok(directory)
-}
-
-/// Removes what is not a directory. False when it has to stay, because something is mounted there, and its content is to
-/// be replaced instead.
-fn remove(parent: BorrowedFd, name: &[u8], there: &FileStat, wanted: Kind) -> Result<bool, Refusal> {
-    // The kernel refuses to remove what is mounted on only to whoever sees the mount; for others it unmounts it.
-    if is_mounted_on(parent, name)? {
-        return match wanted {
-            Kind::File if kind_of(there) == SFlag::S_IFREG => Ok(false),
-            _ => Err(Refusal::Text("something is mounted there")),
-        };
-    }
-    let path = Path::new(std::ffi::OsStr::from_bytes(name));
-    match unlinkat(Some(parent.as_raw_fd()), path, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn is_mounted_on(parent: BorrowedFd, name: &[u8]) -> nix::Result<bool> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV);
-    match openat2(parent.as_raw_fd(), name, how) {
-        // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-        Ok(fd) => drop::<OwnedFd>(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }),
-        Err(Errno::EXDEV) => return Ok(true),
-        Err(Errno::ENOENT) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(false)
-}
-
-fn create(parent: BorrowedFd, name: &[u8]) -> Result<File, Refusal> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let how = OpenHow::new()
-        .flags(flags)
-        .mode(Mode::S_IRUSR | Mode::S_IWUSR)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let fd = openat2(parent.as_raw_fd(), name, how)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
-}
-
-fn open_mounted(parent: BorrowedFd, name: &[u8]) -> Result<File, Refusal> {
-    let place = look(parent, name)?;
-    if kind_of(&super::status_of(&place)?) != SFlag::S_IFREG {
-        return Err(Refusal::Text("something is mounted there"));
-    }
-    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
-    Ok(File::options().write(true).truncate(true).open(path)?)
 }
 
 fn time_spec(time: Time) -> TimeSpec {

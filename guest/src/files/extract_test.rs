@@ -117,7 +117,8 @@ fn what_is_extracted_is_as_it_was() {
 fn nothing_leads_out() {
     let beside = std::env::temp_dir().join(format!("flamebox-extract-out-{}/beside", std::process::id()));
     let beside = beside.to_str().unwrap();
-    let cases: &[(&str, &[(Member, &[u8])])] = &[
+    type Case<'a> = (&'a str, &'a [(Member, &'a [u8])]);
+    let cases: &[Case] = &[
         ("up", &[file("../beside/x", "x")]),
         ("up, behind something", &[file("a/../../beside/x", "x")]),
         ("a link of its own", &[other("l", Kind::Symlink, "../beside"), file("l/x", "x")]),

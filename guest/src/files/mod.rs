@@ -14,6 +14,7 @@ mod archive;
 mod changes;
 mod extract;
 mod layer;
+mod make;
 mod names;
 mod pack;
 mod places;

@@ -128,23 +128,25 @@ impl Session {
         match blank.take_order(made, &wanted, text) {
             Ok(made) => Some(self.become_container(request, order, blank, made)),
             Err(pid) => {
-                self.discard(pid, blank.writable);
+                let _ = syscall::kill(pid, libc::SIGKILL);
+                self.discard(blank.writable);
                 None
             }
         }
     }
 
-    /// Whatever the machine has now is not what the blank was made for; and as long as it is there, so is its disk.
+    /// As long as it is there, so is its disk.
     pub(super) fn discard_blank(&mut self) {
         if self.blank.as_ref().is_some_and(|blank| blank.ready)
             && let Some(Blank { made: Some(made), writable, .. }) = self.blank.take()
         {
-            self.discard(made.pid, writable);
+            let _ = syscall::kill(made.pid, libc::SIGKILL);
+            self.discard(writable);
         }
     }
 
-    fn discard(&mut self, pid: i32, disk: String) {
-        let _ = syscall::kill(pid, libc::SIGKILL);
+    /// What the agent's own mounts have of a blank that is of no use, and has ended or is about to.
+    pub(super) fn discard(&mut self, disk: String) {
         if let Ok(helper) = runtime::discard(Some(disk).filter(|disk| !self.is_in_use(disk, None))) {
             self.add_helper(helper, Job::Discard);
         }
@@ -171,6 +173,10 @@ impl Session {
 }
 
 impl Blank {
+    pub fn has_disk(&self, disk: &str) -> bool {
+        self.writable == disk
+    }
+
     /// The order's config.json, if the blank can become that container.
     fn fitting(&self, order: &Create) -> Option<Value> {
         let Writable::Ext4 { device } = &order.rootfs.writable else { return None };

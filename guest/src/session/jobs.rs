@@ -110,9 +110,12 @@ impl Session {
         Ok(())
     }
 
-    /// There is nothing to delete: the helper has cleaned up.
+    /// There is nothing to delete: the helper has cleaned up. A blank that could not be filled has not.
     fn never_created(&mut self, number: u32, request: Option<u32>, failure: Failure) {
         let Some(container) = self.containers.remove(&number) else { return };
+        if let (Some(_), Some(disk)) = (&container.filling, &container.disk) {
+            self.discard(disk.clone());
+        }
         if let Some(request) = request {
             self.link.respond(request, Err(failure));
         }
@@ -148,8 +151,11 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a container has the writable disk, other than `but`.
+    /// Whether a container has the writable disk, other than `but`, or the blank.
     pub(super) fn is_in_use(&self, disk: &str, but: Option<u32>) -> bool {
+        if self.blank.as_ref().is_some_and(|blank| blank.has_disk(disk)) {
+            return true;
+        }
         let mut containers = self.containers.iter();
         containers.any(|(number, container)| container.disk.as_deref() == Some(disk) && Some(*number) != but)
     }

@@ -118,7 +118,6 @@ impl Session {
         if let Some(answer) = self.fill_blank(request, &order, text) {
             return answer;
         }
-        self.discard_blank();
         let config: Config = serde_json::from_str(order.config.get())
             .map_err(|e| Failure::new(Code::InvalidConfig, e.to_string()))?;
         let console = config.process.unwrap_or_default().console(order.stdio)?;
