@@ -14,6 +14,7 @@ export type {
   Device,
   DeviceCgroupRule,
   Health,
+  EgressOptions,
   HealthcheckOptions,
   HostReport,
   ImageInfo,

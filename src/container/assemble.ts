@@ -20,7 +20,7 @@ import { locatePaths } from "../util/paths.ts";
 import { silent } from "../util/progress.ts";
 import type { BootedMachine } from "./boot.ts";
 import { bootMachine, machineLost } from "./boot.ts";
-import { resolvConfOf } from "./connection.ts";
+import { hostsOf, resolvConfOf } from "./connection.ts";
 import { newContainerId } from "./container-id.ts";
 import { generatedFiles } from "./files.ts";
 import { openHome } from "./home.ts";
@@ -178,8 +178,8 @@ async function create(
   const files = generatedFiles({
     hostname: plan.hostname,
     address: network?.guest.addresses[0]?.split("/")[0],
-    addHosts: options.addHosts ?? [],
-    resolvConf: await resolvConfOf(options, network !== undefined),
+    addHosts: hostsOf(options, network?.guest),
+    resolvConf: resolvConfOf(options, network?.resolvers),
   }).filter(({ path }) => !plan.mounts.targets.includes(path));
   try {
     await configure(session, machine, call);

@@ -2,10 +2,14 @@
  * What a caller may ask of a container. Names follow Docker's where it has one; units are in the names.
  */
 import type { Readable, Writable } from "node:stream";
+import type { EgressOptions } from "../network/policy/policy.ts";
+import type { Refusal } from "../network/policy/refusals.ts";
 import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
+export type { EgressOptions } from "../network/policy/policy.ts";
+export type { Refusal } from "../network/policy/refusals.ts";
 export type { Device, DeviceCgroupRule } from "../runtime-spec/devices.ts";
 export type { TmpfsMount } from "../runtime-spec/mounts.ts";
 export type { Ulimit } from "../runtime-spec/rlimits.ts";
@@ -143,7 +147,10 @@ export interface ContainerOptions extends PullOptions, MachineOptions, Enclosure
   readonly groupAdd?: readonly string[] | undefined;
   /** Default: the first 12 characters of the container's id. */
   readonly hostname?: string | undefined;
-  /** `host:ip` lines for /etc/hosts. */
+  /**
+   * `host:ip` lines for /etc/hosts. The address `host-gateway` is the gateway's, which then stands for the host's own
+   * loopback: its services are the container's, too.
+   */
   readonly addHosts?: readonly { readonly host: string; readonly address: string }[] | undefined;
   /** Name servers for /etc/resolv.conf; default: the host's that are reachable from a machine. */
   readonly dns?: readonly string[] | undefined;
@@ -152,6 +159,10 @@ export interface ContainerOptions extends PullOptions, MachineOptions, Enclosure
   /** `ndots:2`, `rotate`: resolv.conf(5); default: the host's. */
   readonly dnsOptions?: readonly string[] | undefined;
   readonly network?: "user" | "none" | undefined;
+  /** Where it may connect to; by default everywhere but to the host, its link and other containers. */
+  readonly egress?: EgressOptions | undefined;
+  /** Told of what it wanted and may not have, at most some times a minute; default: `onNotice` is. */
+  readonly onRefused?: ((refusal: Refusal) => void) | undefined;
   readonly publish?: readonly PortMapping[] | undefined;
   /** Every port that the image or `expose` names gets a free port of the host. */
   readonly publishAll?: boolean | undefined;

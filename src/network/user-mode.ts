@@ -1,91 +1,147 @@
 /**
- * Networking without root: `passt` turns the guest's Ethernet frames into ordinary sockets of this user.
- * https://passt.top/passt/about/
+ * Networking without root: what a guest sends is judged here, and goes out through `passt`.
  *
- *     VMM ─ socket pair ─ FrameFilter ─► socket pair ─ passt ─ sockets
- *                       ◄───────────────
+ *     VMM ─ socket pair ─ FramePath ─ socket pair ─ passt ─ sockets
  *
- * Two things keep the host's loopback out of the guest's reach: `--no-map-gw`, without which the gateway's
- * address stands for the host, and the filter (frame-filter.ts) against frames that name the loopback. The
- * guest's addresses are fixed and set by the agent, so passt need not announce any.
- * Published TCP ports are passt's own sockets; published UDP ports are ours (udp-relay.ts).
+ * frames/path.ts says what passes. Published TCP ports are passt's own sockets; published UDP ports are ours
+ * (udp-relay.ts). passt is started when ports are published, or when the guest first sends something out.
  */
-import type { ChildProcess } from "node:child_process";
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { pipeline } from "node:stream";
 import { CleanupStack } from "../util/cleanup.ts";
-import { messageOf } from "../util/error.ts";
-import { findProgram } from "../util/find-program.ts";
-import { FrameFilter } from "./frame-filter.ts";
+import type { Address, Cidr } from "./address.ts";
+import { parseAddress, parseCidr } from "./address.ts";
+import { DnsForwarder } from "./dns/forward.ts";
+import { FramePath } from "./frames/path.ts";
 import type { GuestSubnet } from "./host-address.ts";
-import { chooseGuestSubnet, outwardAddresses } from "./host-address.ts";
-import type { GuestNetwork, Network, PortForward } from "./network.ts";
+import { chooseGuestSubnet, hostAddresses, outwardAddresses, outwardIpv6 } from "./host-address.ts";
+import type { GuestNetwork, Network, PortForward, Resolvers } from "./network.ts";
 import { NetworkError } from "./network.ts";
+import { linkLocalOf } from "./packet/neighbours.ts";
+import { findPasst, MTU, needsIpv6, Passt } from "./passt.ts";
+import type { EgressOptions } from "./policy/policy.ts";
+import { Policy } from "./policy/policy.ts";
+import type { Refusal } from "./policy/refusals.ts";
+import { Refusals } from "./policy/refusals.ts";
 import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
+import { hostResolvers } from "./resolvers.ts";
 import { UdpRelay } from "./udp-relay.ts";
-
-const MTU = 65_520;
-/** passt numbers it: the first descriptor behind stdin, stdout, stderr. */
-const FRAME_FD = 3;
-const MAX_STDERR_BYTES = 8_192;
 
 export interface UserNetworkOptions {
   readonly ports?: readonly PortForward[] | undefined;
   /** Six bytes in hexadecimal, lower case, with colons; default: one made up. */
   readonly mac?: string | undefined;
+  /** Name servers that the guest is told in the place of the host's. */
+  readonly dns?: readonly string[] | undefined;
+  readonly egress?: EgressOptions | undefined;
+  /** Whether the gateway's address stands for the host's loopback. */
+  readonly hostGateway?: boolean | undefined;
+  /** Told of what the guest wanted and may not have; not of every packet. */
+  readonly onRefused?: ((refusal: Refusal) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** What most guests are given on this host; the address of the interface is each one's own. */
 export function usualGuestNetwork(): Omit<GuestNetwork, "mac"> {
-  return guestNetworkOf(chooseGuestSubnet(outwardAddresses()));
+  return guestNetworkOf(chooseGuestSubnet(outwardAddresses(), outwardIpv6()));
 }
 
-function guestNetworkOf(subnet: GuestSubnet): Omit<GuestNetwork, "mac"> {
+function guestNetworkOf({ address, prefixLength, gateway, ipv6 }: GuestSubnet): Omit<GuestNetwork, "mac"> {
   return {
     mtu: MTU,
-    addresses: [`${subnet.address}/${subnet.prefixLength}`],
-    gateways: [subnet.gateway],
+    addresses: [
+      `${address}/${prefixLength}`,
+      ...(ipv6 === undefined ? [] : [`${ipv6.address}/${ipv6.prefixLength}`]),
+    ],
+    gateways: [gateway, ...(ipv6 === undefined ? [] : [ipv6.gateway])],
   };
 }
 
-/** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, … */
+/** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, `invalid-rule`, … */
 export async function startUserNetwork(options: UserNetworkOptions = {}): Promise<Network> {
+  const { dns = [], ports: wanted = [], hostGateway = false, signal } = options;
   const program = await findPasst();
+  const outward = outwardAddresses();
+  const subnet = chooseGuestSubnet(outward, outwardIpv6());
+  checkFamilies(wanted, subnet);
+  const host =
+    dns.length > 0
+      ? { servers: dns, search: [], options: [], local: [] }
+      : await hostResolvers(subnet.ipv6 !== undefined);
+  const resolvers = host.local.length === 0 ? host : { ...host, servers: [subnet.gateway] };
+  const policy = new Policy({
+    egress: options.egress,
+    resolvers: resolvers.servers.flatMap((server) => parseAddress(server) ?? []),
+    isHost: hostAddresses(),
+  });
   await using cleanup = new CleanupStack();
-  const reserved = await reservePorts(options.ports ?? []);
+  const reserved = await reservePorts(wanted);
   const { ports, udp } = reserved;
   cleanup.use(new UdpRelay(udp.map(({ socket, targetPort }) => ({ listener: socket, targetPort }))));
-  options.signal?.throwIfAborted();
-  const outward = outwardAddresses();
+  signal?.throwIfAborted();
   if (udp.length > 0 && outward.length === 0)
     throw new NetworkError(
       "no-host-address",
       "this host has no IPv4 address besides its loopback's, which published UDP ports need",
       { hint: "connect the host to a network, or publish TCP ports only" },
     );
-  const subnet = chooseGuestSubnet(outward);
-  const child = spawn(program, passtArguments(subnet, forwardsOf(reserved)), {
-    stdio: ["ignore", "ignore", "pipe", "pipe"],
-    // Its own process group: Ctrl-C in a terminal is for the container, not for its network.
-    detached: true,
-  });
-  await new Promise<void>((resolve, reject) => {
-    child.once("spawn", resolve);
-    child.once("error", (error) =>
-      reject(
-        new NetworkError("network-program-missing", `cannot start ${program}: ${messageOf(error)}`, {
-          cause: error,
-        }),
-      ),
-    );
-  });
+  const forwarder = host.local.length === 0 ? undefined : new DnsForwarder(host.local);
+  cleanup.defer(async () => forwarder?.dispose());
+  const start = (): Passt => new Passt(program, { subnet, forwards: forwardsOf(reserved), hostGateway });
+  const passt = ports.length > 0 ? cleanup.use(start()) : undefined;
+  await passt?.started;
   const mac = options.mac ?? randomMac();
-  return new UserNetwork({ child, subnet, mac, ports, owned: cleanup.move() });
+  return new UserNetwork({
+    guest: { mac, ...guestNetworkOf(subnet) },
+    ports,
+    resolvers: { servers: resolvers.servers, search: host.search, options: host.options },
+    passt,
+    start,
+    makePath: (frames, openUplink) =>
+      new FramePath(frames, {
+        ...placesOf(subnet, macBytes(mac)),
+        policy,
+        refusals: new Refusals(options.onRefused ?? (() => {})),
+        hostGateway,
+        responder: forwarder,
+        openUplink,
+      }),
+    owned: cleanup.move(),
+  });
+}
+
+function macBytes(mac: string): Buffer {
+  return Buffer.from(mac.replaceAll(":", ""), "hex");
+}
+
+function placesOf(
+  subnet: GuestSubnet,
+  mac: Buffer,
+): {
+  readonly mac: Buffer;
+  readonly addresses: Address[];
+  readonly gateways: Address[];
+  readonly subnets: Cidr[];
+} {
+  const { addresses, gateways } = guestNetworkOf(subnet);
+  const own = addresses.flatMap((one) => parseAddress(one.replace(/\/.*$/, "")) ?? []);
+  return {
+    mac,
+    addresses: subnet.ipv6 === undefined ? own : [...own, linkLocalOf(mac)],
+    gateways: gateways.flatMap((one) => parseAddress(one) ?? []),
+    subnets: addresses.flatMap((one) => parseCidr(one) ?? []),
+  };
+}
+
+function checkFamilies(ports: readonly PortForward[], { ipv6 }: GuestSubnet): void {
+  const forward = ports.find(needsIpv6);
+  if (forward !== undefined && ipv6 === undefined)
+    throw new NetworkError(
+      "invalid-port",
+      `port ${forward.hostPort} cannot be published on ${forward.hostAddress}: this host has no IPv6 address that leads outside, so its machines have none`,
+      { hint: "publish it on an IPv4 address" },
+    );
 }
 
 /**
@@ -103,42 +159,6 @@ function forwardsOf({ ports, udp }: ReservedPorts): PortForward[] {
   ];
 }
 
-/** @throws NetworkError `network-program-missing` */
-export async function findPasst(): Promise<string> {
-  const program = await findProgram("passt");
-  if (program === undefined)
-    throw new NetworkError(
-      "network-program-missing",
-      "passt is not installed, which connects a machine without root",
-      {
-        hint: "install Debian's package passt, or run with --network none",
-      },
-    );
-  return program;
-}
-
-function passtArguments(subnet: GuestSubnet, forwards: readonly PortForward[]): string[] {
-  const fixed = [
-    ["--foreground", "--quiet", "--stderr", "--fd", String(FRAME_FD)],
-    ["--no-map-gw", "--ipv4-only", "--no-dhcp"],
-    [
-      "--address",
-      subnet.address,
-      "--netmask",
-      String(subnet.prefixLength),
-      "--gateway",
-      subnet.gateway,
-      "--mtu",
-      String(MTU),
-    ],
-  ];
-  const published = forwards.map(({ hostAddress, hostPort, containerPort, protocol }) => [
-    protocol === "tcp" ? "--tcp-ports" : "--udp-ports",
-    `${hostAddress}/${hostPort}:${containerPort}`,
-  ]);
-  return [...fixed, ...published].flat();
-}
-
 /** A random address of the locally administered kind, unicast. */
 function randomMac(): string {
   const bytes = randomBytes(3);
@@ -146,80 +166,58 @@ function randomMac(): string {
 }
 
 interface UserNetworkParts {
-  readonly child: ChildProcess;
-  readonly subnet: GuestSubnet;
-  readonly mac: string;
+  readonly guest: GuestNetwork;
   readonly ports: readonly PortForward[];
+  readonly resolvers: Resolvers;
+  /** The one that runs already. */
+  readonly passt: Passt | undefined;
+  readonly start: () => Passt;
+  readonly makePath: (frames: Duplex, openUplink: () => Duplex) => FramePath;
   /** What ends with the network. */
-  readonly owned: AsyncDisposable;
+  readonly owned: CleanupStack;
 }
 
 class UserNetwork implements Network {
   readonly guest: GuestNetwork;
   readonly ports: readonly PortForward[];
+  readonly resolvers: Resolvers;
   readonly failed: Promise<NetworkError>;
-  readonly #child: ChildProcess;
-  readonly #passt: Socket;
-  readonly #exited: Promise<void>;
-  readonly #owned: AsyncDisposable;
+  readonly #parts: UserNetworkParts;
+  #passt: Passt | undefined;
+  #path: FramePath | undefined;
+  #fail: (error: NetworkError) => void = () => {};
   #disposed = false;
 
-  constructor({ child, subnet, mac, ports, owned }: UserNetworkParts) {
-    this.#child = child;
-    this.#owned = owned;
-    this.ports = ports;
-    this.guest = { mac, ...guestNetworkOf(subnet) };
-    const passt = child.stdio[FRAME_FD];
-    if (!(passt instanceof Socket))
-      throw new NetworkError("network-failed", "passt was started without its socket");
-    // Nothing is said on it before a VMM is attached, and nothing lost: it is read only from then on.
-    passt.pause();
-    passt.on("error", () => {});
-    this.#passt = passt;
-    let stderr = "";
-    child.stderr?.on("data", (chunk: Buffer) => {
-      if (stderr.length < MAX_STDERR_BYTES) stderr += chunk.toString("latin1");
-    });
-    this.#exited = new Promise((resolve) => {
-      child.once("close", () => resolve());
-    });
+  constructor(parts: UserNetworkParts) {
+    this.#parts = parts;
+    this.guest = parts.guest;
+    this.ports = parts.ports;
+    this.resolvers = parts.resolvers;
     this.failed = new Promise((resolve) => {
-      child.once("close", (code, signal) => {
-        // With 0 it ends when the VMM has closed its socket: that is the machine's end, not the network's failure.
-        if (!this.#disposed && code !== 0) resolve(failure(code, signal, stderr));
-      });
+      this.#fail = resolve;
     });
+    this.#passt = parts.passt;
+    void this.#passt?.failed.then((error) => this.#fail(error));
   }
 
   attach(frames: Duplex): void {
-    // Whoever goes first, VMM or passt: the other sees its socket closed. There is nobody to tell here.
-    pipeline(frames, new FrameFilter(), this.#passt, () => this.#passt.destroy());
-    pipeline(this.#passt, frames, () => frames.destroy());
+    this.#path = this.#parts.makePath(frames, () => this.#openPasst().frames);
+    // passt learns from the guest's first frames where the guest is, without which it can bring nobody to it.
+    if (this.#passt !== undefined) this.#path.connectUplink();
+  }
+
+  #openPasst(): Passt {
+    if (this.#passt === undefined) {
+      this.#passt = this.#parts.owned.use(this.#parts.start());
+      void this.#passt.failed.then((error) => this.#fail(error));
+    }
+    return this.#passt;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
     this.#disposed = true;
-    this.#passt.destroy();
-    // It ends by itself once the VMM's end is closed too; there is nothing in it that would be lost.
-    this.#child.kill("SIGKILL");
-    await Promise.all([this.#exited, this.#owned[Symbol.asyncDispose]()]);
+    this.#path?.destroy();
+    await this.#parts.owned[Symbol.asyncDispose]();
   }
-}
-
-function failure(code: number | null, signal: string | null, stderr: string): NetworkError {
-  const last = lastReason(stderr) ?? `it ended with ${signal ?? `exit code ${code}`}`;
-  return new NetworkError("network-failed", `the network program passt gave up: ${last}`, {
-    hint: "run with --network none to start without a network",
-  });
-}
-
-/** What passt says at every start, whatever comes of it. */
-const NOISE = [/Don't run as root/i, /to syslog/i];
-
-/** The last line of passt's stderr that can be a reason. */
-export function lastReason(stderr: string): string | undefined {
-  return stderr
-    .split("\n")
-    .map((line) => line.trim())
-    .findLast((line) => line !== "" && !NOISE.some((noise) => noise.test(line)));
 }

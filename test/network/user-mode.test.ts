@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { chooseGuestSubnet } from "../../src/network/host-address.ts";
-import { lastReason } from "../../src/network/user-mode.ts";
+import { lastReason } from "../../src/network/passt.ts";
 
 describe("chooseGuestSubnet", () => {
   it.each([

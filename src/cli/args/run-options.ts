@@ -8,7 +8,8 @@ import { type EnvEntry, loadEnvFile, parseEnv } from "./environment.ts";
 import { type HealthFlags, parseHealth } from "./health.ts";
 import { type LabelEntry, loadLabelFile, parseAnnotation, parseLabel, recordOf } from "./labels.ts";
 import { type MountFlags, parseMounts } from "./mounts.ts";
-import { parseAddHost, parseDns, parseHostname, parsePublish } from "./network.ts";
+import { type EgressFlags, parseAddHost, parseDns, parseEgress } from "./network.ts";
+import { parseHostname, parsePublish } from "./network.ts";
 import { parseSysctl, parseUlimit } from "./resources.ts";
 import {
   checkNamespaces,
@@ -21,7 +22,7 @@ import { parseCount, parseCpus, parseMemoryMib, parseSize, parseSizeOrUnlimited 
 import { readTextFile } from "./text-file.ts";
 
 /** As commander delivers them: strings still, lists in the order given. */
-export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
+export interface RunFlags extends EgressFlags, HealthFlags, MountFlags, NamespaceFlags {
   readonly interactive?: boolean;
   readonly tty?: boolean;
   readonly detachKeys?: string;
@@ -217,6 +218,7 @@ function networkOptions(flags: RunFlags) {
     ...given("dnsSearch", flags.dnsSearch),
     ...given("dnsOptions", flags.dnsOption ?? flags.dnsOpt),
     ...given("network", network),
+    ...given("egress", parseEgress(flags)),
     ...given("publish", flags.publish?.flatMap(parsePublish)),
     ...given("publishAll", flags.publishAll),
     ...given("expose", flags.expose),

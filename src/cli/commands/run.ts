@@ -71,6 +71,7 @@ export function define(command: Command, context: CliContext): void {
       "Options behind IMAGE belong to the command. The exit code is the process's own; 128+n when signal n ended it; 125 when FlameBox failed; 126 when the command cannot be executed; 127 when it is not in the image.",
       "--memory is the container's limit. Its machine has that and what a kernel needs: 92 MiB, 1/16 of the machine, 4 MiB for each vCPU but the first, 64 MiB above 512 MiB, 104 MiB more from 2816 MiB. Without --memory the machine has 512 MiB, and the container 388 of them.",
       "--cpus counts CPUs of this host; the machine has as many vCPUs, rounded up. --security-opt, --ulimit, --sysctl, --mount, --tmpfs, --device and the --health-… options are written as Docker's.",
+      "Egress rules are TARGET[:PORTS][/tcp|udp|icmp]: an address or a network, a name, '*.' and a domain for the names below it, or '*'. Rules that deny count more. The host's own and link-local addresses are out of reach unless a rule allows just them; docs/security.md.",
       "Ports are published on 127.0.0.1 unless an ADDRESS says otherwise. Signals are handed to the process; a second Ctrl-C within two seconds, or a third, ends the machine. With -it every key is the container's but the detach keys: pressed twice they end it, as nothing can keep it running yet.",
     ],
   });
