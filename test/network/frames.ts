@@ -38,9 +38,16 @@ export function udp(ends: Ends, payload: Buffer | string = "x"): Buffer {
   return ipFrame(LINK, endsOf(ends), PROTOCOL.udp, Buffer.concat([head, body]), 6);
 }
 
+interface Segment {
+  readonly flags?: number;
+  readonly sequence?: number;
+  readonly acknowledged?: number;
+  readonly payload?: string | Buffer;
+}
+
 export function tcp(
   ends: Ends,
-  { flags = 2, sequence = 1_000, acknowledged = 0, payload = "" as string | Buffer } = {},
+  { flags = 2, sequence = 1_000, acknowledged = 0, payload = "" }: Segment = {},
 ): Buffer {
   const head = Buffer.alloc(20);
   head.writeUInt16BE(ends.sourcePort ?? 4_000, 0);
@@ -65,7 +72,10 @@ export function other(ends: Ends, protocol = 47): Buffer {
   return ipFrame(LINK, endsOf(ends), protocol, Buffer.alloc(16), 0);
 }
 
-export function arp(target: string, { sender = GUEST[4] as string, operation = 1 } = {}): Buffer {
+export function arp(
+  target: string,
+  { sender = GUEST[4], operation = 1 }: { sender?: string; operation?: number } = {},
+): Buffer {
   const body = Buffer.alloc(28);
   Buffer.from([0, 1, 8, 0, 6, 4, 0, operation]).copy(body);
   MAC.copy(body, 8);

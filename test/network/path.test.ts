@@ -76,8 +76,8 @@ describe("what a guest may send", () => {
     // A reset, or "prohibited": the guest does not wait for what will not come.
     const replies = there.guest.frames.map(parse);
     expect(replies.length).toBe(outcome === "refused" ? 1 : 0);
-    for (const reply of replies) expect([3, 1, -1]).toContain(reply.icmpType);
-    for (const reply of replies) if (reply.icmpType === -1) expect(reply.tcpFlags & 4).toBe(4);
+    for (const reply of replies)
+      expect([3, 1].includes(reply.icmpType) || (reply.tcpFlags & 4) !== 0).toBe(true);
   });
 
   it("has a probe for everything", () => {
