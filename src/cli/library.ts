@@ -19,6 +19,7 @@ export type {
   HostReport,
   ImageInfo,
   KernelInfo,
+  NetworkInfo,
   OnProgress,
   OperationOptions,
   Paths,

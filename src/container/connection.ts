@@ -3,9 +3,12 @@ import type { GuestNetwork, Network, PortForward, Resolvers } from "../network/n
 import { parseRule } from "../network/policy/rules.ts";
 import { describeRefusal } from "../network/policy/refusals.ts";
 import { formatResolvConf } from "../network/resolvers.ts";
+import { isNetworkName } from "../network/named/record.ts";
+import type { Membership } from "../network/site.ts";
 import { startUserNetwork } from "../network/user-mode.ts";
 import type { ExecutionConfig } from "../oci/config.ts";
 import { FlameBoxError } from "../util/error.ts";
+import { locatePaths } from "../util/paths.ts";
 import { quote } from "../util/printable.ts";
 import type { ContainerOptions } from "./options.ts";
 
@@ -79,6 +82,7 @@ export function checkConnection(options: ContainerOptions): void {
   const mac = macOf(options);
   publishedPorts(options, undefined);
   for (const rule of [...(egress?.allow ?? []), ...(egress?.deny ?? [])]) parseRule(rule);
+  checkMembership(options);
   if (network !== "none") return;
   if (wantsHostGateway(options))
     throw invalid("a container without a network has no gateway", "leave out --network none");
@@ -87,9 +91,39 @@ export function checkConnection(options: ContainerOptions): void {
   if (mac !== undefined) throw invalid("a container without a network has no MAC address");
 }
 
+const ALIAS = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$/i;
+const MAX_ALIASES = 16;
+
+/** @throws FlameBoxError `invalid-option` */
+function checkMembership({ network = "user", networkAliases = [], ipAddress }: ContainerOptions): void {
+  const isNamed = network !== "user" && network !== "none";
+  if (isNamed && !isNetworkName(network)) throw invalid(`${quote(network)} is not a network's name`);
+  if (!isNamed && (networkAliases.length > 0 || ipAddress !== undefined))
+    throw invalid(
+      "only in a network with a name has a container an address of its own choice, or aliases",
+      "make one with: flamebox network create NAME",
+    );
+  const bad = networkAliases.find((alias) => !ALIAS.test(alias));
+  if (bad !== undefined) throw invalid(`${quote(bad)} is not a name for a container in a network`);
+  if (networkAliases.length > MAX_ALIASES) throw invalid(`a container has at most ${MAX_ALIASES} aliases`);
+}
+
+export interface ContainerNames {
+  readonly id: string;
+  readonly hostname: string;
+}
+
+function membershipOf(options: ContainerOptions, names: ContainerNames): Membership | undefined {
+  const { network = "user", networkAliases = [], ipAddress, paths = locatePaths(), name } = options;
+  if (network === "user") return undefined;
+  const { id: containerId, hostname } = names;
+  return { paths, network, containerId, name, hostname, aliases: networkAliases, address: ipAddress };
+}
+
 export function networkOf(
   options: ContainerOptions,
   image: ExecutionConfig,
+  names: ContainerNames,
 ): (() => Promise<Network>) | undefined {
   checkConnection(options);
   if (options.network === "none") return undefined;
@@ -100,6 +134,7 @@ export function networkOf(
       ports,
       mac: macOf(options),
       dns,
+      membership: membershipOf(options, names),
       egress,
       hostGateway: wantsHostGateway(options),
       onRefused: (refusal) => (onRefused ? onRefused(refusal) : onNotice?.(describeRefusal(refusal))),

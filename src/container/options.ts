@@ -77,7 +77,7 @@ export interface MachineOptions {
 
 /** What choosing a VMM depends on. */
 export interface HostOptions extends OperationOptions, Pick<MachineOptions, "kernel" | "requireKvm" | "vmm"> {
-  readonly network?: "user" | "none" | undefined;
+  readonly network?: string | undefined;
 }
 
 /** A folder or file of the host in the container. */
@@ -158,7 +158,12 @@ export interface ContainerOptions extends PullOptions, MachineOptions, Enclosure
   readonly dnsSearch?: readonly string[] | undefined;
   /** `ndots:2`, `rotate`: resolv.conf(5); default: the host's. */
   readonly dnsOptions?: readonly string[] | undefined;
-  readonly network?: "user" | "none" | undefined;
+  /** `user`: outbound through the host; `none`; or a network that `createNetwork` made. Default `user`. */
+  readonly network?: string | undefined;
+  /** Names in its network, besides its own. */
+  readonly networkAliases?: readonly string[] | undefined;
+  /** Its address in its network; default: one that is free. */
+  readonly ipAddress?: string | undefined;
   /** Where it may connect to; by default everywhere but to the host, its link and other containers. */
   readonly egress?: EgressOptions | undefined;
   /** Told of what it wanted and may not have, at most some times a minute; default: `onNotice` is. */

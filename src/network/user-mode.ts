@@ -11,8 +11,8 @@ import type { Duplex } from "node:stream";
 import { CleanupStack } from "../util/cleanup.ts";
 import type { Address, Cidr } from "./address.ts";
 import { parseAddress, parseCidr } from "./address.ts";
-import { DnsForwarder } from "./dns/forward.ts";
 import { FramePath } from "./frames/path.ts";
+import type { FramePathOptions } from "./frames/path.ts";
 import type { GuestSubnet } from "./host-address.ts";
 import { chooseGuestSubnet, hostAddresses, outwardAddresses, outwardIpv6 } from "./host-address.ts";
 import type { GuestNetwork, Network, PortForward, Resolvers } from "./network.ts";
@@ -25,7 +25,8 @@ import type { Refusal } from "./policy/refusals.ts";
 import { Refusals } from "./policy/refusals.ts";
 import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
-import { hostResolvers } from "./resolvers.ts";
+import type { Membership, Site } from "./site.ts";
+import { siteAlone, siteIn } from "./site.ts";
 import { UdpRelay } from "./udp-relay.ts";
 
 export interface UserNetworkOptions {
@@ -34,6 +35,8 @@ export interface UserNetworkOptions {
   readonly mac?: string | undefined;
   /** Name servers that the guest is told in the place of the host's. */
   readonly dns?: readonly string[] | undefined;
+  /** The network with a name that it is in. */
+  readonly membership?: Membership | undefined;
   readonly egress?: EgressOptions | undefined;
   /** Whether the gateway's address stands for the host's loopback. */
   readonly hostGateway?: boolean | undefined;
@@ -60,55 +63,77 @@ function guestNetworkOf({ address, prefixLength, gateway, ipv6 }: GuestSubnet): 
 
 /** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, `invalid-rule`, … */
 export async function startUserNetwork(options: UserNetworkOptions = {}): Promise<Network> {
-  const { dns = [], ports: wanted = [], hostGateway = false, signal } = options;
+  const { dns = [], ports: wanted = [], mac = randomMac(), membership, signal } = options;
   const program = await findPasst();
-  const outward = outwardAddresses();
-  const subnet = chooseGuestSubnet(outward, outwardIpv6());
-  checkFamilies(wanted, subnet);
-  const host =
-    dns.length > 0
-      ? { servers: dns, search: [], options: [], local: [] }
-      : await hostResolvers(subnet.ipv6 !== undefined);
-  const resolvers = host.local.length === 0 ? host : { ...host, servers: [subnet.gateway] };
-  const policy = new Policy({
-    egress: options.egress,
-    resolvers: resolvers.servers.flatMap((server) => parseAddress(server) ?? []),
-    isHost: hostAddresses(),
-  });
   await using cleanup = new CleanupStack();
+  const request = { mac, dns, signal };
+  const site = cleanup.use(
+    await (membership === undefined ? siteAlone(request) : siteIn(membership, request)),
+  );
+  const { subnet, resolvers, neighbours } = site;
+  const ipv6 = outwardIpv6().length > 0;
+  checkPorts(wanted, site, ipv6);
   const reserved = await reservePorts(wanted);
   const { ports, udp } = reserved;
   cleanup.use(new UdpRelay(udp.map(({ socket, targetPort }) => ({ listener: socket, targetPort }))));
   signal?.throwIfAborted();
-  if (udp.length > 0 && outward.length === 0)
+  if (udp.length > 0 && outwardAddresses().length === 0)
     throw new NetworkError(
       "no-host-address",
       "this host has no IPv4 address besides its loopback's, which published UDP ports need",
       { hint: "connect the host to a network, or publish TCP ports only" },
     );
-  const forwarder = host.local.length === 0 ? undefined : new DnsForwarder(host.local);
-  cleanup.defer(async () => forwarder?.dispose());
-  const start = (): Passt => new Passt(program, { subnet, forwards: forwardsOf(reserved), hostGateway });
+  const start = passtOf(program, site, ipv6, { ...options, forwards: forwardsOf(reserved) });
   const passt = ports.length > 0 ? cleanup.use(start()) : undefined;
   await passt?.started;
-  const mac = options.mac ?? randomMac();
+  const common = pathOptions(site, ipv6, { ...options, mac });
   return new UserNetwork({
     guest: { mac, ...guestNetworkOf(subnet) },
     ports,
-    resolvers: { servers: resolvers.servers, search: host.search, options: host.options },
+    resolvers,
     passt,
     start,
-    makePath: (frames, openUplink) =>
-      new FramePath(frames, {
-        ...placesOf(subnet, macBytes(mac)),
-        policy,
-        refusals: new Refusals(options.onRefused ?? (() => {})),
-        hostGateway,
-        responder: forwarder,
-        openUplink,
-      }),
+    makePath: (frames, openUplink) => {
+      const path = new FramePath(frames, {
+        ...common,
+        openUplink: site.hasWayOut ? openUplink : undefined,
+      });
+      neighbours?.attach(path);
+      return path;
+    },
     owned: cleanup.move(),
   });
+}
+
+function passtOf(
+  program: string,
+  { subnet }: Site,
+  ipv6: boolean,
+  { hostGateway = false, forwards }: UserNetworkOptions & { readonly forwards: readonly PortForward[] },
+): () => Passt {
+  const { ipv6: own, ...ipv4 } = subnet;
+  return () => new Passt(program, { subnet: ipv6 && own ? subnet : ipv4, forwards, hostGateway });
+}
+
+/** All but the way out. @throws NetworkError `invalid-rule` */
+function pathOptions(
+  { subnet, resolvers, responder, neighbours }: Site,
+  ipv6: boolean,
+  { egress, hostGateway = false, onRefused, mac }: UserNetworkOptions & { readonly mac: string },
+): Omit<FramePathOptions, "openUplink"> {
+  return {
+    ...placesOf(subnet, macBytes(mac)),
+    policy: new Policy({
+      egress,
+      resolvers: resolvers.servers.flatMap((server) => parseAddress(server) ?? []),
+      isHost: hostAddresses(),
+    }),
+    refusals: new Refusals(onRefused ?? (() => {})),
+    hostGateway,
+    ipv6,
+    responder,
+    neighbours,
+  };
 }
 
 function macBytes(mac: string): Buffer {
@@ -134,14 +159,19 @@ function placesOf(
   };
 }
 
-function checkFamilies(ports: readonly PortForward[], { ipv6 }: GuestSubnet): void {
+function checkPorts(ports: readonly PortForward[], { hasWayOut }: Site, ipv6: boolean): void {
+  if (ports.length > 0 && !hasWayOut)
+    throw new NetworkError("invalid-port", "ports cannot be published from a network without a way out", {
+      hint: "use a network that was made without --internal",
+    });
   const forward = ports.find(needsIpv6);
-  if (forward !== undefined && ipv6 === undefined)
-    throw new NetworkError(
-      "invalid-port",
-      `port ${forward.hostPort} cannot be published on ${forward.hostAddress}: this host has no IPv6 address that leads outside, so its machines have none`,
-      { hint: "publish it on an IPv4 address" },
-    );
+  if (forward === undefined || ipv6) return;
+  const { hostAddress, hostPort } = forward;
+  throw new NetworkError(
+    "invalid-port",
+    `port ${hostPort} cannot be published on ${hostAddress}: this host has no IPv6 address but its loopback's, and so passt has none`,
+    { hint: "publish it on an IPv4 address" },
+  );
 }
 
 /**

@@ -270,7 +270,7 @@ describe("refused, with what to do", () => {
     [["--ipc", "none"], "'none' is not supported"],
     [["--network", "none", "-P"], "--publish needs a network"],
     [["--volumes-from", "x"], "--volumes-from is not supported: containers run in machines of their own"],
-    [["--ip", "1.2.3.4"], "--ip is not supported"],
+    [["--ip6", "::1"], "--ip6 is not supported"],
     [["-d"], "--detach is not supported: containers run in the foreground"],
     [["-itd"], "--detach is not supported"],
     [["--restart=always"], "--restart is not supported"],

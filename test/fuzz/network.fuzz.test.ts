@@ -1,10 +1,11 @@
 /** A guest's frames, its questions to DNS and the answers: whatever comes, nothing is thrown, and nothing gets out. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { cidr, formatAddress, parseAddress } from "../../src/network/address.ts";
+import { cidr, formatAddress } from "../../src/network/address.ts";
 import { addressesOf, readMessage } from "../../src/network/dns/message.ts";
 import { DnsWatch } from "../../src/network/dns/watch.ts";
 import { FramePath } from "../../src/network/frames/path.ts";
+import { NetworkError } from "../../src/network/network.ts";
 import { parseRule } from "../../src/network/policy/rules.ts";
 import { Policy } from "../../src/network/policy/policy.ts";
 import { Refusals } from "../../src/network/policy/refusals.ts";
@@ -73,6 +74,7 @@ it("no frame gets out that is for the host, or not from the guest", () => {
         gateways: [address("10.0.2.2"), address("fd66:6c61:6d65::2")],
         subnets: [cidr("10.0.2.0/24"), cidr("fd66:6c61:6d65::/64")],
         hostGateway: false,
+        ipv6: true,
         responder: { ask: (_query, reply) => reply(Buffer.from("x")) },
         openUplink: () => uplink,
       });
@@ -141,11 +143,13 @@ it("a DNS message is read or not, in bounded time", () => {
 it("a rule is read or refused", () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[*a-c.0-9:/[\]-]{0,40}$/)), (text) => {
+      let said: unknown;
       try {
-        expect(parseRule(text).text).toBe(text);
+        said = parseRule(text).text;
       } catch (error) {
-        expect(error).toMatchObject({ code: "invalid-rule" });
+        said = error instanceof NetworkError && error.code;
       }
+      expect([text, "invalid-rule"]).toContain(said);
     }),
     { seed: 20_267, numRuns: 5_000 },
   );
@@ -154,9 +158,8 @@ it("a rule is read or refused", () => {
 it("an address is what it was written as", () => {
   fc.assert(
     fc.property(fc.oneof(fc.ipV4(), fc.ipV6()), (text) => {
-      const parsed = parseAddress(text);
-      expect(parsed).toBeDefined();
-      if (parsed !== undefined) expect(parseAddress(formatAddress(parsed))).toBe(parsed);
+      const parsed = address(text);
+      expect(address(formatAddress(parsed))).toBe(parsed);
     }),
     { seed: 20_268, numRuns: 3_000 },
   );

@@ -39,6 +39,7 @@ function open(egress: EgressOptions = {}, options: Partial<FramePathOptions> = {
     gateways: [address("10.0.2.2"), address("fd66:6c61:6d65::2")],
     subnets: [cidr("10.0.2.0/24"), cidr("fd66:6c61:6d65::/64")],
     hostGateway: false,
+    ipv6: true,
     openUplink: () => {
       isOpen = true;
       return uplink;

@@ -112,16 +112,19 @@ export function parseHostname(argument: string): string {
 }
 
 /** `bridge` is Docker's word for what `user` is: an address of its own, and the way out through the host. */
-export function parseNetwork(text: string): "user" | "none" {
-  if (text === "user" || text === "none") return text;
+export function parseNetwork(text: string): string {
   if (text === "bridge" || text === "default") return "user";
   if (text === "host")
     throw new UsageError(
       "--network host is not supported: a machine has a network of its own",
       "publish ports with -p",
     );
-  const reason = text.startsWith("container:")
-    ? "containers run in machines of their own, and share no network"
-    : "there are no networks with names";
-  throw new UsageError(`--network '${text}' is not supported: ${reason}`, "write user or none");
+  if (text.startsWith("container:"))
+    throw new UsageError(
+      `--network '${text}' is not supported: containers run in machines of their own, and share no interface`,
+      "put both into a network: flamebox network create NAME",
+    );
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(text))
+    throw new UsageError(`--network '${text}' is not a network's name`, "write user, none or a name");
+  return text;
 }

@@ -114,7 +114,13 @@ function addNetworkOptions(command: Command): void {
     .option("-P, --publish-all", "publish every exposed port on a free port of this host")
     .option("--expose <port>", "a port or range besides those that the image exposes (repeatable)", collect)
     .option("--mac-address <address>", "of the network interface, as in 02:00:00:12:34:56")
-    .option("--network <kind>", "user, or bridge: outbound through the host; none: no network", parseNetwork)
+    .option(
+      "--network <network>",
+      "user, or bridge: outbound through the host; none; or the name of a network",
+      parseNetwork,
+    )
+    .option("--network-alias <name>", "a further name in its network (repeatable)", collect)
+    .option("--ip <address>", "its address in its network")
     .addOption(
       new Option(
         "--egress <policy>",
@@ -128,7 +134,7 @@ function addNetworkOptions(command: Command): void {
     )
     .option("--egress-deny <rule>", "where it may not, whatever else allows it (repeatable)", collect)
     // Docker's shorter names, which many still type.
-    .addOption(new Option("--net <kind>", "as --network").argParser(parseNetwork).hideHelp())
+    .addOption(new Option("--net <network>", "as --network").argParser(parseNetwork).hideHelp())
     .addOption(new Option("--dns-opt <option>", "as --dns-option").argParser(collect).hideHelp());
 }
 

@@ -50,8 +50,10 @@ export interface RunFlags extends EgressFlags, HealthFlags, MountFlags, Namespac
   readonly expose?: readonly string[];
   readonly macAddress?: string;
   readonly dnsOpt?: readonly string[];
-  readonly network?: "user" | "none";
-  readonly net?: "user" | "none";
+  readonly network?: string;
+  readonly net?: string;
+  readonly networkAlias?: readonly string[];
+  readonly ip?: string;
   readonly privileged?: boolean;
   readonly capAdd?: readonly string[];
   readonly capDrop?: readonly string[];
@@ -218,6 +220,8 @@ function networkOptions(flags: RunFlags) {
     ...given("dnsSearch", flags.dnsSearch),
     ...given("dnsOptions", flags.dnsOption ?? flags.dnsOpt),
     ...given("network", network),
+    ...given("networkAliases", flags.networkAlias),
+    ...given("ipAddress", flags.ip),
     ...given("egress", parseEgress(flags)),
     ...given("publish", flags.publish?.flatMap(parsePublish)),
     ...given("publishAll", flags.publishAll),

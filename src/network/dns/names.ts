@@ -71,7 +71,8 @@ export class NetworkNames implements Responder {
 function reversed(text: string): string {
   const address = parseAddress(text);
   if (address === undefined) return "";
-  if (typeof address === "number") return `${formatAddress(address).split(".").toReversed().join(".")}.in-addr.arpa`;
-  const digits = [...Buffer.from(address, "latin1").toString("hex")];
+  if (typeof address === "number")
+    return `${formatAddress(address).split(".").toReversed().join(".")}.in-addr.arpa`;
+  const digits = Buffer.from(address, "latin1").toString("hex").split("");
   return `${digits.toReversed().join(".")}.ip6.arpa`;
 }

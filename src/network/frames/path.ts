@@ -36,6 +36,8 @@ const DNS_PORT = 53;
 
 /** Answers questions at the gateway's address. */
 export interface Responder {
+  /** What it knows by itself, whatever the policy is; undefined: nothing. */
+  answer?(query: Buffer): Buffer | undefined;
   /** @param reply may be called later, once */
   ask(query: Buffer, reply: (answer: Buffer) => void): void;
 }
@@ -60,6 +62,8 @@ export interface FramePathOptions {
   readonly hostGateway: boolean;
   readonly responder?: Responder | undefined;
   readonly neighbours?: Neighbours | undefined;
+  /** Whether what goes out can be of IPv6. */
+  readonly ipv6: boolean;
   /** Given what goes out for the first time; undefined is a network without a way out. */
   readonly openUplink: (() => Duplex) | undefined;
 }
@@ -153,12 +157,13 @@ export class FramePath {
     if (packet.kind !== "ip") return undefined;
     if (packet.protocol === PROTOCOL.icmpv6 && isNeighbourhood(packet.icmpType))
       return this.#routeQuestion(packet, readNeighbour(packet));
-    const { addresses, gateways, neighbours, subnets } = this.#options;
+    const { mac, addresses, gateways, neighbours, subnets } = this.#options;
     if (!addresses.includes(packet.source)) return undefined;
     const { destination } = packet;
     if (gateways.includes(destination)) return this.#routeToGateway(packet);
     const member = neighbours?.sinkOf(destination);
-    if (member !== undefined) return member;
+    // Nobody speaks to them in another's name.
+    if (member !== undefined) return packet.sourceMac.equals(mac) ? member : undefined;
     if (isForMany(destination, subnets)) return undefined;
     if (neighbours !== undefined && subnets.some((subnet) => contains(subnet, destination)))
       return this.#refuse(packet, "no container of the network has it");
@@ -175,6 +180,7 @@ export class FramePath {
     const { allowed, reason } = policy.judge(protocol, destination, port, begins);
     if (!allowed) return this.#inbound.isAnswer(packet) ? this.#outside() : this.#refuse(packet, reason);
     if (transportOf(protocol) === undefined) return this.#refuse(packet, "only TCP, UDP and echo get out");
+    if (packet.version === 6 && !this.#options.ipv6) return this.#refuse(packet, "the host has no IPv6");
     const sink = this.#outside();
     if (sink === undefined) return this.#refuse(packet, "the network has no way out");
     return policy.usesNames && policy.isResolver(destination, port) ? this.#questions : sink;
@@ -232,6 +238,8 @@ export class FramePath {
       return;
     }
     const { responder, refusals } = this.#options;
+    const own = responder?.answer?.(packet.payload);
+    if (own !== undefined) return this.#say(udpReply(packet, own));
     const asked = this.#dns.ask(packet);
     if (!asked.passes) {
       if (asked.reply !== undefined) this.#say(udpReply(packet, asked.reply));
@@ -294,7 +302,7 @@ function isLinkLocal(address: string): boolean {
 }
 
 /** Router and neighbour discovery, and who listens to which group: of the link, and no further. */
-function isNeighbourhood(icmpType: number): boolean {
+export function isNeighbourhood(icmpType: number): boolean {
   return (icmpType >= 130 && icmpType <= 137) || icmpType === 143 || (icmpType >= 141 && icmpType <= 153);
 }
 

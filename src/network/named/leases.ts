@@ -5,7 +5,7 @@
  *     runtimeDir/net/ID/7.json     the lease of the seventh address, with the process that holds it
  *     runtimeDir/net/ID/7.sock     where that process takes the others' frames (mesh.ts)
  *
- * Every operation collects what dead processes left. The directory is its user's alone (0700), and so are its sockets.
+ * Whoever joins, lists or removes collects what dead processes left. The directory is its user's alone (0700), and so are its sockets.
  */
 import { readdir, readFile, rm, unlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -76,22 +76,47 @@ export function placeOf(subnet: string, slot: number): Place {
   return { address: at(slot), gateway: at(GATEWAY_SLOT), prefixLength };
 }
 
-/** The living, by address. What the dead left is removed. */
+/** Those whose process lives, by address. */
 export async function listLeases(dir: string): Promise<Lease[]> {
+  const { living } = await readLeases(dir);
+  return living;
+}
+
+/** Whoever calls it has the lock: an address may be given out again meanwhile. */
+async function collectLeases(dir: string): Promise<Lease[]> {
+  const { living, files } = await readLeases(dir);
+  const kept = new Set(living.map(({ slot }) => slot));
+  for (const file of files) {
+    // Also a socket without a lease: its process was killed between the two.
+    const slot = /^(\d{1,5})\.(?:json|sock)$/.exec(file)?.[1];
+    if (slot !== undefined && !kept.has(Number(slot))) await removeLease(dir, Number(slot));
+  }
+  return living;
+}
+
+/** Removes what dead processes left in a network, and what is left of it if that was all. */
+export async function tidyNetwork(
+  paths: Paths,
+  record: Pick<NetworkRecord, "id">,
+  signal?: AbortSignal,
+): Promise<Lease[]> {
+  const dir = leaseDir(paths, record);
+  const files = await readdir(dir).catch(() => []);
+  if (files.length === 0) return [];
+  return await withLock(join(dir, "lock"), { signal }, async () => await collectLeases(dir));
+}
+
+async function readLeases(dir: string): Promise<{ readonly living: Lease[]; readonly files: string[] }> {
   const files = await readdir(dir).catch(() => []);
   const slots = files.flatMap((file) => /^(\d{1,5})\.json$/.exec(file)?.[1] ?? []).map(Number);
-  const found = await Promise.all(
+  const leases = await Promise.all(
     slots.map(async (slot) => {
       const text = await readFile(join(dir, `${slot}.json`), "utf8").catch(() => "");
-      const lease = text.length > MAX_LEASE_BYTES ? undefined : parseLease(text, slot);
-      if (lease !== undefined && isAlive(lease.holder)) return lease;
-      await removeLease(dir, slot);
-      return undefined;
+      return text.length > MAX_LEASE_BYTES ? undefined : parseLease(text, slot);
     }),
   );
-  const living = found.filter((lease) => lease !== undefined);
-  // A socket without a lease is of a process that was killed between the two.
-  return living.toSorted((a, b) => a.slot - b.slot);
+  const living = leases.filter((lease) => lease !== undefined && isAlive(lease.holder));
+  return { living: living.filter((lease) => lease !== undefined).toSorted((a, b) => a.slot - b.slot), files };
 }
 
 export function parseLease(text: string, slot: number): Lease | undefined {
@@ -106,7 +131,8 @@ export function parseLease(text: string, slot: number): Lease | undefined {
   const parsed = parseMember(member);
   if (parsed === undefined || typeof holder !== "object" || holder === null) return undefined;
   const { pid, startTicks, bootId } = holder as Record<string, unknown>;
-  if (typeof pid !== "number" || typeof startTicks !== "number" || typeof bootId !== "string") return undefined;
+  if (typeof pid !== "number" || typeof startTicks !== "number" || typeof bootId !== "string")
+    return undefined;
   return { slot, member: parsed, holder: { pid, startTicks, bootId } };
 }
 
@@ -116,7 +142,8 @@ export function parseMember(value: unknown): Member | undefined {
   const { containerId, name, hostname, aliases, mac, ipv4, ipv6 } = value as Record<string, unknown>;
   if (typeof containerId !== "string" || !/^[0-9a-f]{12,64}$/.test(containerId)) return undefined;
   if (name !== undefined && typeof name !== "string") return undefined;
-  if (typeof hostname !== "string" || !Array.isArray(aliases) || aliases.length > MAX_ALIASES) return undefined;
+  if (typeof hostname !== "string" || !Array.isArray(aliases) || aliases.length > MAX_ALIASES)
+    return undefined;
   if (!aliases.every((alias) => typeof alias === "string")) return undefined;
   if (typeof mac !== "string" || !/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac)) return undefined;
   if (typeof ipv4 !== "string" || typeof parseAddress(ipv4) !== "number") return undefined;
@@ -146,12 +173,16 @@ export interface Joined extends AsyncDisposable {
 }
 
 /** @throws NetworkError `address-in-use`, `invalid-address`, `network-full` */
-export async function joinNetwork(paths: Paths, record: NetworkRecord, request: JoinRequest): Promise<Joined> {
+export async function joinNetwork(
+  paths: Paths,
+  record: NetworkRecord,
+  request: JoinRequest,
+): Promise<Joined> {
   const { address, signal, listen, ...who } = request;
   const dir = leaseDir(paths, record);
   await makePrivateDir(dir);
   return await withLock(join(dir, "lock"), { signal }, async () => {
-    const others = await listLeases(dir);
+    const others = await collectLeases(dir);
     const slot = chooseSlot(record, new Set(others.map((other) => other.slot)), address);
     const [ipv4, ipv6] = [placeOf(record.subnet, slot), placeOf(record.ipv6Subnet, slot)];
     const member: Member = { ...who, ipv4: ipv4.address, ipv6: ipv6.address };
@@ -174,9 +205,13 @@ function chooseSlot({ name, subnet }: NetworkRecord, taken: ReadonlySet<number>,
     const slot = typeof address === "number" ? address - (network.address as number) : -1;
     const last = 2 ** (32 - network.prefixLength) - 2;
     if (address === undefined || !contains(network, address) || slot <= GATEWAY_SLOT || slot > last)
-      throw new NetworkError("invalid-address", `${asked} is no address for a container of the network ${name}`, {
-        hint: `its subnet is ${subnet}, and the first address is the gateway's`,
-      });
+      throw new NetworkError(
+        "invalid-address",
+        `${asked} is no address for a container of the network ${name}`,
+        {
+          hint: `its subnet is ${subnet}, and the first address is the gateway's`,
+        },
+      );
     if (taken.has(slot))
       throw new NetworkError("address-in-use", `another container of the network ${name} has ${asked}`);
     return slot;

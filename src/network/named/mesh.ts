@@ -22,7 +22,6 @@ import { isNeighbourhood } from "../frames/path.ts";
 import type { FrameSink } from "../frames/reader.ts";
 import { FrameReader } from "../frames/reader.ts";
 import { StreamSink } from "../frames/sink.ts";
-import { NetworkError } from "../network.ts";
 import type { Packet } from "../packet/packet.ts";
 import { PROTOCOL } from "../packet/packet.ts";
 import type { Member } from "./leases.ts";
@@ -197,9 +196,7 @@ function addressesOf({ ipv4, ipv6 }: Member): Address[] {
 }
 
 /** @returns undefined for what is no greeting */
-function readGreeting(
-  bytes: Buffer,
-): { readonly member: Member; readonly end: number } | "more" | undefined {
+function readGreeting(bytes: Buffer): { readonly member: Member; readonly end: number } | "more" | undefined {
   if (bytes.length < 4) return "more";
   const size = bytes.readUInt32BE(0);
   if (size > MAX_GREETING_BYTES) return undefined;
@@ -210,10 +207,4 @@ function readGreeting(
   } catch {
     return undefined;
   }
-}
-
-/** @throws NetworkError `invalid-network` */
-export function requireMember(member: Member | undefined): Member {
-  if (member === undefined) throw new NetworkError("invalid-network", "no member of the network");
-  return member;
 }

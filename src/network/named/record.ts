@@ -103,9 +103,7 @@ export async function listRecords(paths: Paths): Promise<NetworkRecord[]> {
   const files = await readdir(directoryOf(paths)).catch(() => []);
   const names = files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -5));
   const records = await Promise.all(names.filter(isNetworkName).map(async (name) => readRecord(paths, name)));
-  return records
-    .filter((record) => record !== undefined)
-    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return records.filter((record) => record !== undefined).toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 async function readRecord(paths: Paths, name: string): Promise<NetworkRecord | undefined> {
@@ -133,7 +131,9 @@ export function parseRecord(text: string, name: string): NetworkRecord | undefin
   if (typeof ipv6Subnet !== "string" || typeof ipv6?.address !== "string" || ipv6.prefixLength !== 64)
     return undefined;
   if (typeof internal !== "boolean" || typeof labels !== "object" || labels === null) return undefined;
-  const pairs = Object.entries(labels).filter((pair): pair is [string, string] => typeof pair[1] === "string");
+  const pairs = Object.entries(labels).filter(
+    (pair): pair is [string, string] => typeof pair[1] === "string",
+  );
   return { name, id, createdAt, subnet, ipv6Subnet, internal, labels: Object.fromEntries(pairs) };
 }
 
@@ -171,7 +171,9 @@ function subnetOf(text: string, others: readonly NetworkRecord[]): string {
   const written = `${formatAddress(subnet.address)}/${subnet.prefixLength}`;
   const taken = takenSubnets(others).find(({ cidr }) => isWithin(cidr, subnet) || isWithin(subnet, cidr));
   if (taken !== undefined)
-    throw new NetworkError("invalid-network", `${written} overlaps ${taken.what}`, { hint: "choose another" });
+    throw new NetworkError("invalid-network", `${written} overlaps ${taken.what}`, {
+      hint: "choose another",
+    });
   return written;
 }
 
@@ -188,7 +190,9 @@ function takenSubnets(others: readonly NetworkRecord[]): { readonly cidr: Cidr; 
 }
 
 function prefixLengthOf(netmask: string): number {
-  return netmask.split(".").reduce((sum, part) => sum + Number(part).toString(2).replaceAll("0", "").length, 0);
+  return netmask
+    .split(".")
+    .reduce((sum, part) => sum + Number(part).toString(2).replaceAll("0", "").length, 0);
 }
 
 function freeSubnet(others: readonly NetworkRecord[]): string {
@@ -207,6 +211,10 @@ function freeSubnet(others: readonly NetworkRecord[]): string {
 /** https://www.rfc-editor.org/rfc/rfc4193#section-3.2: forty random bits. */
 function randomIpv6Subnet(): string {
   const bytes = randomBytes(5);
-  const words = [`fd${bytes.toString("hex", 0, 1)}`, bytes.toString("hex", 1, 3), bytes.toString("hex", 3, 5)];
+  const words = [
+    `fd${bytes.toString("hex", 0, 1)}`,
+    bytes.toString("hex", 1, 3),
+    bytes.toString("hex", 3, 5),
+  ];
   return `${words.map((word) => Number.parseInt(word, 16).toString(16)).join(":")}::/64`;
 }
