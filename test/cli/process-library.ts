@@ -277,9 +277,9 @@ const library = {
     return name === "debian" ? null : kernel(name, true);
   },
   removeKernels: async (names: readonly string[]) => names.map((name) => kernel(name)),
-  createNetwork: async (name: string, { subnet, internal }: api.CreateNetworkOptions = {}) => {
+  createNetwork: async (name: string, options?: api.CreateNetworkOptions) => {
     if (name === "taken") throw new FlameBoxError("network-exists", "there is a network taken already");
-    return network(name, subnet, internal);
+    return network(name, options?.subnet, options?.internal);
   },
   listNetworks: async () => [network("shop"), network("vault", "10.9.0.0/24", true)],
   inspectNetwork: async (name: string) => network(name),

@@ -58,7 +58,7 @@ beforeAll(async () => {
   ]);
 });
 afterAll(async () => {
-  for (const { child } of servers) child.kill("SIGTERM");
+  for (const { child } of servers) child.kill("SIGKILL");
   await Promise.all(servers.map(async ({ ended }) => await ended));
   await home[Symbol.asyncDispose]();
 });
