@@ -22,6 +22,7 @@ import { PROTOCOL, TCP_FLAG } from "../packet/packet.ts";
 import type { Policy } from "../policy/policy.ts";
 import { transportOf } from "../policy/policy.ts";
 import type { Refusals } from "../policy/refusals.ts";
+import { Connections } from "./connections.ts";
 import { InboundClients } from "./inbound.ts";
 import type { FrameSink } from "./reader.ts";
 import { eachFrame, FrameReader } from "./reader.ts";
@@ -31,6 +32,8 @@ import { StreamSink } from "./sink.ts";
 export const GATEWAY_MAC = Buffer.from("02666c616d65", "hex");
 /** Of what the host sends by itself. A guest that does not read loses it. */
 const MAX_QUEUED_BYTES = 256 * 1024;
+/** For the guest from outside: more than the window of a connection, and of some. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
 const DNS_PORT = 53;
 
@@ -75,6 +78,7 @@ export class FramePath {
   readonly #reader = new FrameReader((packet) => this.#routeOut(packet));
   readonly #uplinkReader = new FrameReader((packet) => this.#routeIn(packet));
   readonly #inbound = new InboundClients();
+  readonly #connections = new Connections((frame) => this.#uplink?.sink.deliver([frame]));
   readonly #dns: DnsWatch;
   /** As passt calls itself on the link, where it brings somebody from the host's IPv6 loopback. */
   #uplinkLocal: Address | undefined;
@@ -101,6 +105,7 @@ export class FramePath {
   }
 
   destroy(): void {
+    this.#connections[Symbol.dispose]();
     this.#guest.destroy();
     this.#uplink?.stream.destroy();
   }
@@ -141,7 +146,8 @@ export class FramePath {
 
   #takeFromUplink(stream: Duplex, chunk: Buffer): void {
     this.#take(this.#uplinkReader, chunk);
-    if (!this.#toGuest.isFull) return;
+    // What passt cannot write at once, it loses: it waits only for a guest that really does not read.
+    if (!this.#toGuest.isFull || this.#guest.writableLength < MAX_WAITING_BYTES) return;
     stream.pause();
     this.#toGuest.whenDrained(() => stream.resume());
   }
@@ -178,15 +184,17 @@ export class FramePath {
     if (packet.icmpType >= 0 && !isEcho) return undefined;
     const begins = protocol !== PROTOCOL.tcp || (tcpFlags & TCP_FLAG.syn) !== 0;
     const { allowed, reason } = policy.judge(protocol, destination, port, begins);
-    if (!allowed) return this.#inbound.isAnswer(packet) ? this.#outside() : this.#refuse(packet, reason);
+    if (!allowed)
+      return this.#inbound.isAnswer(packet) ? this.#outside(packet) : this.#refuse(packet, reason);
     if (transportOf(protocol) === undefined) return this.#refuse(packet, "only TCP, UDP and echo get out");
     if (packet.version === 6 && !this.#options.ipv6) return this.#refuse(packet, "the host has no IPv6");
-    const sink = this.#outside();
+    const sink = this.#outside(packet);
     if (sink === undefined) return this.#refuse(packet, "the network has no way out");
     return policy.usesNames && policy.isResolver(destination, port) ? this.#questions : sink;
   }
 
-  #outside(): StreamSink | undefined {
+  #outside(packet: Packet): StreamSink | undefined {
+    this.#connections.guestSaid(packet);
     return this.connectUplink();
   }
 
@@ -209,10 +217,10 @@ export class FramePath {
     const isDns = destinationPort === DNS_PORT && responder !== undefined;
     if (isDns && protocol === PROTOCOL.udp) return this.#gateway;
     if (icmpType >= 0) return icmpType === ECHO_REQUEST[version] ? this.#gateway : undefined;
-    if (this.#inbound.isAnswer(packet)) return this.#outside();
+    if (this.#inbound.isAnswer(packet)) return this.#outside(packet);
     if (!hostGateway || isDns || transportOf(protocol) === undefined)
       return this.#refuse(packet, "it is the gateway, which has no services");
-    return this.#outside();
+    return this.#outside(packet);
   }
 
   #refuse(packet: Packet, reason: string): undefined {
@@ -258,7 +266,7 @@ export class FramePath {
   #askDns(packet: Packet, frame: Buffer): void {
     const asked = this.#dns.ask(packet);
     if (asked.passes) {
-      this.#outside()?.deliver([frame]);
+      this.connectUplink()?.deliver([frame]);
       return;
     }
     if (packet.protocol === PROTOCOL.tcp) this.#say(tcpReset(packet));
@@ -278,6 +286,7 @@ export class FramePath {
     // Neighbours are answered for here, in both directions.
     if (packet.kind !== "ip" || (packet.protocol === PROTOCOL.icmpv6 && isNeighbourhood(packet.icmpType)))
       return undefined;
+    this.#connections.passtSaid(packet);
     const { policy } = this.#options;
     const { protocol, source, sourcePort, tcpFlags } = packet;
     if (policy.usesNames && policy.isResolver(source, sourcePort)) return this.#answers;

@@ -165,3 +165,14 @@ export function echoReply(packet: Packet, request: Buffer): Buffer {
   const protocol = packet.version === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6;
   return ipFrame(linkBack(packet), backwards(packet), protocol, message, 2);
 }
+
+/** Of a TCP segment, in place. https://www.rfc-editor.org/rfc/rfc1624#section-3: HC' = ~(~HC + ~m + m') */
+export function replaceWindow({ data, at, transportAt }: Packet, window: number): void {
+  const start = at + transportAt;
+  const before = data.readUInt16BE(start + 14);
+  let sum = (~data.readUInt16BE(start + 16) & 0xffff) + (~before & 0xffff) + window;
+  sum = (sum & 0xffff) + (sum >>> 16);
+  sum = (sum & 0xffff) + (sum >>> 16);
+  data.writeUInt16BE(window, start + 14);
+  data.writeUInt16BE(~sum & 0xffff, start + 16);
+}
