@@ -7,6 +7,7 @@
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { isIP, Socket } from "node:net";
+import { readFile } from "node:fs/promises";
 import { messageOf } from "../util/error.ts";
 import { findProgram } from "../util/find-program.ts";
 import type { GuestSubnet } from "./host-address.ts";
@@ -30,6 +31,41 @@ export async function findPasst(): Promise<string> {
       },
     );
   return program;
+}
+
+/**
+ * Makes the socket's buffer as large as the host lets, and becomes passt: what the buffer does not take, passt loses
+ * (frames/connections.ts), and Node has no call for it. perl is in every Debian.
+ */
+const RAISE_BUFFER =
+  'BEGIN { $^F = 9 } open(my $s, "+<&=", 3); setsockopt($s, 1, 7, pack("i", shift)); exec { $ARGV[0] } @ARGV';
+const WANTED_BUFFER_BYTES = 4 * 1024 * 1024;
+const DEFAULT_BUFFER_BYTES = 212_992;
+/** Of a buffer, what is left for frames beside what the kernel needs for itself. */
+const FRAMES_SHARE = 0.9;
+
+/** What it takes to start passt, found once. */
+export interface PasstProgram {
+  readonly passt: string;
+  /** Undefined: the buffer is left as it is. */
+  readonly perl: string | undefined;
+  /** So much of frames fits the socket at any time. */
+  readonly bufferBytes: number;
+}
+
+/** @throws NetworkError `network-program-missing` */
+export async function findPasstProgram(): Promise<PasstProgram> {
+  const [passt, perl, text] = await Promise.all([
+    findPasst(),
+    findProgram("perl"),
+    readFile("/proc/sys/net/core/wmem_max", "latin1").catch(() => ""),
+  ]);
+  const most = Number.parseInt(text, 10);
+  // The kernel doubles what is asked for, for its own needs.
+  const raised = 2 * Math.min(WANTED_BUFFER_BYTES, Number.isSafeInteger(most) ? most : 0);
+  const isRaised = perl !== undefined && raised > DEFAULT_BUFFER_BYTES;
+  const bufferBytes = Math.floor((isRaised ? raised : DEFAULT_BUFFER_BYTES) * FRAMES_SHARE);
+  return { passt, perl: isRaised ? perl : undefined, bufferBytes };
 }
 
 export interface PasstOptions {
@@ -73,8 +109,10 @@ export class Passt implements AsyncDisposable {
   #disposed = false;
 
   /** @throws NetworkError `network-failed` */
-  constructor(program: string, options: PasstOptions) {
-    const child = spawn(program, passtArguments(options), {
+  constructor({ passt: program, perl }: PasstProgram, options: PasstOptions) {
+    const words = passtArguments(options);
+    const raising = ["-e", RAISE_BUFFER, String(WANTED_BUFFER_BYTES), program, ...words];
+    const child = spawn(perl ?? program, perl === undefined ? words : raising, {
       stdio: ["ignore", "ignore", "pipe", "pipe"],
       // Its own process group: Ctrl-C in a terminal is for the container, not for its network.
       detached: true,

@@ -18,7 +18,8 @@ import { chooseGuestSubnet, hostAddresses, outwardAddresses, outwardIpv6 } from 
 import type { GuestNetwork, Network, PortForward, Resolvers } from "./network.ts";
 import { NetworkError } from "./network.ts";
 import { linkLocalOf } from "./packet/neighbours.ts";
-import { findPasst, MTU, needsIpv6, Passt } from "./passt.ts";
+import type { PasstProgram } from "./passt.ts";
+import { findPasstProgram, MTU, needsIpv6, Passt } from "./passt.ts";
 import type { EgressOptions } from "./policy/policy.ts";
 import { Policy } from "./policy/policy.ts";
 import type { Refusal } from "./policy/refusals.ts";
@@ -64,7 +65,7 @@ function guestNetworkOf({ address, prefixLength, gateway, ipv6 }: GuestSubnet): 
 /** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, `invalid-rule`, … */
 export async function startUserNetwork(options: UserNetworkOptions = {}): Promise<Network> {
   const { dns = [], ports: wanted = [], mac = randomMac(), membership, signal } = options;
-  const program = await findPasst();
+  const program = await findPasstProgram();
   await using cleanup = new CleanupStack();
   const request = { mac, dns, signal };
   const site = cleanup.use(
@@ -86,7 +87,7 @@ export async function startUserNetwork(options: UserNetworkOptions = {}): Promis
   const start = passtOf(program, site, ipv6, { ...options, forwards: forwardsOf(reserved) });
   const passt = ports.length > 0 ? cleanup.use(start()) : undefined;
   await passt?.started;
-  const common = pathOptions(site, ipv6, { ...options, mac });
+  const common = { ...pathOptions(site, ipv6, { ...options, mac }), uplinkBytes: program.bufferBytes };
   return new UserNetwork({
     guest: { mac, ...guestNetworkOf(subnet) },
     ports,
@@ -106,7 +107,7 @@ export async function startUserNetwork(options: UserNetworkOptions = {}): Promis
 }
 
 function passtOf(
-  program: string,
+  program: PasstProgram,
   { subnet }: Site,
   ipv6: boolean,
   { hostGateway = false, forwards }: UserNetworkOptions & { readonly forwards: readonly PortForward[] },
@@ -120,7 +121,7 @@ function pathOptions(
   { subnet, resolvers, responder, neighbours }: Site,
   ipv6: boolean,
   { egress, hostGateway = false, onRefused, mac }: UserNetworkOptions & { readonly mac: string },
-): Omit<FramePathOptions, "openUplink"> {
+): Omit<FramePathOptions, "openUplink" | "uplinkBytes"> {
   return {
     ...placesOf(subnet, macBytes(mac)),
     policy: new Policy({

@@ -75,6 +75,7 @@ it("no frame gets out that is for the host, or not from the guest", () => {
         subnets: [cidr("10.0.2.0/24"), cidr("fd66:6c61:6d65::/64")],
         hostGateway: false,
         ipv6: true,
+        uplinkBytes: 190_000,
         responder: { ask: (_query, reply) => reply(Buffer.from("x")) },
         openUplink: () => uplink,
       });

@@ -39,6 +39,7 @@ function make() {
   const sent: Buffer[] = [];
   const clock = { ms: 0 };
   const connections = new Connections(
+    3 * 65_436,
     (frame) => sent.push(frame),
     () => clock.ms,
   );

@@ -40,6 +40,7 @@ function open(egress: EgressOptions = {}, options: Partial<FramePathOptions> = {
     subnets: [cidr("10.0.2.0/24"), cidr("fd66:6c61:6d65::/64")],
     hostGateway: false,
     ipv6: true,
+    uplinkBytes: 190_000,
     openUplink: () => {
       isOpen = true;
       return uplink;

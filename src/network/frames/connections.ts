@@ -3,7 +3,7 @@
  *
  * passt writes to its socket what the guest's window allows, all at once, and loses what the socket does not take: it
  * counts that as sent, and often hears nothing that would tell it otherwise before its timer of two seconds. A window is
- * megabytes, a socket pair holds four frames of 64 KiB. (passt of 2023-03; docs/decisions/0018.) Two things help:
+ * megabytes, a socket pair holds four frames of 64 KiB, more where the host lets it (passt.ts). (passt of 2023-03; docs/decisions/0018.) Two things help:
  *
  * - passt is told of no larger window than the socket holds. The guest is a fraction of a millisecond away, so that is
  *   enough for any speed; what a far client may send is passt's own window's business.
@@ -16,7 +16,6 @@ import type { Packet } from "../packet/packet.ts";
 import { PROTOCOL, TCP_FLAG } from "../packet/packet.ts";
 
 const MAX_CONNECTIONS = 4_096;
-const MAX_WINDOW_BYTES = 3 * 65_436;
 /** An acknowledgement with all its options. */
 const MAX_FRAME_BYTES = 160;
 const LENGTH_BYTES = 4;
@@ -36,6 +35,7 @@ interface Connection {
 }
 
 export class Connections implements Disposable {
+  readonly #maxWindowBytes: number;
   readonly #send: (frame: Buffer) => void;
   readonly #now: () => number;
   /** By the far address, and both ports. The oldest address first. */
@@ -44,7 +44,13 @@ export class Connections implements Disposable {
   #count = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(send: (frame: Buffer) => void, now: () => number = () => performance.now()) {
+  /** @param maxWindowBytes what passt's socket holds */
+  constructor(
+    maxWindowBytes: number,
+    send: (frame: Buffer) => void,
+    now: () => number = () => performance.now(),
+  ) {
+    this.#maxWindowBytes = maxWindowBytes;
     this.#send = send;
     this.#now = now;
   }
@@ -63,7 +69,7 @@ export class Connections implements Disposable {
     const connection = known ?? this.#add(destination, key);
     // The scale is said in the first segment, whose own window is not scaled.
     if ((tcpFlags & TCP_FLAG.syn) !== 0) connection.scale = scaleOf(packet);
-    else if (connection.scale !== undefined) clamp(packet, connection.scale);
+    else if (connection.scale !== undefined) clamp(packet, connection.scale, this.#maxWindowBytes);
     this.#keep(packet, connection);
   }
 
@@ -153,8 +159,8 @@ function scaleOf({ data, at, transportAt, payloadAt }: Packet): number {
   return 0;
 }
 
-function clamp(packet: Packet, scale: number): void {
+function clamp(packet: Packet, scale: number, maxWindowBytes: number): void {
   const window = packet.data.readUInt16BE(packet.at + packet.transportAt + 14);
-  const most = Math.max(1, MAX_WINDOW_BYTES >> scale);
+  const most = Math.max(1, maxWindowBytes >> scale);
   if (window > most) replaceWindow(packet, most);
 }

@@ -67,6 +67,8 @@ export interface FramePathOptions {
   readonly neighbours?: Neighbours | undefined;
   /** Whether what goes out can be of IPv6. */
   readonly ipv6: boolean;
+  /** So much of frames the uplink's socket holds; what it does not, is lost. */
+  readonly uplinkBytes: number;
   /** Given what goes out for the first time; undefined is a network without a way out. */
   readonly openUplink: (() => Duplex) | undefined;
 }
@@ -78,7 +80,7 @@ export class FramePath {
   readonly #reader = new FrameReader((packet) => this.#routeOut(packet));
   readonly #uplinkReader = new FrameReader((packet) => this.#routeIn(packet));
   readonly #inbound = new InboundClients();
-  readonly #connections = new Connections((frame) => this.#uplink?.sink.deliver([frame]));
+  readonly #connections: Connections;
   readonly #dns: DnsWatch;
   /** As passt calls itself on the link, where it brings somebody from the host's IPv6 loopback. */
   #uplinkLocal: Address | undefined;
@@ -97,6 +99,7 @@ export class FramePath {
     this.#guest = guest;
     this.#toGuest = new StreamSink(guest);
     this.#dns = new DnsWatch(options.policy);
+    this.#connections = new Connections(options.uplinkBytes, (frame) => this.#uplink?.sink.deliver([frame]));
     guest.on("data", (chunk: Buffer) => this.#take(this.#reader, chunk));
     guest.on("error", () => {});
     // Whoever goes first, VMM or passt: the other sees its socket closed. There is nobody to tell here.
