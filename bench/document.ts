@@ -29,6 +29,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   "streams.output": "bytes out of a machine, against `dd` through a pipe",
   "streams.input": "bytes into a machine, against the same",
   "streams.both": "bytes in and out through `cat`, against the same",
+  "network.judging":
+    "the processor's time for judging frames of 64 KiB, against that for taking them from one socket to another",
   "network.download":
     "64 MiB from a guest to a client of a published port, against the bare pair of QEMU and passt",
   "network.download_loopback": "the same, against a server on the host's loopback",

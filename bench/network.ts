@@ -28,6 +28,7 @@ import { makeHome } from "../test/support/home.ts";
 import type { Home } from "../test/support/home.ts";
 import { layout, repository } from "../test/support/images/layouts.ts";
 import { startRegistry } from "../test/support/registry.ts";
+import { measureJudging } from "./judging.ts";
 import { compare } from "./measurement.ts";
 import type { Benchmark, Measurement } from "./measurement.ts";
 
@@ -351,6 +352,7 @@ async function measure(home: Home, image: string, say: (line: string) => void): 
 }
 
 async function run(say: (line: string) => void): Promise<Measurement[]> {
+  const judging = await measureJudging(say);
   await promisify(execFile)(process.execPath, [MAIN, "setup", "--quiet"]);
   const { dir, tag } = await layout("debian");
   await using registry = await startRegistry();
@@ -359,7 +361,7 @@ async function run(say: (line: string) => void): Promise<Measurement[]> {
   const image = `${registry.host}/bench/debian:12`;
   const { code, stderr } = await home.run(["pull", "-q", image]);
   if (code !== 0) throw new Error(stderr);
-  return await measure(home, image, say);
+  return [...judging, ...(await measure(home, image, say))];
 }
 
 export const network: Benchmark = {

@@ -201,14 +201,26 @@ describe("outbound", () => {
 
 const echo = `
 import socket, threading
-tcp = socket.create_server(("", 7000))
+tcp = socket.create_server(("", 7000), family=socket.AF_INET6, dualstack_ipv6=True)
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind(("", 7000))
 def over_udp():
     while True:
         data, who = udp.recvfrom(2048)
         udp.sendto(data.upper(), who)
+def count():
+    # Says nothing more from the beginning, and counts what comes.
+    server = socket.create_server(("", 7001))
+    while True:
+        with server.accept()[0] as connection:
+            total = 0
+            room = bytearray(1 << 16)
+            connection.shutdown(socket.SHUT_WR)
+            while got := connection.recv_into(room):
+                total += got
+            print("counted", total, flush=True)
 threading.Thread(target=over_udp, daemon=True).start()
+threading.Thread(target=count, daemon=True).start()
 print("listening", flush=True)
 while True:
     with tcp.accept()[0] as connection:
@@ -232,7 +244,7 @@ async function refusal(host: string, hostPort: number): Promise<string> {
 
 /** A datagram may be lost, so it is sent until there is an answer. */
 async function askUdp(host: string, hostPort: number, text: string): Promise<string> {
-  const socket = createSocket("udp4");
+  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
   socket.send(text, hostPort, host);
   const sending = setInterval(() => socket.send(text, hostPort, host), 500);
   try {
@@ -246,16 +258,26 @@ async function askUdp(host: string, hostPort: number, text: string): Promise<str
 
 describe("published ports", () => {
   let container: RunningContainer;
-  const portOf = (protocol: string): number =>
-    container.ports.find((mapping) => mapping.protocol === protocol)?.hostPort ?? 0;
+  const portOf = (protocol: string, at = "127.0.0.1", inside = 7000): number =>
+    container.ports.find(
+      ({ protocol: own, hostAddress, containerPort }) =>
+        own === protocol && hostAddress === at && containerPort === inside,
+    )?.hostPort ?? 0;
 
   beforeAll(async () => {
     // Port 0: the host chooses, and `ports` tells.
-    const publish = (["tcp", "udp", "udp"] as const).map((protocol) => ({
+    const ports = (["tcp", "udp", "udp"] as const).map((protocol) => ({
       hostPort: 0,
       containerPort: 7000,
       protocol,
     }));
+    const overIpv6 = { hostAddress: "::1", hostPort: 0, containerPort: 7000 };
+    const publish = [
+      ...ports,
+      ...(externalIpv6 === undefined ? [] : [{ ...overIpv6, protocol: "tcp" as const }]),
+      { ...overIpv6, protocol: "udp" as const },
+      { hostPort: 0, containerPort: 7001, protocol: "tcp" as const },
+    ];
     container = await start(debian, { ...common(), publish, command: ["python3", "-u", "-c", echo] });
     await once(container.stdout, "data");
   });
@@ -273,6 +295,35 @@ describe("published ports", () => {
     expect(await askUdp("127.0.0.1", portOf("udp"), "over udp")).toBe("OVER UDP");
   });
 
+  test.skipIf(externalIpv6 === undefined)(
+    "on an IPv6 address, and on that only (skipped when the host has no IPv6)",
+    async () => {
+      expect(await askTcp("::1", portOf("tcp", "::1"), "over tcp")).toBe("OVER TCP");
+      expect(await askUdp("::1", portOf("udp", "::1"), "over udp")).toBe("OVER UDP");
+      expect(await refusal("127.0.0.1", portOf("tcp", "::1"))).toBe("ECONNREFUSED");
+      expect(await refusal(externalIpv6 ?? "", portOf("tcp", "::1"))).toBe("ECONNREFUSED");
+    },
+  );
+
+  test("40 MB to somebody who has said all that he will", async () => {
+    const said: string[] = [];
+    container.stdout.on("data", (chunk: Buffer) => said.push(chunk.toString()));
+    const socket = connect({
+      port: portOf("tcp", "127.0.0.1", 7001),
+      host: "127.0.0.1",
+      allowHalfOpen: true,
+    });
+    socket.resume();
+    const block = Buffer.alloc(1 << 20);
+    for (let i = 0; i < 40; i++) if (!socket.write(block)) await once(socket, "drain");
+    socket.end();
+    const expected = `counted ${40 * block.length}\n`;
+    for (const until = Date.now() + 120_000; !said.join("").includes(expected) && Date.now() < until; )
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(said.join("")).toContain(expected);
+    socket.destroy();
+  });
+
   test.skipIf(external === undefined)(
     "on loopback only (skipped when the host has no other address)",
     async () => {
@@ -282,7 +333,9 @@ describe("published ports", () => {
 
   test("UDP clients get their own answers, at the published port and at another of the same", async () => {
     const texts = Array.from({ length: 20 }, (_, i) => `client ${i}`);
-    const ports = container.ports.filter(({ protocol }) => protocol === "udp");
+    const ports = container.ports.filter(
+      ({ protocol, hostAddress }) => protocol === "udp" && hostAddress === "127.0.0.1",
+    );
     expect(ports.length).toBe(2);
     const answers = await Promise.all(
       texts.map(async (text, i) => await askUdp("127.0.0.1", ports[i % 2]?.hostPort ?? 0, text)),

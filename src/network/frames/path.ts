@@ -82,6 +82,8 @@ export class FramePath {
   readonly #inbound = new InboundClients();
   readonly #connections: Connections;
   readonly #dns: DnsWatch;
+  #isGuestPaused = false;
+  #isUplinkPaused = false;
   /** As passt calls itself on the link, where it brings somebody from the host's IPv6 loopback. */
   #uplinkLocal: Address | undefined;
   #uplink: { readonly stream: Duplex; readonly sink: StreamSink } | undefined;
@@ -100,7 +102,7 @@ export class FramePath {
     this.#toGuest = new StreamSink(guest);
     this.#dns = new DnsWatch(options.policy);
     this.#connections = new Connections(options.uplinkBytes, (frame) => this.#uplink?.sink.deliver([frame]));
-    guest.on("data", (chunk: Buffer) => this.#take(this.#reader, chunk));
+    guest.on("data", (chunk: Buffer) => this.#takeFromGuest(chunk));
     guest.on("error", () => {});
     // Whoever goes first, VMM or passt: the other sees its socket closed. There is nobody to tell here.
     guest.once("end", () => this.destroy());
@@ -133,26 +135,38 @@ export class FramePath {
     return sink;
   }
 
-  #take(reader: FrameReader, chunk: Buffer): void {
+  #take(reader: FrameReader, chunk: Buffer): boolean {
     try {
       reader.push(chunk);
+      return true;
     } catch {
       // A frame larger than any: what follows is no stream of frames.
       this.destroy();
-      return;
+      return false;
     }
+  }
+
+  #takeFromGuest(chunk: Buffer): void {
     const sink = this.#uplink?.sink;
-    if (sink === undefined || !sink.isFull) return;
+    if (!this.#take(this.#reader, chunk) || sink === undefined || !sink.isFull || this.#isGuestPaused) return;
+    this.#isGuestPaused = true;
     this.#guest.pause();
-    sink.whenDrained(() => this.#guest.resume());
+    sink.whenDrained(() => {
+      this.#isGuestPaused = false;
+      this.#guest.resume();
+    });
   }
 
   #takeFromUplink(stream: Duplex, chunk: Buffer): void {
-    this.#take(this.#uplinkReader, chunk);
+    if (!this.#take(this.#uplinkReader, chunk) || this.#isUplinkPaused) return;
     // What passt cannot write at once, it loses: it waits only for a guest that really does not read.
     if (!this.#toGuest.isFull || this.#guest.writableLength < MAX_WAITING_BYTES) return;
+    this.#isUplinkPaused = true;
     stream.pause();
-    this.#toGuest.whenDrained(() => stream.resume());
+    this.#toGuest.whenDrained(() => {
+      this.#isUplinkPaused = false;
+      stream.resume();
+    });
   }
 
   #say(frame: Buffer | undefined): void {
