@@ -1,4 +1,5 @@
 /** This host's own addresses: a guest's network has to keep clear of them, and a guest must not take them for others. */
+import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import type { Address } from "./address.ts";
 import { cidr, contains, parseAddress } from "./address.ts";
@@ -18,8 +19,31 @@ export function outwardAddresses(): InterfaceAddress[] {
 
 const LINK_LOCAL = cidr("fe80::/10");
 
-/** Of the interfaces that are up, but for the loopback's and those of one link only. */
+const IPV6_ROUTES = "/proc/net/ipv6_route";
+/** https://docs.kernel.org/networking/ipv6.html: destination, its prefix length, …, flags, interface */
+const DEFAULT_ROUTE = /^0{32} 00 .* ([0-9a-f]{8}) +(?!lo$)\S+$/;
+const REJECTS = 0x0200;
+
+/** passt uses IPv6 where there is a way out by it. */
+export function hasIpv6Route(routes: string): boolean {
+  return routes.split("\n").some((line) => {
+    const flags = DEFAULT_ROUTE.exec(line.trim())?.[1];
+    return flags !== undefined && (Number.parseInt(flags, 16) & REJECTS) === 0;
+  });
+}
+
+function readRoutes(): string {
+  try {
+    return readFileSync(IPV6_ROUTES, "latin1");
+  } catch {
+    // A kernel without IPv6 has none.
+    return "";
+  }
+}
+
+/** Of the interfaces that are up, but for the loopback's and those of one link only. None without a way out. */
 export function outwardIpv6(): Address[] {
+  if (!hasIpv6Route(readRoutes())) return [];
   return Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
     .filter(({ family, internal }) => family === "IPv6" && !internal)

@@ -17,7 +17,6 @@ import type { GuestSubnet } from "./host-address.ts";
 import { chooseGuestSubnet, hostAddresses, outwardAddresses, outwardIpv6 } from "./host-address.ts";
 import type { GuestNetwork, Network, PortForward, Resolvers } from "./network.ts";
 import { NetworkError } from "./network.ts";
-import { linkLocalOf } from "./packet/neighbours.ts";
 import type { PasstProgram } from "./passt.ts";
 import { findPasstProgram, MTU, needsIpv6, Passt } from "./passt.ts";
 import type { EgressOptions } from "./policy/policy.ts";
@@ -154,7 +153,7 @@ function placesOf(
   const own = addresses.flatMap((one) => parseAddress(one.replace(/\/.*$/, "")) ?? []);
   return {
     mac,
-    addresses: subnet.ipv6 === undefined ? own : [...own, linkLocalOf(mac)],
+    addresses: own,
     gateways: gateways.flatMap((one) => parseAddress(one) ?? []),
     subnets: addresses.flatMap((one) => parseCidr(one) ?? []),
   };

@@ -134,6 +134,13 @@ describe("ports", () => {
     ["no MAC address", { macAddress: "00:00:00:00:00:00" }],
     ["a MAC address without a network", { macAddress: "02:00:00:00:00:01", network: "none" }],
     ["ports without a network", { publishAll: true, network: "none" }],
+    ["a network that has no such name", { network: "../shop" }],
+    ["a network of Docker's", { network: "host" }],
+    ["aliases without a network of a name", { networkAliases: ["db"] }],
+    ["an address without a network of a name", { ipAddress: "10.87.0.7" }],
+    ["an alias that is none", { network: "shop", networkAliases: ["a b"] }],
+    ["aliases without end", { network: "shop", networkAliases: Array.from({ length: 99 }, () => "a") }],
+    ["a gateway without a network", { network: "none", addHosts: [{ host: "h", address: "host-gateway" }] }],
   ])("are refused with %s", (_name, options) => {
     expect(() => checkConnection(options)).toThrow(expect.objectContaining({ code: "invalid-option" }));
   });

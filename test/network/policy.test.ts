@@ -131,7 +131,7 @@ const HOST = "192.0.2.2";
 function policyOf(egress: EgressOptions, names: readonly (readonly [string, string])[] = []): Policy {
   const policy = new Policy({
     egress,
-    resolvers: [address("192.0.2.53"), address("10.0.2.2")],
+    resolvers: ["192.0.2.53", "169.254.20.10", "127.0.0.1", "::1", "0.0.0.0", HOST].map(address),
     isHost: (one) => one === address(HOST),
     now: () => 0,
   });
@@ -182,6 +182,12 @@ describe("a policy", () => {
       53,
       true,
     ],
+    ["a resolver on the host", {}, UDP, HOST, 53, true],
+    ["a resolver on the host, and another port", {}, UDP, HOST, 54, false],
+    ["a link-local resolver", {}, TCP, "169.254.20.10", 53, true],
+    ["a resolver on the loopback", {}, UDP, "127.0.0.1", 53, false],
+    ["a resolver on the IPv6 loopback", {}, UDP, "::1", 53, false],
+    ["a resolver on 0.0.0.0", {}, UDP, "0.0.0.0", 53, false],
     ["everything is not the host", { allow: ["*"] }, TCP, HOST, 80, false],
     ["all addresses are not the host", { allow: ["0.0.0.0/0"] }, TCP, HOST, 80, false],
     ["its network is not the host", { allow: ["192.0.2.0/24"] }, TCP, HOST, 80, false],

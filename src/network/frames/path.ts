@@ -14,7 +14,8 @@ import type { Duplex } from "node:stream";
 import type { Address, Cidr } from "../address.ts";
 import { contains, formatAddress } from "../address.ts";
 import { DnsWatch } from "../dns/watch.ts";
-import { echoReply, icmpProhibited, tcpReset, udpReply } from "../packet/build.ts";
+import type { IpEnds } from "../packet/build.ts";
+import { echoReply, icmpProhibited, replaceAddresses, tcpReset, udpReply } from "../packet/build.ts";
 import type { Question } from "../packet/neighbours.ts";
 import { announce, answerNeighbour, readArp, readNeighbour } from "../packet/neighbours.ts";
 import type { Packet } from "../packet/packet.ts";
@@ -56,7 +57,7 @@ export interface FramePathOptions {
   readonly policy: Policy;
   readonly refusals: Refusals;
   readonly mac: Buffer;
-  /** The guest's own, and that of its link. */
+  /** The guest's own. */
   readonly addresses: readonly Address[];
   readonly gateways: readonly Address[];
   /** Those that the guest looks for on its link. */
@@ -84,8 +85,8 @@ export class FramePath {
   readonly #dns: DnsWatch;
   #isGuestPaused = false;
   #isUplinkPaused = false;
-  /** As passt calls itself on the link, where it brings somebody from the host's IPv6 loopback. */
-  #uplinkLocal: Address | undefined;
+  /** What passt calls itself and the guest on the link, where it brings somebody from the host's IPv6 loopback. */
+  #local: IpEnds | undefined;
   #uplink: { readonly stream: Duplex; readonly sink: StreamSink } | undefined;
 
   readonly #questions: FrameSink = {
@@ -220,8 +221,7 @@ export class FramePath {
     const { addresses, gateways, neighbours } = this.#options;
     // passt learns from it where the guest is. It need not be started for it.
     if (question.announces) return addresses.includes(question.sender) ? this.#uplink?.sink : undefined;
-    const isGateway = gateways.includes(question.target) || question.target === this.#uplinkLocal;
-    const mac = isGateway ? GATEWAY_MAC : neighbours?.macOf(question.target);
+    const mac = gateways.includes(question.target) ? GATEWAY_MAC : neighbours?.macOf(question.target);
     // Whoever asks without an address (a probe for duplicates) asks whether it may have it.
     const isProbe = question.sender === 0 || question.sender === UNSPECIFIED;
     if (mac !== undefined && !isProbe) this.#say(answerNeighbour(packet, question, mac));
@@ -234,10 +234,10 @@ export class FramePath {
     const isDns = destinationPort === DNS_PORT && responder !== undefined;
     if (isDns && protocol === PROTOCOL.udp) return this.#gateway;
     if (icmpType >= 0) return icmpType === ECHO_REQUEST[version] ? this.#gateway : undefined;
-    if (this.#inbound.isAnswer(packet)) return this.#outside(packet);
+    if (this.#inbound.isAnswer(packet)) return this.#answerClient(packet);
     if (!hostGateway || isDns || transportOf(protocol) === undefined)
       return this.#refuse(packet, "it is the gateway, which has no services");
-    return this.#outside(packet);
+    return this.#outside(packet) ?? this.#refuse(packet, "the network has no way out");
   }
 
   #refuse(packet: Packet, reason: string): undefined {
@@ -303,15 +303,37 @@ export class FramePath {
     // Neighbours are answered for here, in both directions.
     if (packet.kind !== "ip" || (packet.protocol === PROTOCOL.icmpv6 && isNeighbourhood(packet.icmpType)))
       return undefined;
+    this.#bringClient(packet);
     this.#connections.passtSaid(packet);
     const { policy } = this.#options;
     const { protocol, source, sourcePort, tcpFlags } = packet;
     if (policy.usesNames && policy.isResolver(source, sourcePort)) return this.#answers;
     const mayBegin = protocol === PROTOCOL.udp || (tcpFlags & TCP_FLAG.syn) !== 0;
     const isOpen = (): boolean => policy.judge(protocol, source, sourcePort, false).allowed;
-    if (typeof source === "string" && isLinkLocal(source)) this.#uplinkLocal = source;
     if (mayBegin && (this.#options.gateways.includes(source) || !isOpen())) this.#inbound.note(packet);
     return this.#toGuest;
+  }
+
+  /** To the guest, whoever comes from the host's loopback comes from the gateway, by IPv6 as by IPv4. */
+  #bringClient(packet: Packet): void {
+    const { source, destination, protocol } = packet;
+    if (typeof source !== "string" || typeof destination !== "string") return;
+    if (!isLinkLocal(source) || !isLinkLocal(destination) || transportOf(protocol) === "icmp") return;
+    const gateway = this.#options.gateways.find((one) => typeof one === "string");
+    const guest = this.#options.addresses.find((one) => typeof one === "string");
+    if (gateway === undefined || guest === undefined) return;
+    this.#local = { source, destination };
+    packet.source = gateway;
+    packet.destination = guest;
+    replaceAddresses(packet, packet);
+  }
+
+  #answerClient(packet: Packet): FrameSink | undefined {
+    if (packet.version === 6 && this.#local !== undefined) {
+      const { source, destination } = this.#local;
+      replaceAddresses(packet, { source: destination, destination: source });
+    }
+    return this.#outside(packet);
   }
 
   #answerDns(pieces: readonly Buffer[]): void {

@@ -166,13 +166,29 @@ export function echoReply(packet: Packet, request: Buffer): Buffer {
   return ipFrame(linkBack(packet), backwards(packet), protocol, message, 2);
 }
 
-/** Of a TCP segment, in place. https://www.rfc-editor.org/rfc/rfc1624#section-3: HC' = ~(~HC + ~m + m') */
+/** https://www.rfc-editor.org/rfc/rfc1624#section-3: HC' = ~(~HC + ~m + m'), over all that has changed */
+function mendChecksum(data: Buffer, checksumAt: number, before: Buffer, after: Buffer): void {
+  let sum = ~data.readUInt16BE(checksumAt) & 0xffff;
+  for (let i = 0; i < before.length; i += 2)
+    sum += (~before.readUInt16BE(i) & 0xffff) + after.readUInt16BE(i);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  data.writeUInt16BE(~sum & 0xffff, checksumAt);
+}
+
+/** Of a TCP segment, in place. */
 export function replaceWindow({ data, at, transportAt }: Packet, window: number): void {
   const start = at + transportAt;
-  const before = data.readUInt16BE(start + 14);
-  let sum = (~data.readUInt16BE(start + 16) & 0xffff) + (~before & 0xffff) + window;
-  sum = (sum & 0xffff) + (sum >>> 16);
-  sum = (sum & 0xffff) + (sum >>> 16);
+  const before = Buffer.from(data.subarray(start + 14, start + 16));
   data.writeUInt16BE(window, start + 14);
-  data.writeUInt16BE(~sum & 0xffff, start + 16);
+  mendChecksum(data, start + 16, before, data.subarray(start + 14, start + 16));
+}
+
+/** Of an IPv6 packet with TCP or UDP in it, in place. */
+export function replaceAddresses({ data, at, ipAt, transportAt, protocol }: Packet, ends: IpEnds): void {
+  const start = at + ipAt + 8;
+  const before = Buffer.from(data.subarray(start, start + 32));
+  bytesOf(ends.source).copy(data, start);
+  bytesOf(ends.destination).copy(data, start + 16);
+  const checksumAt = at + transportAt + (protocol === PROTOCOL.tcp ? 16 : 6);
+  mendChecksum(data, checksumAt, before, data.subarray(start, start + 32));
 }

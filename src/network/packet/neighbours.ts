@@ -65,15 +65,6 @@ export function answerNeighbour(packet: Packet, { target, sender }: Question, ma
   return ipFrame(link, { source: target, destination: sender }, PROTOCOL.icmpv6, message, 2);
 }
 
-/** https://www.rfc-editor.org/rfc/rfc4291#appendix-A: what an interface calls itself on its link. */
-export function linkLocalOf(mac: Buffer): Address {
-  const bytes = Buffer.from("fe80000000000000000000fffe000000", "hex");
-  mac.copy(bytes, 8, 0, 3);
-  mac.copy(bytes, 13, 3, 6);
-  bytes.writeUInt8((mac[0] ?? 0) ^ 2, 8);
-  return addressFrom(bytes);
-}
-
 const EVERYBODY = Buffer.alloc(6, 0xff);
 const ALL_NODES = addressFrom(Buffer.from("ff020000000000000000000000000001", "hex"));
 const ALL_NODES_MAC = Buffer.from("333300000001", "hex");

@@ -131,12 +131,19 @@ export class Policy {
     const until = this.#now() + KEPT_MS;
     const refuse = (reason: string): Verdict => ({ allowed: false, reason, untilMs: until });
     const allow = (untilMs = until): Verdict => ({ allowed: true, reason: "", untilMs });
-    if (this.isResolver(address, port) && (transport === "udp" || transport === "tcp")) {
-      if (this.#usual === "allow" || this.usesNames) return allow();
-    }
+    const protection = protectionOf(address, this.#isHost);
+    const mayAsk = this.#usual === "allow" || this.usesNames;
+    // A resolver on a loopback is the container's own, or nobody's: that address of the host's stays closed.
+    const isAnywhere = protection === undefined || protection.opens;
+    if (
+      this.isResolver(address, port) &&
+      (transport === "udp" || transport === "tcp") &&
+      mayAsk &&
+      isAnywhere
+    )
+      return allow();
     const denying = this.#firstOf(this.#deny, transport, address, port);
     if (denying !== undefined) return refuse(`--egress-deny ${denying.rule.text}`);
-    const protection = protectionOf(address, this.#isHost);
     if (protection !== undefined) {
       const asked = protection.opens && this.#allow.some((rule) => isFor(rule, transport, address, port));
       return asked ? allow() : refuse(`it is ${protection.what}`);
