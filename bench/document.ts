@@ -35,6 +35,18 @@ const MEANINGS: Readonly<Record<string, string>> = {
   "streams.output": "bytes out of a machine, against `dd` through a pipe",
   "streams.input": "bytes into a machine, against the same",
   "streams.both": "bytes in and out through `cat`, against the same",
+  "network.judging":
+    "the processor's time for judging frames of 64 KiB, against that for taking them from one socket to another",
+  "network.download":
+    "64 MiB from a guest to a client of a published port, against the bare pair of QEMU and passt",
+  "network.download_loopback": "the same, against a server on the host's loopback",
+  "network.upload": "64 MiB from such a client to the guest, against the bare pair",
+  "network.upload_loopback": "the same, against loopback",
+  "network.outbound": "64 MiB from a guest that connects to the host, against the bare pair",
+  "network.outbound_loopback": "the same, against loopback",
+  "network.connections":
+    "twenty connections to a published port, each to its first answer, against the bare pair",
+  "network.connections_loopback": "the same, against loopback",
   "streams.host_growth_mb": "what the host's process grows by meanwhile",
   "streams.host_own_mb": "all memory of the host's process meanwhile, without the program's files (64 MiB)",
 };

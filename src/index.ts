@@ -24,6 +24,7 @@ import type { LogsOptions } from "./container/lifecycle/verbs.ts";
 import type * as verbs from "./container/lifecycle/verbs.ts";
 import type { LogEntry } from "./container/log/format.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
+import type * as networks from "./container/networks.ts";
 import type * as kernels from "./container/kernels.ts";
 import type * as installation from "./container/setup.ts";
 import type * as templates from "./container/templates.ts";
@@ -63,6 +64,7 @@ export { run } from "./container/run.ts";
 export { start } from "./container/start.ts";
 export type { Check, HostReport } from "./container/doctor.ts";
 export type { BuildKernelOptions, KernelInfo } from "./container/kernels.ts";
+export type { CreateNetworkOptions, Member, NetworkInfo } from "./container/networks.ts";
 export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.ts";
 export type { SetupOptions, SetupReport } from "./container/setup.ts";
 export type {
@@ -74,6 +76,7 @@ export type {
   DeviceCgroupRule,
   ExecOptions,
   ExecProcess,
+  EgressOptions,
   Health,
   HealthcheckOptions,
   HealthResult,
@@ -81,6 +84,7 @@ export type {
   OperationOptions,
   PortMapping,
   PullOptions,
+  Refusal,
   RegistryAccess,
   RunningContainer,
   RunOptions,
@@ -342,3 +346,22 @@ export const useKernel: typeof kernels.useKernel = async (...given) =>
 /** Removes kernels that are not in use. */
 export const removeKernels: typeof kernels.removeKernels = async (...given) =>
   await (await import("./container/kernels.ts")).removeKernels(...given);
+
+/** Makes a network, in which containers reach each other by name. */
+export const createNetwork: typeof networks.createNetwork = async (...given) =>
+  await (await import("./container/networks.ts")).createNetwork(...given);
+
+/** The networks that are here, and who is in them now. */
+export const listNetworks: typeof networks.listNetworks = async (...given) =>
+  await (await import("./container/networks.ts")).listNetworks(...given);
+
+export const inspectNetwork: typeof networks.inspectNetwork = async (...given) =>
+  await (await import("./container/networks.ts")).inspectNetwork(...given);
+
+/** Removes a network that nobody is in. */
+export const removeNetwork: typeof networks.removeNetwork = async (...given) =>
+  await (await import("./container/networks.ts")).removeNetwork(...given);
+
+/** Removes every network that nobody is in. */
+export const pruneNetworks: typeof networks.pruneNetworks = async (...given) =>
+  await (await import("./container/networks.ts")).pruneNetworks(...given);

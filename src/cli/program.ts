@@ -103,6 +103,11 @@ const ENTRIES: readonly Entry[] = [
     summary: "manage the kernels that machines boot",
     load: () => import("./commands/kernel.ts"),
   },
+  {
+    name: "network",
+    summary: "manage networks that containers share",
+    load: () => import("./commands/network.ts"),
+  },
   { name: "version", summary: "show versions", load: () => import("./commands/version.ts") },
   {
     name: "completion",

@@ -23,7 +23,7 @@ import type { Berth } from "./berth.ts";
 import { passingBerth } from "./berth.ts";
 import type { BootedMachine } from "./boot.ts";
 import { bootMachine, machineLost } from "./boot.ts";
-import { resolvConfOf } from "./connection.ts";
+import { hostsOf, resolvConfOf } from "./connection.ts";
 import { generatedFiles } from "./files.ts";
 import { openHome } from "./home.ts";
 import type { Host } from "./host.ts";
@@ -191,8 +191,8 @@ async function create(
   const files = generatedFiles({
     hostname: plan.hostname,
     address: network?.guest.addresses[0]?.split("/")[0],
-    addHosts: options.addHosts ?? [],
-    resolvConf: await resolvConfOf(options, network !== undefined),
+    addHosts: hostsOf(options, network?.guest),
+    resolvConf: resolvConfOf(options, network?.resolvers),
   }).filter(({ path }) => !plan.mounts.targets.includes(path));
   if (options.idle === true) files.push({ path: IDLE_PATH, mode: 0o755, text: idleProgram() });
   try {

@@ -1,9 +1,14 @@
 /** A container's network from its options and its image: which ports are published, and what resolv.conf says. */
-import type { Network, PortForward } from "../network/network.ts";
-import { formatResolvConf, hostResolvers } from "../network/resolvers.ts";
+import type { GuestNetwork, Network, PortForward, Resolvers } from "../network/network.ts";
+import { parseRule } from "../network/policy/rules.ts";
+import { describeRefusal } from "../network/policy/refusals.ts";
+import { formatResolvConf } from "../network/resolvers.ts";
+import { isNetworkName } from "../network/named/record.ts";
+import type { Membership } from "../network/site.ts";
 import { startUserNetwork } from "../network/user-mode.ts";
 import type { ExecutionConfig } from "../oci/config.ts";
 import { FlameBoxError } from "../util/error.ts";
+import { locatePaths } from "../util/paths.ts";
 import { quote } from "../util/printable.ts";
 import type { ContainerOptions } from "./options.ts";
 
@@ -73,40 +78,106 @@ function macOf({ macAddress }: ContainerOptions): string | undefined {
 
 /** @throws FlameBoxError `invalid-option` */
 export function checkConnection(options: ContainerOptions): void {
-  const { network = "user", publish = [], publishAll = false } = options;
+  const { network = "user", publish = [], publishAll = false, egress } = options;
   const mac = macOf(options);
   publishedPorts(options, undefined);
+  for (const rule of [...(egress?.allow ?? []), ...(egress?.deny ?? [])]) parseRule(rule);
+  checkMembership(options);
   if (network !== "none") return;
+  if (wantsHostGateway(options))
+    throw invalid("a container without a network has no gateway", "leave out --network none");
   if (publish.length > 0 || publishAll)
     throw invalid("a container without a network cannot publish ports", "leave out --network none or -p");
   if (mac !== undefined) throw invalid("a container without a network has no MAC address");
 }
 
+const ALIAS = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$/i;
+const MAX_ALIASES = 16;
+
+/** @throws FlameBoxError `invalid-option` */
+function checkMembership({ network = "user", networkAliases = [], ipAddress }: ContainerOptions): void {
+  const isNamed = network !== "user" && network !== "none";
+  if (isNamed && !isNetworkName(network)) throw invalid(`${quote(network)} is not a network's name`);
+  if (!isNamed && (networkAliases.length > 0 || ipAddress !== undefined))
+    throw invalid(
+      "only in a network with a name has a container an address of its own choice, or aliases",
+      "make one with: flamebox network create NAME",
+    );
+  const bad = networkAliases.find((alias) => !ALIAS.test(alias));
+  if (bad !== undefined) throw invalid(`${quote(bad)} is not a name for a container in a network`);
+  if (networkAliases.length > MAX_ALIASES) throw invalid(`a container has at most ${MAX_ALIASES} aliases`);
+}
+
+export interface ContainerNames {
+  readonly id: string;
+  readonly hostname: string;
+}
+
+function membershipOf(options: ContainerOptions, names: ContainerNames): Membership | undefined {
+  const { network = "user", networkAliases = [], ipAddress, paths = locatePaths(), name } = options;
+  if (network === "user") return undefined;
+  const { id: containerId, hostname } = names;
+  return { paths, network, containerId, name, hostname, aliases: networkAliases, address: ipAddress };
+}
+
 export function networkOf(
   options: ContainerOptions,
   image: ExecutionConfig,
+  names: ContainerNames,
 ): (() => Promise<Network>) | undefined {
   checkConnection(options);
   if (options.network === "none") return undefined;
   const ports = publishedPorts(options, image);
-  const { signal } = options;
-  return async () => await startUserNetwork({ ports, mac: macOf(options), signal });
+  const { signal, dns, egress, onRefused, onNotice } = options;
+  return async () =>
+    await startUserNetwork({
+      ports,
+      mac: macOf(options),
+      dns,
+      membership: membershipOf(options, names),
+      egress,
+      hostGateway: wantsHostGateway(options),
+      onRefused: (refusal) => (onRefused ? onRefused(refusal) : onNotice?.(describeRefusal(refusal))),
+      signal,
+    });
+}
+
+/** Docker's word for the address by which a container reaches its host. */
+const HOST_GATEWAY = "host-gateway";
+
+function wantsHostGateway({ addHosts = [] }: ContainerOptions): boolean {
+  return addHosts.some(({ address }) => address === HOST_GATEWAY);
+}
+
+/** The lines of /etc/hosts that were asked for. */
+export function hostsOf(
+  { addHosts = [] }: ContainerOptions,
+  guest: GuestNetwork | undefined,
+): { readonly host: string; readonly address: string }[] {
+  const gateway = guest?.gateways[0];
+  return addHosts.map(({ host, address }) =>
+    address === HOST_GATEWAY && gateway !== undefined ? { host, address: gateway } : { host, address },
+  );
 }
 
 const RESOLV_WORD = /^[0-9A-Za-z_.][0-9A-Za-z.:_-]{0,253}$/;
 
-/** Whatever is given takes the place of the host's, member by member. @throws FlameBoxError `invalid-option` */
-export async function resolvConfOf(options: ContainerOptions, hasNetwork: boolean): Promise<string> {
+/**
+ * Whatever is given takes the place of the host's, member by member.
+ * @param host what the container's network can use; undefined without one
+ * @throws FlameBoxError `invalid-option`
+ */
+export function resolvConfOf(options: ContainerOptions, host: Resolvers = NO_RESOLVERS): string {
   const { dns = [], dnsSearch = [], dnsOptions = [] } = options;
   checkResolver(options);
-  const host =
-    hasNetwork && dns.length === 0 ? await hostResolvers() : { servers: [], search: [], options: [] };
   return formatResolvConf({
-    servers: dns.length > 0 ? dns : host.servers,
+    servers: host === NO_RESOLVERS ? dns : host.servers,
     search: dnsSearch.length > 0 ? dnsSearch.filter((domain) => domain !== ".") : host.search,
     options: dnsOptions.length > 0 ? dnsOptions : host.options,
   });
 }
+
+const NO_RESOLVERS: Resolvers = { servers: [], search: [], options: [] };
 
 /** A line feed would be another line of the file. @throws FlameBoxError `invalid-option` */
 export function checkResolver({ dnsSearch = [], dnsOptions = [] }: ContainerOptions): void {

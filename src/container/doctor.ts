@@ -15,6 +15,7 @@ import { locatePaths } from "../util/paths.ts";
 import { version } from "../util/version.ts";
 import { checkKvm, findAgent } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
+import { networkChecks } from "./network-checks.ts";
 import { productionChecks } from "./production.ts";
 import { firecrackerCandidate, locateFirecracker } from "./vmm.ts";
 
@@ -101,7 +102,7 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<HostRepor
   const boot = await checkBoot(paths);
   const acceleration = await checkAcceleration(paths, boot.parts?.files, qemu.program, options);
   const firecracker = await checkFirecracker(paths, boot.parts, acceleration.kvm, options);
-  const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool)]);
+  const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool), ...networkChecks()]);
   if (options.production === true) rest.push(...(await productionChecks()));
   // One VMM is enough.
   const isSpare = firecracker.machine !== undefined && qemu.check.status === "missing";

@@ -2,6 +2,8 @@
  * What a caller may ask of a container. Names follow Docker's where it has one; units are in the names.
  */
 import type { Readable, Writable } from "node:stream";
+import type { EgressOptions } from "../network/policy/policy.ts";
+import type { Refusal } from "../network/policy/refusals.ts";
 import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { ContainerStats } from "../agent/protocol/messages.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
@@ -10,6 +12,8 @@ import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
 export type { ExecOptions, ExecProcess } from "./exec.ts";
+export type { EgressOptions } from "../network/policy/policy.ts";
+export type { Refusal } from "../network/policy/refusals.ts";
 export type { Device, DeviceCgroupRule } from "../runtime-spec/devices.ts";
 export type { TmpfsMount } from "../runtime-spec/mounts.ts";
 export type { Ulimit } from "../runtime-spec/rlimits.ts";
@@ -77,7 +81,7 @@ export interface MachineOptions {
 
 /** What choosing a VMM depends on. */
 export interface HostOptions extends OperationOptions, Pick<MachineOptions, "kernel" | "requireKvm" | "vmm"> {
-  readonly network?: "user" | "none" | undefined;
+  readonly network?: string | undefined;
 }
 
 /** A folder or file of the host in the container. */
@@ -149,7 +153,10 @@ export interface ContainerOptions extends PullOptions, MachineOptions, Enclosure
   readonly groupAdd?: readonly string[] | undefined;
   /** Default: the first 12 characters of the container's id. */
   readonly hostname?: string | undefined;
-  /** `host:ip` lines for /etc/hosts. */
+  /**
+   * `host:ip` lines for /etc/hosts. The address `host-gateway` is the gateway's, which then stands for the host's own
+   * loopback: its services are the container's, too.
+   */
   readonly addHosts?: readonly { readonly host: string; readonly address: string }[] | undefined;
   /** Name servers for /etc/resolv.conf; default: the host's that are reachable from a machine. */
   readonly dns?: readonly string[] | undefined;
@@ -157,7 +164,16 @@ export interface ContainerOptions extends PullOptions, MachineOptions, Enclosure
   readonly dnsSearch?: readonly string[] | undefined;
   /** `ndots:2`, `rotate`: resolv.conf(5); default: the host's. */
   readonly dnsOptions?: readonly string[] | undefined;
-  readonly network?: "user" | "none" | undefined;
+  /** `user`: outbound through the host; `none`; or a network that `createNetwork` made. Default `user`. */
+  readonly network?: string | undefined;
+  /** Names in its network, besides its own. */
+  readonly networkAliases?: readonly string[] | undefined;
+  /** Its address in its network; default: one that is free. */
+  readonly ipAddress?: string | undefined;
+  /** Where it may connect to; by default everywhere but to the host, its link and other containers. */
+  readonly egress?: EgressOptions | undefined;
+  /** Told of what it wanted and may not have, at most some times a minute; default: `onNotice` is. */
+  readonly onRefused?: ((refusal: Refusal) => void) | undefined;
   readonly publish?: readonly PortMapping[] | undefined;
   /** Every port that the image or `expose` names gets a free port of the host. */
   readonly publishAll?: boolean | undefined;

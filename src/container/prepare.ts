@@ -76,7 +76,7 @@ async function openImage(store: Store, image: Image, request: ImageRequest): Pro
   const { config: execution = {} } = config;
   const annotations = { ...labelled(config, options.onNotice), ...options.annotations };
   const plan = planContainer(id, execution, machine.size, { ...options, annotations });
-  const startNetwork = networkOf(options, execution);
+  const startNetwork = networkOf(options, execution, { id, hostname: plan.hostname });
   const { signal, onProgress } = options;
   const rootfs = await openRootfs(store, image, { signal, onProgress });
   try {

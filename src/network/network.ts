@@ -15,6 +15,13 @@ export interface PortForward {
   readonly protocol: "tcp" | "udp";
 }
 
+/** resolv.conf(5) */
+export interface Resolvers {
+  readonly servers: readonly string[];
+  readonly search: readonly string[];
+  readonly options: readonly string[];
+}
+
 /** What the agent sets on the guest's interface; protocol/PROTOCOL.md, `system.configure`. */
 export interface GuestNetwork {
   readonly mac: string;
@@ -28,6 +35,8 @@ export interface Network extends AsyncDisposable {
   readonly guest: GuestNetwork;
   /** With the real host ports. */
   readonly ports: readonly PortForward[];
+  /** What the guest's resolv.conf says by default: whom it can reach. */
+  readonly resolvers: Resolvers;
   /** Joins the VMM: what comes from `frames` goes out, and what comes in goes to it. Once a network. */
   attach(frames: Duplex): void;
   /** Resolves with what the program said when it ended before it was disposed. */

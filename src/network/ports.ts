@@ -10,6 +10,7 @@ import { once } from "node:events";
 import { createServer, isIP } from "node:net";
 import { CleanupStack } from "../util/cleanup.ts";
 import { messageOf, systemCode } from "../util/error.ts";
+import { quote } from "../util/printable.ts";
 import type { PortForward } from "./network.ts";
 import { NetworkError } from "./network.ts";
 import { bindUdpSocket, closeUdpSocket } from "./udp-socket.ts";
@@ -66,14 +67,10 @@ function checkForward(forward: PortForward): void {
   const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 65_535;
   if (!isPort(hostPort) || !isPort(containerPort) || containerPort === 0)
     throw new NetworkError("invalid-port", `ports are 1 to 65535: ${hostPort}:${containerPort}`);
-  if (isIP(hostAddress) !== 4)
-    throw new NetworkError(
-      "invalid-port",
-      `${JSON.stringify(hostAddress)} is not an IPv4 address to publish on`,
-      {
-        hint: "write -p 127.0.0.1:8080:80",
-      },
-    );
+  if (isIP(hostAddress) === 0 || hostAddress.includes("%"))
+    throw new NetworkError("invalid-port", `${quote(hostAddress)} is not an IP address to publish on`, {
+      hint: "write -p 127.0.0.1:8080:80, or -p [::1]:8080:80",
+    });
 }
 
 interface Bound {
@@ -97,7 +94,8 @@ async function bind(forward: PortForward): Promise<Bound> {
 async function bindTcp(host: string, port: number): Promise<Bound> {
   const server = createServer();
   const listening = once(server, "listening");
-  server.listen({ host, port, exclusive: true });
+  // An address asked for is that address: `::` does not take IPv4's ports, too.
+  server.listen({ host, port, exclusive: true, ipv6Only: true });
   await listening;
   const address = server.address();
   const close = async (): Promise<void> => {
@@ -110,14 +108,11 @@ async function bindTcp(host: string, port: number): Promise<Bound> {
 
 function inUse(forward: PortForward, cause?: unknown): NetworkError {
   const { hostAddress, hostPort, protocol } = forward;
-  return new NetworkError(
-    "port-in-use",
-    `port ${hostAddress}:${hostPort}/${protocol} is taken on this host`,
-    {
-      hint: "publish another port, or 0 for any free one",
-      cause,
-    },
-  );
+  const address = isIP(hostAddress) === 6 ? `[${hostAddress}]` : hostAddress;
+  return new NetworkError("port-in-use", `port ${address}:${hostPort}/${protocol} is taken on this host`, {
+    hint: "publish another port, or 0 for any free one",
+    cause,
+  });
 }
 
 function explain(forward: PortForward, error: unknown): NetworkError {

@@ -1,91 +1,177 @@
 /**
- * Networking without root: `passt` turns the guest's Ethernet frames into ordinary sockets of this user.
- * https://passt.top/passt/about/
+ * Networking without root: what a guest sends is judged here, and goes out through `passt`.
  *
- *     VMM ─ socket pair ─ FrameFilter ─► socket pair ─ passt ─ sockets
- *                       ◄───────────────
+ *     VMM ─ socket pair ─ FramePath ─ socket pair ─ passt ─ sockets
  *
- * Two things keep the host's loopback out of the guest's reach: `--no-map-gw`, without which the gateway's
- * address stands for the host, and the filter (frame-filter.ts) against frames that name the loopback. The
- * guest's addresses are fixed and set by the agent, so passt need not announce any.
- * Published TCP ports are passt's own sockets; published UDP ports are ours (udp-relay.ts).
+ * frames/path.ts says what passes. Published TCP ports are passt's own sockets; published UDP ports are ours
+ * (udp-relay.ts). passt is started when ports are published, or when the guest first sends something out.
  */
-import type { ChildProcess } from "node:child_process";
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { pipeline } from "node:stream";
 import { CleanupStack } from "../util/cleanup.ts";
-import { messageOf } from "../util/error.ts";
-import { findProgram } from "../util/find-program.ts";
-import { FrameFilter } from "./frame-filter.ts";
+import type { Address, Cidr } from "./address.ts";
+import { parseAddress, parseCidr } from "./address.ts";
+import { FramePath } from "./frames/path.ts";
+import type { FramePathOptions } from "./frames/path.ts";
 import type { GuestSubnet } from "./host-address.ts";
-import { chooseGuestSubnet, outwardAddresses } from "./host-address.ts";
-import type { GuestNetwork, Network, PortForward } from "./network.ts";
+import { chooseGuestSubnet, hostAddresses, outwardAddresses, outwardIpv6 } from "./host-address.ts";
+import type { GuestNetwork, Network, PortForward, Resolvers } from "./network.ts";
 import { NetworkError } from "./network.ts";
+import type { PasstProgram } from "./passt.ts";
+import { findPasstProgram, MTU, needsIpv6, Passt } from "./passt.ts";
+import type { EgressOptions } from "./policy/policy.ts";
+import { Policy } from "./policy/policy.ts";
+import type { Refusal } from "./policy/refusals.ts";
+import { Refusals } from "./policy/refusals.ts";
 import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
+import type { Membership, Site } from "./site.ts";
+import { siteAlone, siteIn } from "./site.ts";
 import { UdpRelay } from "./udp-relay.ts";
-
-const MTU = 65_520;
-/** passt numbers it: the first descriptor behind stdin, stdout, stderr. */
-const FRAME_FD = 3;
-const MAX_STDERR_BYTES = 8_192;
 
 export interface UserNetworkOptions {
   readonly ports?: readonly PortForward[] | undefined;
   /** Six bytes in hexadecimal, lower case, with colons; default: one made up. */
   readonly mac?: string | undefined;
+  /** Name servers that the guest is told in the place of the host's. */
+  readonly dns?: readonly string[] | undefined;
+  /** The network with a name that it is in. */
+  readonly membership?: Membership | undefined;
+  readonly egress?: EgressOptions | undefined;
+  /** Whether the gateway's address stands for the host's loopback. */
+  readonly hostGateway?: boolean | undefined;
+  /** Told of what the guest wanted and may not have; not of every packet. */
+  readonly onRefused?: ((refusal: Refusal) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** What most guests are given on this host; the address of the interface is each one's own. */
 export function usualGuestNetwork(): Omit<GuestNetwork, "mac"> {
-  return guestNetworkOf(chooseGuestSubnet(outwardAddresses()));
+  return guestNetworkOf(chooseGuestSubnet(outwardAddresses(), outwardIpv6()));
 }
 
-function guestNetworkOf(subnet: GuestSubnet): Omit<GuestNetwork, "mac"> {
+function guestNetworkOf({ address, prefixLength, gateway, ipv6 }: GuestSubnet): Omit<GuestNetwork, "mac"> {
   return {
     mtu: MTU,
-    addresses: [`${subnet.address}/${subnet.prefixLength}`],
-    gateways: [subnet.gateway],
+    addresses: [
+      `${address}/${prefixLength}`,
+      ...(ipv6 === undefined ? [] : [`${ipv6.address}/${ipv6.prefixLength}`]),
+    ],
+    gateways: [gateway, ...(ipv6 === undefined ? [] : [ipv6.gateway])],
   };
 }
 
-/** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, … */
+/** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, `invalid-rule`, … */
 export async function startUserNetwork(options: UserNetworkOptions = {}): Promise<Network> {
-  const program = await findPasst();
+  const { dns = [], ports: wanted = [], mac = randomMac(), membership, signal } = options;
+  const program = await findPasstProgram();
   await using cleanup = new CleanupStack();
-  const reserved = await reservePorts(options.ports ?? []);
+  const request = { mac, dns, signal };
+  const site = cleanup.use(
+    await (membership === undefined ? siteAlone(request) : siteIn(membership, request)),
+  );
+  const { subnet, resolvers, neighbours } = site;
+  const ipv6 = outwardIpv6().length > 0;
+  checkPorts(wanted, site, ipv6);
+  const reserved = await reservePorts(wanted);
   const { ports, udp } = reserved;
   cleanup.use(new UdpRelay(udp.map(({ socket, targetPort }) => ({ listener: socket, targetPort }))));
-  options.signal?.throwIfAborted();
-  const outward = outwardAddresses();
-  if (udp.length > 0 && outward.length === 0)
+  signal?.throwIfAborted();
+  if (udp.length > 0 && outwardAddresses().length === 0)
     throw new NetworkError(
       "no-host-address",
       "this host has no IPv4 address besides its loopback's, which published UDP ports need",
       { hint: "connect the host to a network, or publish TCP ports only" },
     );
-  const subnet = chooseGuestSubnet(outward);
-  const child = spawn(program, passtArguments(subnet, forwardsOf(reserved)), {
-    stdio: ["ignore", "ignore", "pipe", "pipe"],
-    // Its own process group: Ctrl-C in a terminal is for the container, not for its network.
-    detached: true,
+  const start = passtOf(program, site, ipv6, { ...options, forwards: forwardsOf(reserved) });
+  const passt = ports.length > 0 ? cleanup.use(start()) : undefined;
+  await passt?.started;
+  const common = { ...pathOptions(site, ipv6, { ...options, mac }), uplinkBytes: program.bufferBytes };
+  return new UserNetwork({
+    guest: { mac, ...guestNetworkOf(subnet) },
+    ports,
+    resolvers,
+    passt,
+    start,
+    makePath: (frames, openUplink) => {
+      const path = new FramePath(frames, {
+        ...common,
+        openUplink: site.hasWayOut ? openUplink : undefined,
+      });
+      neighbours?.attach(path);
+      return path;
+    },
+    owned: cleanup.move(),
   });
-  await new Promise<void>((resolve, reject) => {
-    child.once("spawn", resolve);
-    child.once("error", (error) =>
-      reject(
-        new NetworkError("network-program-missing", `cannot start ${program}: ${messageOf(error)}`, {
-          cause: error,
-        }),
-      ),
-    );
-  });
-  const mac = options.mac ?? randomMac();
-  return new UserNetwork({ child, subnet, mac, ports, owned: cleanup.move() });
+}
+
+function passtOf(
+  program: PasstProgram,
+  { subnet }: Site,
+  ipv6: boolean,
+  { hostGateway = false, forwards }: UserNetworkOptions & { readonly forwards: readonly PortForward[] },
+): () => Passt {
+  const { ipv6: own, ...ipv4 } = subnet;
+  return () => new Passt(program, { subnet: ipv6 && own ? subnet : ipv4, forwards, hostGateway });
+}
+
+/** All but the way out. @throws NetworkError `invalid-rule` */
+function pathOptions(
+  { subnet, resolvers, responder, neighbours }: Site,
+  ipv6: boolean,
+  { egress, hostGateway = false, onRefused, mac }: UserNetworkOptions & { readonly mac: string },
+): Omit<FramePathOptions, "openUplink" | "uplinkBytes"> {
+  return {
+    ...placesOf(subnet, macBytes(mac)),
+    policy: new Policy({
+      egress,
+      resolvers: resolvers.servers.flatMap((server) => parseAddress(server) ?? []),
+      isHost: hostAddresses(),
+    }),
+    refusals: new Refusals(onRefused ?? (() => {})),
+    hostGateway,
+    ipv6,
+    responder,
+    neighbours,
+  };
+}
+
+function macBytes(mac: string): Buffer {
+  return Buffer.from(mac.replaceAll(":", ""), "hex");
+}
+
+function placesOf(
+  subnet: GuestSubnet,
+  mac: Buffer,
+): {
+  readonly mac: Buffer;
+  readonly addresses: Address[];
+  readonly gateways: Address[];
+  readonly subnets: Cidr[];
+} {
+  const { addresses, gateways } = guestNetworkOf(subnet);
+  const own = addresses.flatMap((one) => parseAddress(one.replace(/\/.*$/, "")) ?? []);
+  return {
+    mac,
+    addresses: own,
+    gateways: gateways.flatMap((one) => parseAddress(one) ?? []),
+    subnets: addresses.flatMap((one) => parseCidr(one) ?? []),
+  };
+}
+
+function checkPorts(ports: readonly PortForward[], { hasWayOut }: Site, ipv6: boolean): void {
+  if (ports.length > 0 && !hasWayOut)
+    throw new NetworkError("invalid-port", "ports cannot be published from a network without a way out", {
+      hint: "use a network that was made without --internal",
+    });
+  const forward = ports.find(needsIpv6);
+  if (forward === undefined || ipv6) return;
+  const { hostAddress, hostPort } = forward;
+  throw new NetworkError(
+    "invalid-port",
+    `port ${hostPort} cannot be published on ${hostAddress}: this host has no IPv6 address but its loopback's, and so passt has none`,
+    { hint: "publish it on an IPv4 address" },
+  );
 }
 
 /**
@@ -103,42 +189,6 @@ function forwardsOf({ ports, udp }: ReservedPorts): PortForward[] {
   ];
 }
 
-/** @throws NetworkError `network-program-missing` */
-export async function findPasst(): Promise<string> {
-  const program = await findProgram("passt");
-  if (program === undefined)
-    throw new NetworkError(
-      "network-program-missing",
-      "passt is not installed, which connects a machine without root",
-      {
-        hint: "install Debian's package passt, or run with --network none",
-      },
-    );
-  return program;
-}
-
-function passtArguments(subnet: GuestSubnet, forwards: readonly PortForward[]): string[] {
-  const fixed = [
-    ["--foreground", "--quiet", "--stderr", "--fd", String(FRAME_FD)],
-    ["--no-map-gw", "--ipv4-only", "--no-dhcp"],
-    [
-      "--address",
-      subnet.address,
-      "--netmask",
-      String(subnet.prefixLength),
-      "--gateway",
-      subnet.gateway,
-      "--mtu",
-      String(MTU),
-    ],
-  ];
-  const published = forwards.map(({ hostAddress, hostPort, containerPort, protocol }) => [
-    protocol === "tcp" ? "--tcp-ports" : "--udp-ports",
-    `${hostAddress}/${hostPort}:${containerPort}`,
-  ]);
-  return [...fixed, ...published].flat();
-}
-
 /** A random address of the locally administered kind, unicast. */
 function randomMac(): string {
   const bytes = randomBytes(3);
@@ -146,80 +196,58 @@ function randomMac(): string {
 }
 
 interface UserNetworkParts {
-  readonly child: ChildProcess;
-  readonly subnet: GuestSubnet;
-  readonly mac: string;
+  readonly guest: GuestNetwork;
   readonly ports: readonly PortForward[];
+  readonly resolvers: Resolvers;
+  /** The one that runs already. */
+  readonly passt: Passt | undefined;
+  readonly start: () => Passt;
+  readonly makePath: (frames: Duplex, openUplink: () => Duplex) => FramePath;
   /** What ends with the network. */
-  readonly owned: AsyncDisposable;
+  readonly owned: CleanupStack;
 }
 
 class UserNetwork implements Network {
   readonly guest: GuestNetwork;
   readonly ports: readonly PortForward[];
+  readonly resolvers: Resolvers;
   readonly failed: Promise<NetworkError>;
-  readonly #child: ChildProcess;
-  readonly #passt: Socket;
-  readonly #exited: Promise<void>;
-  readonly #owned: AsyncDisposable;
+  readonly #parts: UserNetworkParts;
+  #passt: Passt | undefined;
+  #path: FramePath | undefined;
+  #fail: (error: NetworkError) => void = () => {};
   #disposed = false;
 
-  constructor({ child, subnet, mac, ports, owned }: UserNetworkParts) {
-    this.#child = child;
-    this.#owned = owned;
-    this.ports = ports;
-    this.guest = { mac, ...guestNetworkOf(subnet) };
-    const passt = child.stdio[FRAME_FD];
-    if (!(passt instanceof Socket))
-      throw new NetworkError("network-failed", "passt was started without its socket");
-    // Nothing is said on it before a VMM is attached, and nothing lost: it is read only from then on.
-    passt.pause();
-    passt.on("error", () => {});
-    this.#passt = passt;
-    let stderr = "";
-    child.stderr?.on("data", (chunk: Buffer) => {
-      if (stderr.length < MAX_STDERR_BYTES) stderr += chunk.toString("latin1");
-    });
-    this.#exited = new Promise((resolve) => {
-      child.once("close", () => resolve());
-    });
+  constructor(parts: UserNetworkParts) {
+    this.#parts = parts;
+    this.guest = parts.guest;
+    this.ports = parts.ports;
+    this.resolvers = parts.resolvers;
     this.failed = new Promise((resolve) => {
-      child.once("close", (code, signal) => {
-        // With 0 it ends when the VMM has closed its socket: that is the machine's end, not the network's failure.
-        if (!this.#disposed && code !== 0) resolve(failure(code, signal, stderr));
-      });
+      this.#fail = resolve;
     });
+    this.#passt = parts.passt;
+    void this.#passt?.failed.then((error) => this.#fail(error));
   }
 
   attach(frames: Duplex): void {
-    // Whoever goes first, VMM or passt: the other sees its socket closed. There is nobody to tell here.
-    pipeline(frames, new FrameFilter(), this.#passt, () => this.#passt.destroy());
-    pipeline(this.#passt, frames, () => frames.destroy());
+    this.#path = this.#parts.makePath(frames, () => this.#openPasst().frames);
+    // passt learns from the guest's first frames where the guest is, without which it can bring nobody to it.
+    if (this.#passt !== undefined) this.#path.connectUplink();
+  }
+
+  #openPasst(): Passt {
+    if (this.#passt === undefined) {
+      this.#passt = this.#parts.owned.use(this.#parts.start());
+      void this.#passt.failed.then((error) => this.#fail(error));
+    }
+    return this.#passt;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
     this.#disposed = true;
-    this.#passt.destroy();
-    // It ends by itself once the VMM's end is closed too; there is nothing in it that would be lost.
-    this.#child.kill("SIGKILL");
-    await Promise.all([this.#exited, this.#owned[Symbol.asyncDispose]()]);
+    this.#path?.destroy();
+    await this.#parts.owned[Symbol.asyncDispose]();
   }
-}
-
-function failure(code: number | null, signal: string | null, stderr: string): NetworkError {
-  const last = lastReason(stderr) ?? `it ended with ${signal ?? `exit code ${code}`}`;
-  return new NetworkError("network-failed", `the network program passt gave up: ${last}`, {
-    hint: "run with --network none to start without a network",
-  });
-}
-
-/** What passt says at every start, whatever comes of it. */
-const NOISE = [/Don't run as root/i, /to syslog/i];
-
-/** The last line of passt's stderr that can be a reason. */
-export function lastReason(stderr: string): string | undefined {
-  return stderr
-    .split("\n")
-    .map((line) => line.trim())
-    .findLast((line) => line !== "" && !NOISE.some((noise) => noise.test(line)));
 }

@@ -205,6 +205,21 @@ function kernel(name: string, inUse = false): api.KernelInfo {
   };
 }
 
+function network(name: string, subnet = "10.87.0.0/24", internal = false): api.NetworkInfo {
+  return {
+    name,
+    id: "0123456789abcdef".repeat(2),
+    createdAt: "2024-01-02T03:04:05Z",
+    subnet,
+    ipv6Subnet: "fd01::/64",
+    gateway: "10.87.0.1",
+    ipv6Gateway: "fd01::1",
+    internal,
+    labels: {},
+    members: [],
+  };
+}
+
 const library = {
   FlameBoxError,
   locatePaths,
@@ -270,13 +285,27 @@ const library = {
     return name === "debian" ? null : kernel(name, true);
   },
   removeKernels: async (names: readonly string[]) => names.map((name) => kernel(name)),
+  createNetwork: async (name: string, options?: api.CreateNetworkOptions) => {
+    if (name === "taken") throw new FlameBoxError("network-exists", "there is a network taken already");
+    return network(name, options?.subnet, options?.internal);
+  },
+  listNetworks: async () => [network("shop"), network("vault", "10.9.0.0/24", true)],
+  inspectNetwork: async (name: string) => network(name),
+  removeNetwork: async (name: string) => network(name),
+  pruneNetworks: async () => [network("old")],
 } satisfies Partial<Omit<Library, "version">> & { readonly version: string };
 
 const { run, listContainers, listImages, removeImage, writeRootfs, streamRootfs } = library;
 const { diagnose, setup, version } = library;
 const { buildTemplate, listTemplates, pruneTemplates, removeTemplates } = library;
+const { createNetwork, inspectNetwork, listNetworks, pruneNetworks, removeNetwork } = library;
 const { buildKernel, listKernels, removeKernels, useKernel } = library;
 export {
+  createNetwork,
+  inspectNetwork,
+  listNetworks,
+  pruneNetworks,
+  removeNetwork,
   buildKernel,
   buildTemplate,
   diagnose,

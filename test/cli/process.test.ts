@@ -169,6 +169,16 @@ describe.concurrent("results", () => {
     ["kernel build --use", ["kernel", "build", "--use"], "built-auto\n"],
     ["kernel use", ["kernel", "use", "a"], "a\n"],
     ["kernel use debian, of which there is none yet", ["kernel", "use", "debian"], "debian\n"],
+    ["network create", ["network", "create", "a", "--subnet", "10.9.0.0/24"], "a\n"],
+    ["network ls -q", ["network", "ls", "-q"], "shop\nvault\n"],
+    [
+      "network ls --format",
+      ["network", "ls", "--format", "{{.Name}} {{.Subnet}} {{.Internal}} {{.Members}}"],
+      "shop 10.87.0.0/24  0\nvault 10.9.0.0/24 yes 0\n",
+    ],
+    ["network inspect --format", ["network", "inspect", "a", "--format", "{{.Gateway}}"], "10.87.0.1\n"],
+    ["network rm", ["network", "rm", "a", "b"], "Deleted: a\nDeleted: b\n"],
+    ["network prune", ["network", "prune"], "Deleted: old\n"],
     ["kernel rm", ["kernel", "rm", "a", "b"], "Deleted: a\nDeleted: b\nReclaimed: 18MB\n"],
     ["completion's question", ["__complete", "images"], "alpine:3\ndebian:12\n"],
   ])("%s", async (_, words, stdout) => {

@@ -46,7 +46,7 @@ describe("wrong command lines", () => {
       "--link, which is not there",
       ["run", "--link", "n", "x"],
       125,
-      "flamebox: --link is not supported: containers do not see each other by name\n  hint: publish ports with -p, and name hosts with --add-host\n",
+      "flamebox: --link is not supported: containers see each other by name in a network\n  hint: make one with flamebox network create, and use --network\n",
     ],
     [
       "run without an image",
@@ -112,13 +112,13 @@ describe("wrong command lines", () => {
       "another container's network",
       ["run", "--network=container:other", "x"],
       125,
-      "flamebox: --network 'container:other' is not supported: containers run in machines of their own, and share no network\n  hint: write user or none\n",
+      "flamebox: --network 'container:other' is not supported: containers run in machines of their own, and share no interface\n  hint: put both into a network: flamebox network create NAME\n",
     ],
     [
-      "an unknown network",
-      ["run", "--network", "mine", "x"],
+      "a network that has no such name",
+      ["run", "--network", "my net", "x"],
       125,
-      "flamebox: --network 'mine' is not supported: there are no networks with names\n  hint: write user or none\n",
+      "flamebox: --network 'my net' is not a network's name\n  hint: write user, none or a name\n",
     ],
     [
       "a bad size",

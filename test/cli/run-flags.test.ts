@@ -273,7 +273,7 @@ describe("refused, with what to do", () => {
     [["--ipc", "none"], "'none' is not supported"],
     [["--network", "none", "-P"], "--publish needs a network"],
     [["--volumes-from", "x"], "--volumes-from is not supported: containers run in machines of their own"],
-    [["--ip", "1.2.3.4"], "--ip is not supported"],
+    [["--ip6", "::1"], "--ip6 is not supported"],
     [["-a", "stdout"], "--attach is not supported: both outputs are always attached"],
     [["--sig-proxy=false"], "--sig-proxy=false is not supported"],
     [["--init=maybe"], "unknown option '--init=maybe'"],

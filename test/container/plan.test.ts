@@ -134,32 +134,46 @@ describe("ports", () => {
     ["no MAC address", { macAddress: "00:00:00:00:00:00" }],
     ["a MAC address without a network", { macAddress: "02:00:00:00:00:01", network: "none" }],
     ["ports without a network", { publishAll: true, network: "none" }],
+    ["a network that has no such name", { network: "../shop" }],
+    ["a network of Docker's", { network: "host" }],
+    ["aliases without a network of a name", { networkAliases: ["db"] }],
+    ["an address without a network of a name", { ipAddress: "10.87.0.7" }],
+    ["an alias that is none", { network: "shop", networkAliases: ["a b"] }],
+    ["aliases without end", { network: "shop", networkAliases: Array.from({ length: 99 }, () => "a") }],
+    ["a gateway without a network", { network: "none", addHosts: [{ host: "h", address: "host-gateway" }] }],
   ])("are refused with %s", (_name, options) => {
     expect(() => checkConnection(options)).toThrow(expect.objectContaining({ code: "invalid-option" }));
   });
 });
 
 describe("resolv.conf", () => {
-  it.each<[string, ContainerOptions, boolean, string]>([
-    ["nothing without a network", {}, false, ""],
-    ["servers that are given", { dns: ["192.0.2.1"] }, false, "nameserver 192.0.2.1\n"],
+  const host = { servers: ["192.0.2.1"], search: ["host.example"], options: ["edns0"] };
+  it.each<[string, ContainerOptions, typeof host | undefined, string]>([
+    ["nothing without a network", {}, undefined, ""],
+    [
+      "servers that are given, without a network",
+      { dns: ["192.0.2.9"] },
+      undefined,
+      "nameserver 192.0.2.9\n",
+    ],
+    ["what the network can use", {}, host, "nameserver 192.0.2.1\nsearch host.example\noptions edns0\n"],
     [
       "all that is given",
-      { dns: ["192.0.2.1"], dnsSearch: ["a.example", "b"], dnsOptions: ["ndots:2", "rotate"] },
-      true,
+      { dnsSearch: ["a.example", "b"], dnsOptions: ["ndots:2", "rotate"] },
+      host,
       "nameserver 192.0.2.1\nsearch a.example b\noptions ndots:2 rotate\n",
     ],
-    ["no search", { dns: ["192.0.2.1"], dnsSearch: ["."] }, true, "nameserver 192.0.2.1\n"],
-  ])("has %s", async (_name, options, hasNetwork, text) => {
-    expect(await resolvConfOf(options, hasNetwork)).toBe(text);
+    ["no search", { dnsSearch: ["."] }, host, "nameserver 192.0.2.1\noptions edns0\n"],
+  ])("has %s", (_name, options, network, text) => {
+    expect(resolvConfOf(options, network)).toBe(text);
   });
 
   it.each<ContainerOptions>([
     { dnsSearch: ["a\nnameserver 6.6.6.6"] },
     { dnsSearch: [""] },
     { dnsOptions: ["a b"] },
-  ])("refuses %j", async (options) => {
-    await expect(resolvConfOf(options, true)).rejects.toMatchObject({ code: "invalid-option" });
+  ])("refuses %j", (options) => {
+    expect(() => resolvConfOf(options, host)).toThrow(expect.objectContaining({ code: "invalid-option" }));
   });
 });
 

@@ -32,7 +32,7 @@ async function run(script: string, options: ContainerOptions): Promise<{ code: n
   return { code, stdout };
 }
 
-/** An address of this host that is not loopback: that one no container can reach. */
+/** An address of this host that is not loopback: that one no container can reach, and this one where it is allowed. */
 function hostAddress(): string {
   const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   const found = addresses.find(({ family, internal }) => family === "IPv4" && !internal);
@@ -57,7 +57,8 @@ describe.each([
     try {
       const { port } = server.address() as AddressInfo;
       const script = `wget -q -O - http://${hostAddress()}:${port}/ | md5sum`;
-      const { code, stdout } = await run(script, { template });
+      const egress = { policy: "allow", allow: [hostAddress()] } as const;
+      const { code, stdout } = await run(script, { template, egress });
       expect({ code, stdout }).toEqual({
         code: 0,
         stdout: `${createHash("md5").update(body).digest("hex")}  -\n`,

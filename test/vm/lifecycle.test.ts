@@ -21,7 +21,8 @@ afterEach(async () => {
   const { stdout } = await home.run(["ps", "-aq"]);
   const ids = stdout.split("\n").filter((id) => id !== "");
   if (ids.length > 0) await fine("rm", "-f", ...ids);
-  expect(await home.leftovers()).toEqual([]);
+  const left = await home.leftovers();
+  if (left.length > 0) throw new Error(`left behind: ${left.join(", ")}`);
 });
 afterAll(async () => {
   await home[Symbol.asyncDispose]();

@@ -4,12 +4,13 @@ import type { Socket as DatagramSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
-import { connect } from "node:net";
+import { connect, createServer as createTcpServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { run, start } from "flamebox";
-import type { RunningContainer } from "flamebox";
+import type { Refusal, RunningContainer } from "flamebox";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { systemCode } from "../../src/util/error.ts";
+import { probesFor } from "../network/probes.ts";
 import { makeHome } from "../support/home.ts";
 import type { Home } from "../support/home.ts";
 
@@ -18,6 +19,10 @@ const debian = `${inject("registry")}/flamebox/debian:12`;
 const external = Object.values(networkInterfaces())
   .flat()
   .find((one) => one?.family === "IPv4" && !one.internal)?.address;
+
+const externalIpv6 = Object.values(networkInterfaces())
+  .flat()
+  .find((one) => one?.family === "IPv6" && !one.internal && !one.address.startsWith("fe80"))?.address;
 
 let home: Home;
 let server: Server;
@@ -38,111 +43,154 @@ afterAll(async () => {
 
 const common = () => ({ paths: home.paths, dockerConfig: null });
 
-/** Prints a line for each address of argv: the answer of an HTTP server at PORT, or "no". */
+/** Prints a line for each ADDRESS:PORT of argv: the answer of an HTTP server there, or "no". */
 const ask = `
 import sys, urllib.request
-for place in sys.argv[2:]:
+for place in sys.argv[1:]:
     try:
-        with urllib.request.urlopen(f"http://{place}:{sys.argv[1]}/", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{place}/", timeout=5) as answer:
             print(place, answer.read().decode().strip())
     except OSError:
         print(place, "no")
 `;
 
-/** Asks the name server ADDRESS PORT for a name, in DNS's own bytes. */
-const askName = `
-import socket, sys
-question = bytes.fromhex("abcd01000001000000000000") + b"\\x03box\\x04test\\0" + bytes.fromhex("00010001")
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-    asking.settimeout(2)
-    for attempt in range(5):
-        asking.sendto(question, (sys.argv[1], int(sys.argv[2])))
-        try:
-            answer = asking.recv(512)
-            break
-        except TimeoutError:
-            pass
-    assert answer[:2] == question[:2]
-    print(socket.inet_ntoa(answer[-4:]))
-`;
-
-/** Writes whole frames, past the guest's own routing: one datagram to each PORT of each address. */
+/**
+ * Writes whole frames of standard input (hexadecimal, one a line) past the guest's own routing, and says of each whether
+ * it was answered with a reset or with "prohibited" within some time.
+ */
 const craft = `
-import fcntl, socket, struct, sys, time
-def checksum(data):
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
-wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+import select, socket, sys, time
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 wire.bind(("eth0", 0))
-mac = wire.getsockname()[4]
-for place in sys.argv[2:]:
-    for port in sys.argv[1].split(","):
-        text = f"to {place}".encode()
-        udp = struct.pack("!HHHH", 4000, int(port), 8 + len(text), 0) + text
-        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
-                           socket.inet_aton("10.0.2.15"), socket.inet_aton(place))
-        head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-        wire.send(b"\\xff" * 6 + mac + struct.pack("!H", 0x0800) + head + udp)
-        time.sleep(0.1)
-time.sleep(0.5)
+def transport(frame):
+    if frame[12:14] == b"\\x08\\x00":
+        return frame[23], frame[26:30], frame[14 + (frame[14] & 15) * 4:]
+    if frame[12:14] == b"\\x86\\xdd":
+        return frame[20], frame[22:38], frame[54:]
+    return 0, b"", b""
+def refuses(frame):
+    protocol, _, rest = transport(frame)
+    if protocol == 6:
+        return len(rest) > 13 and rest[13] & 4
+    return protocol in (1, 58) and rest[:2] in (b"\\x03\\x0d", b"\\x01\\x01")
+for line in sys.stdin:
+    wire.send(bytes.fromhex(line))
+    until = time.monotonic() + 0.5
+    said = "silence"
+    while said == "silence" and (left := until - time.monotonic()) > 0:
+        if select.select([wire], [], [], left)[0]:
+            frame, origin = wire.recvfrom(65536)
+            if origin[2] != socket.PACKET_OUTGOING and refuses(frame):
+                said = "refused"
+    print(said)
 `;
 
-async function bindUdp(address: string): Promise<DatagramSocket> {
+async function bindUdp(address: string, at = 0): Promise<DatagramSocket> {
   const socket = createSocket("udp4");
-  socket.bind(0, address);
+  socket.bind(at, address);
   await once(socket, "listening");
   return socket;
 }
 
 describe("outbound", () => {
   // One machine for both: that something is out of reach shows only beside something that is not.
-  test("TCP gets out, and the host's loopback is out of reach by every name for it", async () => {
-    const places = ["127.0.0.1", "localhost", "10.0.2.2", ...(external === undefined ? [] : [external])];
-    const command = ["python3", "-c", ask, String(port), ...places];
-    const { code, stdout, stderr } = await run(debian, { ...common(), command });
-    const expected = places.map((place) => `${place} ${place === external ? "from the host" : "no"}\n`);
+  test("TCP gets out, and the host is out of reach by every name for it that nobody allowed", async () => {
+    const other = createServer((_request, response) => response.end("from another port\n")).listen(
+      0,
+      "0.0.0.0",
+    );
+    await once(other, "listening");
+    const otherPort = (other.address() as { port: number }).port;
+    const own = external === undefined ? [] : [external];
+    const places = ["127.0.0.1", "localhost", "10.0.2.2", ...own].map((place) => `${place}:${port}`);
+    const all = [...places, ...own.map((place) => `${place}:${otherPort}`)];
+    const refused: Refusal[] = [];
+    const { code, stdout, stderr } = await run(debian, {
+      ...common(),
+      egress: { policy: "allow", allow: own.map((place) => `${place}:${port}`) },
+      onRefused: (refusal) => refused.push(refusal),
+      command: ["python3", "-c", ask, ...all],
+    });
+    other.close();
+    const reachable = external === undefined ? "" : `${external}:${port}`;
+    const expected = all.map((place) => `${place} ${place === reachable ? "from the host" : "no"}\n`);
     expect({ code, out: stdout.toString() }, stderr.toString()).toEqual({ code: 0, out: expected.join("") });
+    expect(refused).toContainEqual(expect.objectContaining({ address: "10.0.2.2", port, protocol: "tcp" }));
   });
 
   test.skipIf(external === undefined)(
-    "UDP and names get out (skipped when the host has no address to answer at)",
+    "UDP and names get out, and rules with names hold for their addresses (skipped when the host has no address to answer at)",
     async () => {
-      // A name server of one answer: the question comes back as the answer, with 192.0.2.77 behind it.
-      const names = await bindUdp("0.0.0.0");
+      // A name server of one answer: the question comes back as the answer, with the host's address behind it.
+      const names = await bindUdp(external ?? "", 53).catch(() => undefined);
+      if (names === undefined) return;
       names.on("message", (question, from) => {
         const head = Buffer.from("81800001000100000000", "hex");
-        const answer = Buffer.from("c00c000100010000000a0004c000024d", "hex");
+        const answer = Buffer.concat([
+          Buffer.from("c00c000100010000000a0004", "hex"),
+          Buffer.from((external ?? "").split(".").map(Number)),
+        ]);
         const end = question.indexOf(0, 12) + 5;
         const parts = [question.subarray(0, 2), head, question.subarray(12, end), answer];
         names.send(Buffer.concat(parts), from.port, from.address);
       });
-      const command = ["python3", "-c", askName, external ?? "", String(names.address().port)];
-      const { code, stdout, stderr } = await run(debian, { ...common(), command });
+      const { code, stdout, stderr } = await run(debian, {
+        ...common(),
+        dns: [external ?? ""],
+        egress: { allow: ["box.test", `${external}:${port}`] },
+        onRefused: () => {},
+        command: ["python3", "-c", ask, `box.test:${port}`, `other.test:${port}`],
+      });
       names.close();
-      expect({ code, out: stdout.toString() }, stderr.toString()).toEqual({ code: 0, out: "192.0.2.77\n" });
+      const out = `box.test:${port} from the host\nother.test:${port} no\n`;
+      expect({ code, out: stdout.toString() }, stderr.toString()).toEqual({ code: 0, out });
     },
   );
 
   test.skipIf(external === undefined)(
-    "frames that name the host's loopback do not reach it (skipped when the host has no other address)",
+    "frames from a packet socket reach neither the host nor its link (skipped when the host has no other address)",
     async () => {
-      const sockets = [await bindUdp("127.0.0.1"), await bindUdp("0.0.0.0")];
       const seen: string[] = [];
-      for (const socket of sockets)
-        socket.on("message", (text, from) => seen.push(`${text.toString()} from ${from.address}`));
-      const ports = sockets.map((socket) => String(socket.address().port));
-      const places = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "10.0.2.2", external ?? ""];
-      const command = ["python3", "-c", craft, ports.join(","), ...places];
-      const { code, stderr } = await run(debian, { ...common(), command });
-      for (const socket of sockets) socket.close();
-      // The last shows that such a frame arrives where it may.
-      expect({ code, seen }, stderr.toString()).toEqual({
-        code: 0,
-        seen: [`to ${external ?? ""} from ${external ?? ""}`],
+      const anywhere = await bindUdp("0.0.0.0");
+      anywhere.on("message", (_text, from) => seen.push(`udp from ${from.address}`));
+      const udpPort = anywhere.address().port;
+      const tcpServer = createTcpServer((socket) => seen.push(`tcp from ${socket.remoteAddress}`)).listen(
+        udpPort,
+        "::",
+      );
+      await once(tcpServer, "listening");
+      const all = probesFor({ ipv4: external ?? "", ipv6: externalIpv6 ?? "fd00:1:2::3", port: udpPort });
+      // Without IPv6 of its own, a guest has no address that such a frame could come from.
+      const tried = all.filter(
+        ([, outcome, frame]) =>
+          outcome !== "passes" && (externalIpv6 !== undefined || frame.readUInt16BE(16) !== 0x86dd),
+      );
+      const { code, stdout, stderr } = await run(debian, {
+        ...common(),
+        macAddress: "52:54:00:12:34:56",
+        onRefused: () => {},
+        stdin: tried.map(([, , frame]) => `${frame.subarray(4).toString("hex")}\n`).join(""),
+        command: ["python3", "-c", craft],
       });
+      anywhere.close();
+      tcpServer.close();
+      const said = stdout.toString().trim().split("\n");
+      const found = tried.map(([name], i) => `${name}: ${said[i]}`);
+      const expected = tried.map(
+        ([name, outcome]) => `${name}: ${outcome === "refused" ? "refused" : "silence"}`,
+      );
+      expect({ code, found }, stderr.toString()).toEqual({ code: 0, found: expected });
+      expect(seen).toEqual([]);
+      expect(tried.length).toBeGreaterThan(externalIpv6 === undefined ? 50 : 100);
     },
   );
+
+  test("the host's loopback is the container's when that is asked for", async () => {
+    const command = ["python3", "-c", ask, `host.flamebox.internal:${port}`, `127.0.0.1:${port}`];
+    const addHosts = [{ host: "host.flamebox.internal", address: "host-gateway" }];
+    const { stdout } = await run(debian, { ...common(), addHosts, egress: { policy: "deny" }, command });
+    expect(stdout.toString()).toBe(`host.flamebox.internal:${port} from the host\n127.0.0.1:${port} no\n`);
+  });
 
   test("none means none: loopback only", async () => {
     const command = ["sh", "-c", "ls /sys/class/net; cat /etc/resolv.conf | wc -c"];
@@ -153,14 +201,24 @@ describe("outbound", () => {
 
 const echo = `
 import socket, threading
-tcp = socket.create_server(("", 7000))
+tcp = socket.create_server(("", 7000), family=socket.AF_INET6, dualstack_ipv6=True)
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind(("", 7000))
 def over_udp():
     while True:
         data, who = udp.recvfrom(2048)
         udp.sendto(data.upper(), who)
+def count():
+    server = socket.create_server(("", 7001))
+    while True:
+        with server.accept()[0] as connection:
+            total = 0
+            room = bytearray(1 << 16)
+            while got := connection.recv_into(room):
+                total += got
+            print("counted", total, flush=True)
 threading.Thread(target=over_udp, daemon=True).start()
+threading.Thread(target=count, daemon=True).start()
 print("listening", flush=True)
 while True:
     with tcp.accept()[0] as connection:
@@ -184,7 +242,7 @@ async function refusal(host: string, hostPort: number): Promise<string> {
 
 /** A datagram may be lost, so it is sent until there is an answer. */
 async function askUdp(host: string, hostPort: number, text: string): Promise<string> {
-  const socket = createSocket("udp4");
+  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
   socket.send(text, hostPort, host);
   const sending = setInterval(() => socket.send(text, hostPort, host), 500);
   try {
@@ -198,16 +256,26 @@ async function askUdp(host: string, hostPort: number, text: string): Promise<str
 
 describe("published ports", () => {
   let container: RunningContainer;
-  const portOf = (protocol: string): number =>
-    container.ports.find((mapping) => mapping.protocol === protocol)?.hostPort ?? 0;
+  const portOf = (protocol: string, at = "127.0.0.1", inside = 7000): number =>
+    container.ports.find(
+      ({ protocol: own, hostAddress, containerPort }) =>
+        own === protocol && hostAddress === at && containerPort === inside,
+    )?.hostPort ?? 0;
 
   beforeAll(async () => {
     // Port 0: the host chooses, and `ports` tells.
-    const publish = (["tcp", "udp", "udp"] as const).map((protocol) => ({
+    const ports = (["tcp", "udp", "udp"] as const).map((protocol) => ({
       hostPort: 0,
       containerPort: 7000,
       protocol,
     }));
+    const overIpv6 = { hostAddress: "::1", hostPort: 0, containerPort: 7000 };
+    const publish = [
+      ...ports,
+      ...(externalIpv6 === undefined ? [] : [{ ...overIpv6, protocol: "tcp" as const }]),
+      { ...overIpv6, protocol: "udp" as const },
+      { hostPort: 0, containerPort: 7001, protocol: "tcp" as const },
+    ];
     container = await start(debian, { ...common(), publish, command: ["python3", "-u", "-c", echo] });
     await once(container.stdout, "data");
   });
@@ -225,6 +293,35 @@ describe("published ports", () => {
     expect(await askUdp("127.0.0.1", portOf("udp"), "over udp")).toBe("OVER UDP");
   });
 
+  test.skipIf(externalIpv6 === undefined)(
+    "on an IPv6 address, and on that only (skipped when the host has no IPv6)",
+    async () => {
+      expect(await askTcp("::1", portOf("tcp", "::1"), "over tcp")).toBe("OVER TCP");
+      expect(await askUdp("::1", portOf("udp", "::1"), "over udp")).toBe("OVER UDP");
+      expect(await refusal("127.0.0.1", portOf("tcp", "::1"))).toBe("ECONNREFUSED");
+      expect(await refusal(externalIpv6 ?? "", portOf("tcp", "::1"))).toBe("ECONNREFUSED");
+    },
+  );
+
+  test("40 MB to the guest, which stood still when passt had lost some of it", async () => {
+    const said: string[] = [];
+    container.stdout.on("data", (chunk: Buffer) => said.push(chunk.toString()));
+    const socket = connect({
+      port: portOf("tcp", "127.0.0.1", 7001),
+      host: "127.0.0.1",
+      allowHalfOpen: true,
+    });
+    socket.resume();
+    const block = Buffer.alloc(1 << 20);
+    for (let i = 0; i < 40; i++) if (!socket.write(block)) await once(socket, "drain");
+    socket.end();
+    const expected = `counted ${40 * block.length}\n`;
+    for (const until = Date.now() + 120_000; !said.join("").includes(expected) && Date.now() < until; )
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(said.join("")).toContain(expected);
+    socket.destroy();
+  });
+
   test.skipIf(external === undefined)(
     "on loopback only (skipped when the host has no other address)",
     async () => {
@@ -234,7 +331,9 @@ describe("published ports", () => {
 
   test("UDP clients get their own answers, at the published port and at another of the same", async () => {
     const texts = Array.from({ length: 20 }, (_, i) => `client ${i}`);
-    const ports = container.ports.filter(({ protocol }) => protocol === "udp");
+    const ports = container.ports.filter(
+      ({ protocol, hostAddress }) => protocol === "udp" && hostAddress === "127.0.0.1",
+    );
     expect(ports.length).toBe(2);
     const answers = await Promise.all(
       texts.map(async (text, i) => await askUdp("127.0.0.1", ports[i % 2]?.hostPort ?? 0, text)),

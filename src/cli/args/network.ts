@@ -1,7 +1,7 @@
-/** `--publish`, `--add-host`, `--dns`, `--hostname`. */
+/** `--publish`, `--add-host`, `--dns`, `--hostname`, `--egress`. */
 import { isIP, isIPv6 } from "node:net";
 import { UsageError } from "../failure.ts";
-import type { PortMapping } from "../library.ts";
+import type { EgressOptions, PortMapping } from "../library.ts";
 
 const PUBLISH_HINT = "write [ADDRESS:]HOST:CONTAINER[/tcp|udp], as in 8080:80 or 127.0.0.1:5353:53/udp";
 
@@ -75,12 +75,7 @@ export function parseAddHost(argument: string): { host: string; address: string 
   const hint = "write HOST:ADDRESS, as in db:10.0.0.5";
   if (match === null || !HOST_NAME.test(host))
     throw new UsageError(`--add-host '${argument}' has no host name`, hint);
-  if (address === "host-gateway") {
-    throw new UsageError(
-      "--add-host: host-gateway is not supported",
-      "the host's loopback is out of a machine's reach",
-    );
-  }
+  if (address === "host-gateway") return { host, address };
   if (isIP(address) === 0)
     throw new UsageError(`--add-host '${argument}': '${address}' is not an IP address`, hint);
   return { host, address };
@@ -89,6 +84,19 @@ export function parseAddHost(argument: string): { host: string; address: string 
 export function parseDns(argument: string): string {
   if (isIP(argument) === 0) throw new UsageError(`--dns '${argument}' is not an IP address`);
   return argument;
+}
+
+export interface EgressFlags {
+  readonly egress?: "allow" | "deny";
+  readonly egressAllow?: readonly string[];
+  readonly egressDeny?: readonly string[];
+}
+
+/** Undefined when nothing was said. The library reads the rules. */
+export function parseEgress(flags: EgressFlags): EgressOptions | undefined {
+  const { egress: policy, egressAllow: allow, egressDeny: deny } = flags;
+  if (policy === undefined && allow === undefined && deny === undefined) return undefined;
+  return { ...(policy && { policy }), ...(allow && { allow }), ...(deny && { deny }) };
 }
 
 // sethostname(2) takes 64 bytes.
@@ -104,16 +112,19 @@ export function parseHostname(argument: string): string {
 }
 
 /** `bridge` is Docker's word for what `user` is: an address of its own, and the way out through the host. */
-export function parseNetwork(text: string): "user" | "none" {
-  if (text === "user" || text === "none") return text;
+export function parseNetwork(text: string): string {
   if (text === "bridge" || text === "default") return "user";
   if (text === "host")
     throw new UsageError(
       "--network host is not supported: a machine has a network of its own",
       "publish ports with -p",
     );
-  const reason = text.startsWith("container:")
-    ? "containers run in machines of their own, and share no network"
-    : "there are no networks with names";
-  throw new UsageError(`--network '${text}' is not supported: ${reason}`, "write user or none");
+  if (text.startsWith("container:"))
+    throw new UsageError(
+      `--network '${text}' is not supported: containers run in machines of their own, and share no interface`,
+      "put both into a network: flamebox network create NAME",
+    );
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(text))
+    throw new UsageError(`--network '${text}' is not a network's name`, "write user, none or a name");
+  return text;
 }

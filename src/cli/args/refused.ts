@@ -24,14 +24,14 @@ export const REFUSALS: readonly Refusal[] = [
     hint: "mount a folder of this host into both: -v ./data:/data",
   },
   {
-    flags: ["ip", "ip6", "link-local-ip"],
-    reason: "a machine is alone in its network, so its address is nobody else's to know",
-    hint: "publish ports with -p",
+    flags: ["ip6", "link-local-ip"],
+    reason: "they follow from the container's IPv4 address",
+    hint: "use --ip in a network with a name",
   },
   {
-    flags: ["link", "network-alias"],
-    reason: "containers do not see each other by name",
-    hint: "publish ports with -p, and name hosts with --add-host",
+    flags: ["link"],
+    reason: "containers see each other by name in a network",
+    hint: "make one with flamebox network create, and use --network",
   },
   {
     flags: ["kernel-memory", "memory-swappiness"],

@@ -114,7 +114,11 @@ function addNetworkOptions(command: Command): void {
     .optionsGroup("Network:")
     .option("-h, --hostname <name>", "host name in the container")
     .option("--domainname <name>", "NIS domain name in the container")
-    .option("--add-host <host:address>", "a line for /etc/hosts (repeatable)", collect)
+    .option(
+      "--add-host <host:address>",
+      "a line for /etc/hosts; host-gateway is this host's loopback (repeatable)",
+      collect,
+    )
     .option("--dns <address>", "a name server (repeatable)", collect)
     .option("--dns-search <domain>", "where short names are looked up; '.' is nowhere (repeatable)", collect)
     .option("--dns-option <option>", "an option for resolv.conf, as in ndots:2 (repeatable)", collect)
@@ -122,9 +126,27 @@ function addNetworkOptions(command: Command): void {
     .option("-P, --publish-all", "publish every exposed port on a free port of this host")
     .option("--expose <port>", "a port or range besides those that the image exposes (repeatable)", collect)
     .option("--mac-address <address>", "of the network interface, as in 02:00:00:12:34:56")
-    .option("--network <kind>", "user, or bridge: outbound through the host; none: no network", parseNetwork)
+    .option(
+      "--network <network>",
+      "user, or bridge: outbound through the host; none; or the name of a network",
+      parseNetwork,
+    )
+    .option("--network-alias <name>", "a further name in its network (repeatable)", collect)
+    .option("--ip <address>", "its address in its network")
+    .addOption(
+      new Option(
+        "--egress <policy>",
+        "what no rule speaks of: default allow, or deny with --egress-allow",
+      ).choices(["allow", "deny"]),
+    )
+    .option(
+      "--egress-allow <rule>",
+      "where it may connect to, as in '*.debian.org:443' (repeatable)",
+      collect,
+    )
+    .option("--egress-deny <rule>", "where it may not, whatever else allows it (repeatable)", collect)
     // Docker's shorter names, which many still type.
-    .addOption(new Option("--net <kind>", "as --network").argParser(parseNetwork).hideHelp())
+    .addOption(new Option("--net <network>", "as --network").argParser(parseNetwork).hideHelp())
     .addOption(new Option("--dns-opt <option>", "as --dns-option").argParser(collect).hideHelp());
 }
 

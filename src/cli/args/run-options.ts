@@ -9,7 +9,8 @@ import { type HealthFlags, parseHealth } from "./health.ts";
 import { parseEndTimeout, parseLog, parseRestart } from "./lifecycle.ts";
 import { type LabelEntry, loadLabelFile, parseAnnotation, parseLabel, recordOf } from "./labels.ts";
 import { type MountFlags, parseMounts } from "./mounts.ts";
-import { parseAddHost, parseDns, parseHostname, parsePublish } from "./network.ts";
+import { type EgressFlags, parseAddHost, parseDns, parseEgress } from "./network.ts";
+import { parseHostname, parsePublish } from "./network.ts";
 import { parseSysctl, parseUlimit } from "./resources.ts";
 import {
   checkNamespaces,
@@ -22,7 +23,7 @@ import { parseCount, parseCpus, parseMemoryMib, parseSize, parseSizeOrUnlimited 
 import { readTextFile } from "./text-file.ts";
 
 /** As commander delivers them: strings still, lists in the order given. */
-export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
+export interface RunFlags extends EgressFlags, HealthFlags, MountFlags, NamespaceFlags {
   readonly interactive?: boolean;
   readonly tty?: boolean;
   readonly detachKeys?: string;
@@ -50,8 +51,10 @@ export interface RunFlags extends HealthFlags, MountFlags, NamespaceFlags {
   readonly expose?: readonly string[];
   readonly macAddress?: string;
   readonly dnsOpt?: readonly string[];
-  readonly network?: "user" | "none";
-  readonly net?: "user" | "none";
+  readonly network?: string;
+  readonly net?: string;
+  readonly networkAlias?: readonly string[];
+  readonly ip?: string;
   readonly privileged?: boolean;
   readonly capAdd?: readonly string[];
   readonly capDrop?: readonly string[];
@@ -224,6 +227,9 @@ function networkOptions(flags: RunFlags) {
     ...given("dnsSearch", flags.dnsSearch),
     ...given("dnsOptions", flags.dnsOption ?? flags.dnsOpt),
     ...given("network", network),
+    ...given("networkAliases", flags.networkAlias),
+    ...given("ipAddress", flags.ip),
+    ...given("egress", parseEgress(flags)),
     ...given("publish", flags.publish?.flatMap(parsePublish)),
     ...given("publishAll", flags.publishAll),
     ...given("expose", flags.expose),

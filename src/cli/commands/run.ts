@@ -117,6 +117,7 @@ export function define(command: Command, context: CliContext): void {
       "--cpus counts CPUs of this host; the machine has as many vCPUs, rounded up. --security-opt, --ulimit, --sysctl, --mount, --tmpfs, --device and the --health-… options are written as Docker's.",
       "Ports are published on 127.0.0.1 unless an ADDRESS says otherwise. Signals are handed to the process; a second Ctrl-C within two seconds, or a third, ends the machine. With -it every key is the container's but the detach keys, which leave it running; flamebox attach comes back to it.",
       "A container stays when it has ended, with its files and its log, until flamebox rm; --rm removes it. Without -d and -it it is run by this command, and ends with it, should the command be killed; with -d or -it a process of its own runs it.",
+      "Egress rules are TARGET[:PORTS][/tcp|udp|icmp]: an address or a network, a name, '*.' and a domain for the names below it, or '*'. Rules that deny count more. The host's own and link-local addresses are out of reach unless a rule allows just them; docs/security.md.",
     ],
   });
   command.action(async (image: string, words: string[]) => run(context, image, words, command));

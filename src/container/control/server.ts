@@ -216,10 +216,13 @@ export class ControlServer implements AsyncDisposable {
   async #extract({ path, owner }: v.InferOutput<typeof extractSchema>, channel: Channel): Promise<undefined> {
     const { stream, done } = this.#keeper.container.contents.startExtraction(path, { owner });
     await channel.sendMessage({ result: {} });
-    void takeInput(channel, async () => stream, { endsInput: true }).then(() => {
-      // Whoever sent it has gone in the middle.
+    const taken = takeInput(channel, async () => stream, { endsInput: true });
+    // Whoever sent it may go in the middle.
+    const endless = async (): Promise<void> => {
+      await taken;
       if (!stream.writableEnded) stream.destroy();
-    });
+    };
+    void endless();
     await done;
     await channel.sendMessage({ exit: { code: 0, oomKilled: false } });
     return undefined;

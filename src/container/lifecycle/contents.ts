@@ -97,8 +97,18 @@ async function inOwnMachine<T>(
 ): Promise<T> {
   const state = await readState(paths, record.id);
   // Its ports may be another's by now, and nobody is to be reached.
-  const { publish: _publish, publishAll: _all, healthcheck: _check, ...kept } = record.options;
-  const quiet = { ...kept, network: "none" as const, macAddress: undefined, ...options, paths };
+  const unheard = {
+    network: "none",
+    publish: undefined,
+    publishAll: undefined,
+    macAddress: undefined,
+    networkAliases: undefined,
+    ipAddress: undefined,
+    egress: undefined,
+    addHosts: undefined,
+    healthcheck: undefined,
+  } as const;
+  const quiet = { ...record.options, ...unheard, ...options, paths };
   const placing = { berthOf: async () => await keptBerth(paths, record, state.disk) };
   const assembled = await assemble({ prepareHost }, record.imageName, quiet, placing);
   const { session, machine } = assembled.booted;

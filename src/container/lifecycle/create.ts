@@ -8,7 +8,7 @@ import { FlameBoxError } from "../../util/error.ts";
 import { locatePaths } from "../../util/paths.ts";
 import type { Paths } from "../../util/paths.ts";
 import { acquireImage, requireRunnable } from "../acquire.ts";
-import { networkOf } from "../connection.ts";
+import { publishedPorts } from "../connection.ts";
 import { newContainerId } from "../container-id.ts";
 import { openHome } from "../home.ts";
 import type { ContainerOptions } from "../options.ts";
@@ -61,6 +61,7 @@ function keptOptions(options: CreateOptions): KeptOptions {
     onProgress: _onProgress,
     onNotice: _onNotice,
     onHealth: _onHealth,
+    onRefused: _onRefused,
     paths: _paths,
     firecracker: _firecracker,
     credentials: _credentials,
@@ -119,7 +120,7 @@ export async function create(image: string, options: CreateOptions = {}): Promis
   const { config: execution = {} } = await imageConfig(store, found);
   const id = newContainerId();
   const plan = planContainer(id, execution, machine.size, options);
-  networkOf(options, execution);
+  publishedPorts(options, execution);
   const record = await addContainer(paths, draftOf(id, { name: image, image: found, plan }, options));
   await noteEvent(paths, "create", record);
   return record;

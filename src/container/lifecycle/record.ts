@@ -25,6 +25,7 @@ export type KeptOptions = Omit<
   | "onHealth"
   | "onNotice"
   | "onProgress"
+  | "onRefused"
   | "paths"
   | "signal"
 >;

@@ -1,0 +1,184 @@
+/** `network create|ls|inspect|rm|prune`: networks in which containers reach each other by name. */
+import type { Command } from "commander";
+import type { CliContext } from "../context.ts";
+import { UsageError } from "../failure.ts";
+import type { NetworkInfo } from "../library.ts";
+import { addCommonOptions, settingsOf } from "../settings.ts";
+import { collect, teach } from "./describe.ts";
+
+interface CreateFlags {
+  readonly subnet?: string;
+  readonly internal?: boolean;
+  readonly label?: readonly string[];
+}
+
+async function create(context: CliContext, name: string, command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { print, toJson } = await import("../output/print.ts");
+  const { parseLabel, recordOf } = await import("../args/labels.ts");
+  const settings = settingsOf(command);
+  refuseFormat(settings.format);
+  const { subnet, internal, label = [] } = command.opts<CreateFlags>();
+  const labels = recordOf(label.map((text) => parseLabel(text)));
+  const network = await operate(context, settings, async ({ library, options }) =>
+    library.createNetwork(name, { ...options, subnet, internal, labels }),
+  );
+  await print(context, settings.json ? toJson(network) : `${network.name}\n`);
+}
+
+async function list(context: CliContext, command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { checkOneStyle, print, toJson } = await import("../output/print.ts");
+  const { formatNetworks } = await import("../output/networks.ts");
+  const settings = settingsOf(command);
+  checkOneStyle(settings);
+  const format = formatNetworks(settings.format, context.clock.now());
+  const networks = await operate(context, settings, async ({ library, options }) =>
+    library.listNetworks(options),
+  );
+  if (settings.json) await print(context, toJson(networks));
+  else if (settings.quiet && settings.format === undefined)
+    await print(context, networks.map(({ name }) => `${name}\n`).join(""));
+  else await print(context, format(networks));
+}
+
+async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { print, toJson } = await import("../output/print.ts");
+  const { formatNetworks } = await import("../output/networks.ts");
+  const settings = settingsOf(command);
+  const format =
+    settings.format === undefined ? toJson : formatNetworks(settings.format, context.clock.now());
+  const networks = await operate(context, settings, async ({ library, options }) => {
+    const found: NetworkInfo[] = [];
+    for (const name of names) found.push(await library.inspectNetwork(name, options));
+    return found;
+  });
+  await print(context, format(networks));
+}
+
+async function remove(context: CliContext, names: readonly string[], command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const settings = settingsOf(command);
+  refuseFormat(settings.format);
+  const removed = await operate(context, settings, async ({ library, options }) => {
+    const gone: NetworkInfo[] = [];
+    for (const name of names) gone.push(await library.removeNetwork(name, options));
+    return gone;
+  });
+  await printRemoved(context, command, removed);
+}
+
+async function prune(context: CliContext, command: Command): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const settings = settingsOf(command);
+  refuseFormat(settings.format);
+  const removed = await operate(context, settings, async ({ library, options }) =>
+    library.pruneNetworks(options),
+  );
+  await printRemoved(context, command, removed);
+}
+
+async function printRemoved(
+  context: CliContext,
+  command: Command,
+  removed: readonly NetworkInfo[],
+): Promise<void> {
+  const { print, toJson } = await import("../output/print.ts");
+  const settings = settingsOf(command);
+  if (settings.json) return await print(context, toJson(removed));
+  await print(
+    context,
+    removed.map(({ name }) => (settings.quiet ? `${name}\n` : `Deleted: ${name}\n`)).join(""),
+  );
+}
+
+function refuseFormat(format: string | undefined): void {
+  if (format !== undefined)
+    throw new UsageError("--format is only for network ls and network inspect", "use --json");
+}
+
+/** Defines `network` and the commands below it. */
+export function define(command: Command, context: CliContext): void {
+  command.description("Manage networks, in which containers reach each other by name.");
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  command.helpCommand(false);
+  teach(command, {
+    examples: [
+      ["flamebox network create shop", "a network"],
+      ["flamebox run --network shop --name db postgres", "db is its name in the network, too"],
+      ["flamebox run --network shop app --database db", "and others find it by that"],
+    ],
+    notes: [
+      "A container is known by its name, its host name, its id and what --network-alias gives it; also with '.' and the network's name behind. Containers of other networks, and of none, are out of reach.",
+    ],
+  });
+  defineCreate(command.command("create"), context);
+  defineList(command.command("ls"), context);
+  defineInspect(command.command("inspect"), context);
+  defineRemove(command.command("rm"), context);
+  definePrune(command.command("prune"), context);
+}
+
+function defineCreate(command: Command, context: CliContext): void {
+  command
+    .summary("make a network")
+    .description("Make a network, and print its name.")
+    .argument("<name>", "letters, digits, '_', '.' and '-'")
+    .option("--subnet <network>", "its IPv4 addresses, as in 10.87.1.0/24; default: some that are free")
+    .option("--internal", "without a way out: its containers reach each other, and nothing else")
+    .option("-l, --label <label>", "KEY=VALUE (repeatable)", collect);
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox network create shop", "the usual"],
+      ["flamebox network create --internal vault", "for what shall tell nobody anything"],
+    ],
+    notes: ["The first address of the subnet is the gateway's, which also answers for names."],
+  });
+  command.action(async (name: string) => create(context, name, command));
+}
+
+function defineList(command: Command, context: CliContext): void {
+  command.summary("list networks").description("List the networks that are here, by name.");
+  addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox network ls", "a table"],
+      ["flamebox network ls --format '{{.Name}} {{.Subnet}} {{.Members}}'", "what you choose"],
+    ],
+    notes: [
+      "Fields for --format: .ID .Name .Subnet .IPv6Subnet .Gateway .Internal .Members .Labels .CreatedAt .CreatedSince.",
+    ],
+  });
+  command.action(async () => list(context, command));
+}
+
+function defineInspect(command: Command, context: CliContext): void {
+  command
+    .summary("show networks, and who is in them")
+    .description("Print all there is to know of networks, with the containers that run in them, as JSON.")
+    .argument("<name...>", "networks");
+  addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
+  teach(command, { examples: [["flamebox network inspect shop", "with each container's addresses"]] });
+  command.action(async (names: string[]) => inspect(context, names, command));
+}
+
+function defineRemove(command: Command, context: CliContext): void {
+  command
+    .summary("remove networks")
+    .description("Remove networks that no container runs in.")
+    .argument("<name...>", "networks");
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  teach(command, { examples: [["flamebox network rm shop", "one"]] });
+  command.action(async (names: string[]) => remove(context, names, command));
+}
+
+function definePrune(command: Command, context: CliContext): void {
+  command
+    .summary("remove networks that nobody is in")
+    .description("Remove every network that no container runs in, and what killed processes left.");
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  teach(command, { examples: [["flamebox network prune", "all that nobody uses now"]] });
+  command.action(async () => prune(context, command));
+}

@@ -1,0 +1,49 @@
+/** Networks as rows: the table, and the fields that `--format` knows. */
+import type { NetworkInfo } from "../library.ts";
+import { compileTemplate, type TemplateFields, type TemplateRow } from "./template.ts";
+import { humanAge } from "./units.ts";
+
+const NETWORK_FIELDS: TemplateFields = {
+  ID: "NETWORK ID",
+  Name: "NAME",
+  Subnet: "SUBNET",
+  IPv6Subnet: "IPV6 SUBNET",
+  Gateway: "GATEWAY",
+  Internal: "INTERNAL",
+  Members: "CONTAINERS",
+  Labels: "LABELS",
+  CreatedAt: "CREATED AT",
+  CreatedSince: "CREATED",
+};
+
+const TABLE =
+  "table {{.ID}}\t{{.Name}}\t{{.Subnet}}\t{{.IPv6Subnet}}\t{{.Internal}}\t{{.Members}}\t{{.CreatedSince}}";
+const SHORT_ID_LENGTH = 12;
+
+function rowOf(info: NetworkInfo, nowMs: number): TemplateRow {
+  const { id, name, subnet, ipv6Subnet, gateway, internal, members, labels, createdAt } = info;
+  return {
+    ID: id.slice(0, SHORT_ID_LENGTH),
+    Name: name,
+    Subnet: subnet,
+    IPv6Subnet: ipv6Subnet,
+    Gateway: gateway,
+    Internal: internal ? "yes" : "",
+    Members: String(members.length),
+    Labels: Object.entries(labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(","),
+    CreatedAt: createdAt,
+    CreatedSince: humanAge(nowMs - Date.parse(createdAt)),
+  };
+}
+
+/** Throws UsageError for a bad template, before anything is asked of the library. Without one: the table. */
+export function formatNetworks(
+  template: string | undefined,
+  nowMs: number,
+): (networks: readonly NetworkInfo[]) => string {
+  const source = template === undefined || template === "table" ? TABLE : template;
+  const format = compileTemplate(source, NETWORK_FIELDS);
+  return (networks) => format(networks.map((info) => rowOf(info, nowMs)));
+}

@@ -1,0 +1,113 @@
+/** Containers in networks with names: real machines, each owned by a process of its own. */
+import { once } from "node:events";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { makeHome } from "../support/home.ts";
+import type { Home, Running } from "../support/home.ts";
+
+const debian = `${inject("registry")}/flamebox/debian:12`;
+
+let home: Home;
+const servers: Running[] = [];
+
+const serve = `
+import http.server, socket, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{sys.argv[1]} to {self.client_address[0]}".encode())
+    def log_message(self, *_):
+        pass
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+server = Server(("::", 80), Answer)
+print("listening", flush=True)
+server.serve_forever()
+`;
+
+/** A line for each place of argv: what it says, or how it failed. */
+const ask = `
+import sys, urllib.request
+for place in sys.argv[1:]:
+    try:
+        with urllib.request.urlopen(f"http://{place}/", timeout=20) as answer:
+            print(place, answer.read().decode())
+    except OSError as error:
+        print(place, "no:", type(getattr(error, "reason", error)).__name__)
+`;
+
+async function start(...args: readonly string[]): Promise<void> {
+  const running = home.spawn(["run", "--rm", "-q", ...args]);
+  servers.push(running);
+  let said = "";
+  running.child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  while (!said.includes("listening")) {
+    const ended = await Promise.race([running.ended, once(running.child.stdout, "data")]);
+    if ("code" in ended) throw new Error(ended.stderr);
+  }
+}
+
+beforeAll(async () => {
+  home = await makeHome(inject("kernelDir"));
+  await home.run(["network", "create", "shop"]);
+  await home.run(["network", "create", "other"]);
+  const server = ["python3", "-u", "-c", serve];
+  await Promise.all([
+    start("--network", "shop", "--name", "db", "--network-alias", "store", debian, ...server, "db"),
+    start("--network", "other", "--name", "hidden", debian, ...server, "hidden"),
+  ]);
+});
+afterAll(async () => {
+  for (const { child } of servers) child.kill("SIGKILL");
+  await Promise.all(servers.map(async ({ ended }) => await ended));
+  await home[Symbol.asyncDispose]();
+});
+
+describe("a container", () => {
+  test("reaches those of its network by every name and by both families, and no others", async () => {
+    const shown = await home.run(["network", "inspect", "shop", "other"]);
+    const [shop, other] = JSON.parse(shown.stdout) as { members: { ipv4: string; ipv6: string }[] }[];
+    const [db, hidden] = [shop?.members[0], other?.members[0]];
+    const places = ["db", "store", "db.shop", `${db?.ipv4}`, `[${db?.ipv6}]`];
+    const out = ["hidden", `${hidden?.ipv4}`, `[${hidden?.ipv6}]`];
+    const args = ["--network", "shop", "--name", "web", debian, "python3", "-c", ask, ...places, ...out];
+    const { code, stdout, stderr } = await home.run(["run", "--rm", "-q", ...args]);
+    const lines = stdout.trim().split("\n");
+    expect({ code, count: lines.length }, stderr).toEqual({ code: 0, count: places.length + out.length });
+    for (const [i, place] of places.entries()) expect(lines[i]).toContain(`${place} db to `);
+    for (const line of lines.slice(places.length)) expect(line).toContain(" no: ");
+  });
+
+  test("that is in no network reaches none of them", async () => {
+    const shown = await home.run(["network", "inspect", "shop"]);
+    const [shop] = JSON.parse(shown.stdout) as { members: { ipv4: string; ipv6: string }[] }[];
+    const places = ["db", `${shop?.members[0]?.ipv4}`, `[${shop?.members[0]?.ipv6}]`];
+    const { stdout } = await home.run([
+      "run",
+      "--rm",
+      "-q",
+      debian,
+      "timeout",
+      "60",
+      "python3",
+      "-c",
+      ask,
+      ...places,
+    ]);
+    expect(stdout).not.toContain("db to");
+  });
+
+  test("that is killed is nobody's neighbour any more, and leaves nothing", async () => {
+    const [db] = servers;
+    db?.child.kill("SIGKILL");
+    await db?.ended;
+    const listed = await home.run(["network", "ls", "--format", "{{.Name}} {{.Members}}"]);
+    expect(listed.stdout).toBe("other 1\nshop 0\n");
+    expect((await home.run(["network", "rm", "shop"])).stdout).toBe("Deleted: shop\n");
+    const refused = await home.run(["network", "rm", "other"]);
+    expect({ code: refused.code, stderr: refused.stderr }).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("in use by hidden") as string,
+    });
+  });
+});
