@@ -45,8 +45,9 @@ export async function reservePorts(forwards: readonly PortForward[]): Promise<Re
   for (const forward of forwards) {
     const listener = await bind(forward);
     const bound = { ...forward, hostPort: listener.port };
-    ports.push(bound);
     (listener.socket === undefined ? held : kept).defer(listener.close);
+    checkOnce(ports, bound);
+    ports.push(bound);
     if (listener.socket === undefined) continue;
     const targetPort = targets.get(forward.containerPort) ?? (await holdTarget(held));
     targets.set(forward.containerPort, targetPort);
@@ -71,6 +72,17 @@ function checkForward(forward: PortForward): void {
     throw new NetworkError("invalid-port", `${quote(hostAddress)} is not an IP address to publish on`, {
       hint: "write -p 127.0.0.1:8080:80, or -p [::1]:8080:80",
     });
+}
+
+/** passt knows a port of TCP by its number alone, whatever the address. */
+function checkOnce(ports: readonly PortForward[], { protocol, hostPort, hostAddress }: PortForward): void {
+  const other = ports.find((one) => one.protocol === "tcp" && one.hostPort === hostPort);
+  if (protocol !== "tcp" || other === undefined) return;
+  throw new NetworkError(
+    "invalid-port",
+    `port ${hostPort} is to be published on ${other.hostAddress} and on ${hostAddress}, and passt takes a port once`,
+    { hint: "publish it on one address (0.0.0.0 is all of IPv4), or on two ports" },
+  );
 }
 
 interface Bound {

@@ -78,6 +78,28 @@ describe("reservePorts", () => {
     socket.close();
   });
 
+  it("refuses one TCP port on two addresses, which passt cannot tell apart", async () => {
+    const { ports } = await reservePorts([forward({})]);
+    const hostPort = ports[0]?.hostPort ?? 0;
+    const two = [forward({ hostPort }), forward({ hostPort, hostAddress: "127.0.0.2" })];
+    await expect(reservePorts(two)).rejects.toMatchObject({ code: "invalid-port" });
+    // Both were let go.
+    expect((await reservePorts([forward({ hostPort })])).ports[0]?.hostPort).toBe(hostPort);
+  });
+
+  it("finds ports on IPv6 addresses, each its own", async () => {
+    const [tcp, udp] = [forward({ hostAddress: "::1" }), forward({ hostAddress: "::1", protocol: "udp" })];
+    const reserved = await reservePorts([tcp, udp]);
+    expect(reserved.udp[0]?.socket.address()).toMatchObject({ address: "::1", family: "IPv6" });
+    await expect(
+      reservePorts([{ ...udp, hostPort: reserved.ports[1]?.hostPort ?? 0 }]),
+    ).rejects.toMatchObject({
+      code: "port-in-use",
+      message: expect.stringContaining("[::1]:") as string,
+    });
+    await release(reserved);
+  });
+
   it("refuses the same port twice", async () => {
     const hostPort = (await reservePorts([forward({})])).ports[0]?.hostPort ?? 0;
     const both = [forward({ hostPort }), forward({ hostPort, containerPort: 81 })];

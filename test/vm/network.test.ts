@@ -120,10 +120,10 @@ describe("outbound", () => {
 
   test.skipIf(external === undefined)(
     "UDP and names get out, and rules with names hold for their addresses (skipped when the host has no address to answer at)",
-    async () => {
+    async ({ skip }) => {
       // A name server of one answer: the question comes back as the answer, with the host's address behind it.
-      const names = await bindUdp(external ?? "", 53).catch(() => undefined);
-      if (names === undefined) return;
+      const found = await bindUdp(external ?? "", 53).catch(() => undefined);
+      const names = found ?? skip("this user may not listen on port 53 of the host");
       names.on("message", (question, from) => {
         const head = Buffer.from("81800001000100000000", "hex");
         const answer = Buffer.concat([

@@ -170,7 +170,7 @@ const refused: readonly Run[] = (
     ["etc", "--uts", "host", /uts/],
     ["user", "--userns", "host", /userns/],
     ["kernelFiles", "--cgroupns", "host", /cgroupns/],
-    ["etc", "--ip", "192.0.2.9", /--ip/],
+    ["etc", "--ip", "192.0.2.9", /network with a name/],
     ["dev", "--device", "/dev/sda", /\/dev\/sda/],
     ["workdir", "-w", "relative", /absolute/],
     ["capabilities", "--cap-add", "CAP_FLY", /FLY/],
