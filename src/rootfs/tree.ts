@@ -23,6 +23,11 @@ export const IMPLICIT = -1;
 export const MAX_SYMLINK_HOPS = 40;
 export const MAX_PATH_BYTES = 4095;
 export const MAX_NAME_BYTES = 255;
+/**
+ * Of all paths of an image together, a component each. Forty symlinks can make one path 80,000 steps long, and a
+ * layer of 100 KB has a path for each of ten thousand files: a processor would be busy for minutes.
+ */
+const MAX_STEPS = 64_000_000;
 
 export class Tree {
   readonly layers: Layer[] = [];
@@ -31,6 +36,8 @@ export class Tree {
   readonly layerOf: number[] = [];
   readonly rowOf: number[] = [];
   readonly children: (Map<string, number> | undefined)[] = [];
+  /** How far paths have been walked so far. */
+  steps = 0;
 
   constructor() {
     this.add(IMPLICIT, 0, true);
@@ -84,7 +91,7 @@ export class Tree {
 }
 
 /** Why a path leads to no directory. */
-export type NoDirectory = "missing" | "not-a-directory" | "symlink-loop";
+export type NoDirectory = "missing" | "not-a-directory" | "symlink-loop" | "too-far";
 
 export interface WalkOptions {
   /** Makes missing directories instead of answering `missing`. */
@@ -103,6 +110,7 @@ export function walk(tree: Tree, path: string, options: WalkOptions = {}): numbe
   let walked = "";
   let hops = 0;
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+    if (++tree.steps > MAX_STEPS) return "too-far";
     if (name === "" || name === ".") continue;
     if (name === "..") {
       if (trail.length > 1) trail.pop();

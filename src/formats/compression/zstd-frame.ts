@@ -63,7 +63,7 @@ export class FrameWalker {
         this.skipBytes += isSingleSegment ? Math.max(1, sizeBytes) : sizeBytes;
         return "block";
       }
-      case "block": {
+      default: {
         const type = (value >>> 1) & 3;
         if (type === BLOCK_RESERVED)
           throw new CompressionError("zstd-corrupt", "zstd data is corrupt: a block of no known type");

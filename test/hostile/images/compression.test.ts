@@ -11,7 +11,7 @@ import { judge } from "./judge.ts";
 import type { Caps } from "./judge.ts";
 import { file, fileLine, LAYER, sha256, tar } from "./row.ts";
 import type { Blob } from "./row.ts";
-import { inPlace } from "./suite.ts";
+import { essenceOf, inPlace } from "./suite.ts";
 
 inPlace();
 
@@ -52,7 +52,7 @@ function member(
   ]);
 }
 
-const with_ = (bytes: Uint8Array, at: number, value: number): Buffer => {
+const changed = (bytes: Uint8Array, at: number, value: number): Buffer => {
   const copy = Buffer.from(bytes);
   copy[at] = value;
   return copy;
@@ -68,16 +68,16 @@ const gzip: Row[] = [
   { name: "not gzip at all", bytes: archive, want: "gzip-corrupt" },
   { name: "zstd that says gzip", bytes: zpacked, want: "gzip-corrupt" },
   { name: "empty", bytes: new Uint8Array(0), want: "gzip-truncated" },
-  { name: "a wrong method", bytes: with_(packed, 2, 7), want: "gzip-corrupt" },
-  { name: "reserved flags", bytes: with_(packed, 3, 0xe0), want: "gzip-corrupt" },
+  { name: "a wrong method", bytes: changed(packed, 2, 7), want: "gzip-corrupt" },
+  { name: "reserved flags", bytes: changed(packed, 3, 0xe0), want: "gzip-corrupt" },
   {
     name: "a flipped bit in the middle",
-    bytes: with_(packed, 40, (packed[40] as number) ^ 0x10),
+    bytes: changed(packed, 40, (packed[40] as number) ^ 0x10),
     want: "corrupt",
   },
   {
     name: "a wrong length in the trailer",
-    bytes: with_(packed, packed.length - 2, 99),
+    bytes: changed(packed, packed.length - 2, 99),
     want: "gzip-corrupt",
   },
   {
@@ -178,19 +178,19 @@ const zst: Row[] = [
   {
     name: "a flipped bit",
     as: "zstd",
-    bytes: with_(zpacked, 20, (zpacked[20] as number) ^ 0x20),
+    bytes: changed(zpacked, 20, (zpacked[20] as number) ^ 0x20),
     want: "corrupt",
   },
   {
     name: "a wrong checksum",
     as: "zstd",
-    bytes: with_(zpacked, zpacked.length - 1, (zpacked.at(-1) as number) ^ 1),
+    bytes: changed(zpacked, zpacked.length - 1, (zpacked.at(-1) as number) ^ 1),
     want: "corrupt",
   },
   {
     name: "reserved bits",
     as: "zstd",
-    bytes: with_(zpacked, 4, (zpacked[4] as number) | 8),
+    bytes: changed(zpacked, 4, (zpacked[4] as number) | 8),
     want: "zstd-corrupt",
   },
   {
@@ -226,7 +226,7 @@ const zst: Row[] = [
   {
     name: "a dictionary that nobody has",
     as: "zstd",
-    bytes: with_(zpacked, 4, (zpacked[4] as number) | 1),
+    bytes: changed(zpacked, 4, (zpacked[4] as number) | 1),
     want: "zstd-corrupt",
   },
   ...[1, 4, 6, zpacked.length >> 1, zpacked.length - 1].map(
@@ -336,24 +336,19 @@ function blobOf({ bytes, as = "gzip", diffId = sha256(archive) }: Row): Blob {
   return { mediaType: as === "none" ? LAYER : `${LAYER}+${as}`, bytes, diffId };
 }
 
-async function expectWanted(row: Row): Promise<void> {
-  const { want, limits, caps } = row;
-  const verdict = await judge([blobOf(row)], { limits, caps });
-  if (typeof want !== "string") return expect(verdict).toEqual({ tree: want });
-  // A flipped bit is found by whoever sees it first.
-  if (want === "corrupt")
-    return expect(verdict).toMatchObject({ code: expect.stringMatching(/^(gzip-|zstd-|tar-|diff-id)/) });
-  expect(verdict).toMatchObject({ code: want });
-}
+/** A flipped bit is found by whoever sees it first. */
+const CORRUPT = /^(?:gzip-|zstd-|tar-|diff-id)/;
 
 const twins: Readonly<Record<string, Uint8Array>> = { gzip: packed, zstd: zpacked, none: archive };
-for (const [title, rows] of Object.entries({ gzip, zstd: zst, "what is inside": plain, bombs })) {
-  describe(title, () => {
-    test.each(rows)("$name", async (row) => expectWanted(row));
-    test.each(rows)("benign: $name", async ({ as = "gzip", limits }) => {
-      expect(
-        await judge([blobOf({ name: "", as, bytes: twins[as] as Uint8Array, want: tree })], { limits }),
-      ).toEqual({ tree });
-    });
+describe.each(Object.entries({ gzip, zstd: zst, "what is inside": plain, bombs }))("%s", (_, rows) => {
+  test.each(rows)("$name", async (row) => {
+    const got = essenceOf(await judge([blobOf(row)], row));
+    const isCorrupt = row.want === "corrupt" && "code" in got && CORRUPT.test(got.code);
+    const wanted = typeof row.want === "string" ? { code: row.want } : { tree: row.want };
+    expect(isCorrupt ? { code: "corrupt" } : got).toEqual(wanted);
   });
-}
+  test.each(rows)("benign: $name", async ({ as = "gzip", limits }) => {
+    const bytes = twins[as] ?? archive;
+    expect(await judge([blobOf({ name: "", as, bytes, want: tree })], { limits })).toEqual({ tree });
+  });
+});

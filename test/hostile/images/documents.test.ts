@@ -16,16 +16,14 @@ afterAll(async () => {
   await registry[Symbol.asyncDispose]();
 });
 
-for (const [title, rows] of Object.entries({ manifests, configs, indexes })) {
-  describe(title, () => {
-    test.each(rows)("$name", async ({ hostile, code }) => {
-      expect(await registry.judge(made(hostile))).toMatchObject({ code });
-    });
-    test.each(rows)("benign: $name", async ({ twin }) => {
-      expect(await registry.judge(made(twin))).toEqual({ tree });
-    });
+describe.each(Object.entries({ manifests, configs, indexes }))("%s", (_, rows) => {
+  test.each(rows)("$name", async ({ hostile, code }) => {
+    expect(await registry.judge(made(hostile))).toMatchObject({ code });
   });
-}
+  test.each(rows)("benign: $name", async ({ twin }) => {
+    expect(await registry.judge(made(twin))).toEqual({ tree });
+  });
+});
 
 test.each(innocent)("harmless: $name", async ({ made: what }) => {
   expect(await registry.judge(made(what))).toEqual({ tree });

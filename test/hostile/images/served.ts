@@ -101,13 +101,19 @@ export function made({ config, manifest, index, contentType, contents = [] }: Ma
 /** A registry for what a row wants to serve next. */
 export async function startServing(): Promise<LoopbackServer & { judge(served: Served): Promise<Verdict> }> {
   let served: Served | undefined;
-  const server = await startServer((request, response) => {
+  const server = await startServer((request, response): void => {
     const url = request.url ?? "";
     const pointer = url.slice(url.lastIndexOf("/") + 1);
-    if (url === "/v2/") return void response.end();
+    if (url === "/v2/") {
+      response.end();
+      return;
+    }
     const isTop = url.startsWith("/v2/image/manifests/") && pointer === "1";
     const bytes = isTop ? served?.top : served?.contents.get(pointer);
-    if (bytes === undefined) return void response.writeHead(404).end();
+    if (bytes === undefined) {
+      response.writeHead(404).end();
+      return;
+    }
     const type = isTop ? served?.contentType : TYPES.manifest;
     if (url.includes("/manifests/") && type !== undefined) response.setHeader("content-type", type);
     response.end(bytes);

@@ -2,6 +2,7 @@
 import { describeBytes, bytesOf, goodConfig, TYPES } from "../served.ts";
 import type { Descriptor, Json } from "../served.ts";
 import { sha256 } from "../row.ts";
+import { without } from "./manifests.ts";
 import type { DocumentRow } from "./manifests.ts";
 
 type Config = typeof goodConfig;
@@ -38,9 +39,9 @@ export const configs: readonly DocumentRow[] = [
     ({ rootfs, ...c }) => `${json(c).slice(0, -1)},"__proto__":{"rootfs":${json(rootfs)}}}`,
   ),
   row("nested 65 deep", (c) => `${json(c).slice(0, -1)},"x":${"[".repeat(65)}${"]".repeat(65)}}`),
-  row("no rootfs", ({ rootfs: _, ...c }) => c),
+  row("no rootfs", (c) => without(c, "rootfs")),
   row("a rootfs of another type", (c) => ({ ...c, rootfs: { ...c.rootfs, type: "tarballs" } })),
-  row("no operating system", ({ os: _, ...c }) => c),
+  row("no operating system", (c) => without(c, "os")),
   row("an architecture that is a path", (c) => ({ ...c, architecture: "../../amd64" })),
   row("an operating system of 10,000 characters", (c) => ({ ...c, os: "x".repeat(10_000) })),
   row("another architecture", (c) => ({ ...c, architecture: "s390x" }), "platform-not-found"),

@@ -251,8 +251,38 @@ const hardlinks: LayerRow[] = [
   },
 ];
 
+/** A hundred kilobytes that would keep a processor busy for minutes: each file's parent is half a million steps away. */
+const detour = (count: number) =>
+  Array.from({ length: 39 }, (_, i) => [
+    longName(`${"d/../".repeat(count)}s${i + 1}`, "K"),
+    symlink(`s${i}`, "short"),
+  ]).flat();
+const labyrinth: LayerRow[] = [
+  {
+    name: "symlinks that lead to and fro, for thousands of files",
+    layers: [
+      tar(
+        dir("d"),
+        ...detour(800),
+        symlink("s39", "d"),
+        ...Array.from({ length: 6000 }, (_, i) => file(`s0/${i}/f`, "")),
+      ),
+    ],
+    want: { code: "invalid-layer" },
+    twin: [
+      tar(
+        dir("d"),
+        ...detour(8),
+        symlink("s39", "d"),
+        ...Array.from({ length: 600 }, (_, i) => file(`s0/${i}/f`, "")),
+      ),
+    ],
+  },
+];
+
 export const links: readonly LayerRow[] = [
   ...through,
   ...symlinks,
+  ...labyrinth,
   ...hardlinks.map((row) => ({ ...row, name: `a hard link ${row.name}` })),
 ];

@@ -207,7 +207,7 @@ export const sparse: readonly LayerRow[] = [
   textMap("more runs than are allowed", "99999999\n"),
   textMap("overlap", "2\n0\n256\n128\n256\n"),
   textMap("beyond the end", "1\n8192\n512\n"),
-  textMap("incomplete", `${"3\n0\n1\n"}${"0".repeat(400)}`),
+  textMap("incomplete", `3\n0\n1\n${"0".repeat(400)}`),
   textMap("2 TiB", "1\n0\n512\n", String(2 ** 41)),
   textMap("a name that leads out", "1\n4096\n512\n", "8192x", "tar-bad-pax"),
 ];
