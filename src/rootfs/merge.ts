@@ -14,6 +14,7 @@
  *     hard link                  to what its target's name means now: its parents are followed, the target
  *                                itself is not, so a link to a symlink is a second name of the symlink
  *     paths through symlinks     in sum they may take 64 million steps
+ *     directories without an entry  half a million at most
  *     hard link to nothing, to a directory, to itself    an error
  *     whiteout of nothing        nothing happens
  */
@@ -125,6 +126,7 @@ const REASONS: Readonly<Record<NoDirectory, string>> = {
   missing: "its directory does not exist",
   "not-a-directory": "a parent of it is not a directory",
   "symlink-loop": "too many symbolic links on the way to it",
+  "too-many-made": `more than half a million directories have no entry of their own`,
   "too-far": "the symbolic links of this image make its paths too long in sum",
 };
 

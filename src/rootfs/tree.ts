@@ -28,6 +28,8 @@ export const MAX_NAME_BYTES = 255;
  * layer of 100 KB has a path for each of ten thousand files: a processor would be busy for minutes.
  */
 const MAX_STEPS = 64_000_000;
+/** Directories that no layer has an entry for. One name of 4 KB makes 2,000, so few entries could take all memory. */
+const MAX_MADE = 500_000;
 
 export class Tree {
   readonly layers: Layer[] = [];
@@ -38,6 +40,8 @@ export class Tree {
   readonly children: (Map<string, number> | undefined)[] = [];
   /** How far paths have been walked so far. */
   steps = 0;
+  /** How many directories have been made on the way. */
+  made = 0;
 
   constructor() {
     this.add(IMPLICIT, 0, true);
@@ -91,7 +95,7 @@ export class Tree {
 }
 
 /** Why a path leads to no directory. */
-export type NoDirectory = "missing" | "not-a-directory" | "symlink-loop" | "too-far";
+export type NoDirectory = "missing" | "not-a-directory" | "symlink-loop" | "too-far" | "too-many-made";
 
 export interface WalkOptions {
   /** Makes missing directories instead of answering `missing`. */
@@ -121,6 +125,7 @@ export function walk(tree: Tree, path: string, options: WalkOptions = {}): numbe
     const node = tree.children[directory]?.get(name);
     if (node === undefined) {
       if (options.create !== true) return "missing";
+      if (++tree.made > MAX_MADE) return "too-many-made";
       const made = tree.add(IMPLICIT, 0, true);
       tree.children[directory]?.set(name, made);
       trail.push(made);

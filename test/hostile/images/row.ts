@@ -25,6 +25,8 @@ export interface LayerRow {
   readonly twin: readonly Uint8Array[];
   /** Where umoci takes not even the twin. */
   readonly twinWant?: Want;
+  /** Where half a million of something is allowed. */
+  readonly memoryBytes?: number;
 }
 
 /** A layer as a registry would deliver it. */

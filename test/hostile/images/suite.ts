@@ -23,8 +23,9 @@ async function wantedOf(layers: readonly Uint8Array[], want: Want, got: Verdict)
 }
 
 export function suite(rows: readonly LayerRow[]): void {
-  test.each(rows)("$name", async ({ layers, want }) => {
-    const got = await judge(layers.map(gzipped));
+  test.each(rows)("$name", async ({ layers, want, memoryBytes }) => {
+    const caps = memoryBytes === undefined ? {} : { memoryBytes };
+    const got = await judge(layers.map(gzipped), { caps });
     expect(essenceOf(got)).toEqual(await wantedOf(layers, want, got));
   });
   test.each(rows)("benign: $name", async ({ twin, twinWant = "as umoci" }) => {

@@ -278,6 +278,27 @@ const labyrinth: LayerRow[] = [
       ),
     ],
   },
+  {
+    name: "a few names that make millions of directories",
+    layers: [
+      tar(
+        ...Array.from({ length: 2000 }, (_, i) => [
+          longName(`${i}/${"p/".repeat(2000)}f`),
+          file("short", ""),
+        ]).flat(),
+      ),
+    ],
+    want: { code: "invalid-layer" },
+    memoryBytes: 400 * 2 ** 20,
+    twin: [
+      tar(
+        ...Array.from({ length: 20 }, (_, i) => [
+          longName(`${i}/${"p/".repeat(20)}f`),
+          file("short", ""),
+        ]).flat(),
+      ),
+    ],
+  },
 ];
 
 export const links: readonly LayerRow[] = [
