@@ -26,7 +26,7 @@ export interface LayerRow {
   /** Where umoci takes not even the twin. */
   readonly twinWant?: Want;
   /** Where half a million of something is allowed. */
-  readonly memoryBytes?: number;
+  readonly caps?: { readonly memoryBytes: number; readonly diskBytes: number };
 }
 
 /** A layer as a registry would deliver it. */

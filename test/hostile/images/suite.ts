@@ -23,8 +23,7 @@ async function wantedOf(layers: readonly Uint8Array[], want: Want, got: Verdict)
 }
 
 export function suite(rows: readonly LayerRow[]): void {
-  test.each(rows)("$name", async ({ layers, want, memoryBytes }) => {
-    const caps = memoryBytes === undefined ? {} : { memoryBytes };
+  test.each(rows)("$name", async ({ layers, want, caps }) => {
     const got = await judge(layers.map(gzipped), { caps });
     expect(essenceOf(got)).toEqual(await wantedOf(layers, want, got));
   });

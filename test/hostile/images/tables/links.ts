@@ -289,7 +289,7 @@ const labyrinth: LayerRow[] = [
       ),
     ],
     want: { code: "invalid-layer" },
-    memoryBytes: 400 * 2 ** 20,
+    caps: { memoryBytes: 400 * 2 ** 20, diskBytes: 2 ** 24 },
     twin: [
       tar(
         ...Array.from({ length: 20 }, (_, i) => [
