@@ -19,6 +19,8 @@ import { DEFAULT_PACE, paced } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 import { loadUndici } from "./undici.ts";
 
+const DEFAULT_CONNECT_MS = 15_000;
+const DEFAULT_HEADERS_MS = 30_000;
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const MAX_HEADER_BYTES = 32 * 1024;
@@ -108,6 +110,11 @@ function admitRedirect(from: URL, location: string | undefined, registryHostname
   return next;
 }
 
+function tooLate(host: string): SourceError {
+  const message = `registry ${host} is too slow: no answer within the time limit`;
+  return new SourceError("registry-timeout", message, { temporary: true });
+}
+
 class UndiciTransport implements Transport {
   readonly #options: TransportOptions;
   readonly #guard: ConnectGuard;
@@ -124,12 +131,12 @@ class UndiciTransport implements Transport {
     const { Agent, buildConnector } = await loadUndici();
     const { ca, insecure, timeouts = {} } = this.#options;
     const connect = {
-      timeout: timeouts.connectMs ?? 15_000,
+      timeout: timeouts.connectMs ?? DEFAULT_CONNECT_MS,
       rejectUnauthorized: !(isRegistry && insecure),
       ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
     };
     return new Agent({
-      headersTimeout: timeouts.headersMs ?? 30_000,
+      headersTimeout: timeouts.headersMs ?? DEFAULT_HEADERS_MS,
       bodyTimeout: timeouts.bodyIdleMs ?? 60_000,
       maxHeaderSize: MAX_HEADER_BYTES,
       pipelining: 1,
@@ -147,6 +154,10 @@ class UndiciTransport implements Transport {
     signal?.throwIfAborted();
     const undici = await loadUndici();
     const agent = await this.#agentFor(url);
+    // undici's own deadline begins anew with each 1xx answer, of which there may be any number.
+    const { connectMs = DEFAULT_CONNECT_MS, headersMs = DEFAULT_HEADERS_MS } = this.#options.timeouts ?? {};
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(tooLate(url.host)), connectMs + headersMs);
     try {
       return await undici.request(agent, {
         origin: url.origin,
@@ -161,12 +172,15 @@ class UndiciTransport implements Transport {
           ...(authorization === undefined ? {} : { authorization }),
         },
         body: form?.toString() ?? null,
-        signal: signal ?? null,
+        // Until the headers are here; the body has deadlines of its own.
+        signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal,
         highWaterMark: READ_AHEAD_BYTES,
       });
     } catch (error) {
       signal?.throwIfAborted();
       throw networkError(error, url.host);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -248,7 +262,8 @@ export async function readBody(
 export async function readErrorBody(response: HttpResponse): Promise<string> {
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
-  const deadline = setTimeout(() => response.body.destroy(), ERROR_BODY_DEADLINE_MS);
+  const deadlineMs = Math.min(ERROR_BODY_DEADLINE_MS, response.pace.windowMs);
+  const deadline = setTimeout(() => response.body.destroy(), deadlineMs);
   try {
     for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
       chunks.push(chunk);
