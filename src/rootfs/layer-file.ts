@@ -15,19 +15,25 @@ const DIRECT_BYTES = 32 * 1024;
 /** Shorter gaps are written as zeros, longer ones left as holes. */
 const HOLE_BYTES = 64 * 1024;
 
+/** Sees all of the file, in its order. */
+export interface FileObserver {
+  push(bytes: Uint8Array): void;
+  /** Zeros. */
+  skip(count: number): void;
+}
+
 export class LayerFile {
   private readonly fd: number;
   /** Where the buffer's first byte goes. */
   private flushedTo: number;
   private buffer = Buffer.alloc(FIRST_BUFFER_BYTES);
   private buffered = 0;
-  private readonly onFlush: ((bytes: Uint8Array) => void) | undefined;
+  private readonly observer: FileObserver;
 
-  /** `onFlush` sees all bytes in their order; with it, `skipTo` may not leave holes. */
-  constructor(fd: number, startsAt: number, onFlush?: (bytes: Uint8Array) => void) {
+  constructor(fd: number, startsAt: number, observer: FileObserver) {
     this.fd = fd;
     this.flushedTo = startsAt;
-    this.onFlush = onFlush;
+    this.observer = observer;
   }
 
   get position(): number {
@@ -52,6 +58,7 @@ export class LayerFile {
     const gap = position - this.position;
     if (gap >= HOLE_BYTES) {
       this.flush();
+      this.observer.skip(position - this.flushedTo);
       this.flushedTo = position;
       return;
     }
@@ -76,7 +83,7 @@ export class LayerFile {
   }
 
   private put(bytes: Uint8Array, start: number, length: number): void {
-    this.onFlush?.(bytes.subarray(start, start + length));
+    this.observer.push(bytes.subarray(start, start + length));
     for (let done = 0; done < length; ) {
       const written = this.writeOnce(bytes, start + done, length - done);
       done += written;
