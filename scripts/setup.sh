@@ -43,6 +43,7 @@ qemu-img                      qemu-utils
 openssl                       openssl
 setfattr                      attr
 setcap                        libcap2-bin
+strace                        strace
 "
 case "${1:-}" in
   "") ;;

@@ -94,14 +94,17 @@ export async function inspectRootfs(store: Store, key: RootfsKey): Promise<Rootf
     if (!summary) return { state: "damaged", path: summaryPath };
     if (!(await isAsSaid(vmdkPath, summary.vmdk))) return { state: "damaged", path: vmdkPath };
     if (!(await isAsSaid(metadataPath, summary.metadata))) return { state: "damaged", path: metadataPath };
-    const touched: Digest[] = [];
-    for (const { diffId, sizeBytes } of summary.blobs) {
-      const { blobPath, stampPath } = layerPaths(store.layout, diffId);
-      if ((await fileSizeBytes(blobPath)) !== sizeBytes) return { state: "incomplete", diffId };
-      if (!(await isAsStamped(blobPath, stampPath))) touched.push(diffId);
-    }
-    if (touched.length > 0) return { state: "unverified", summary, diffIds: touched };
-    return { state: "sound", summary };
+    const found = await Promise.all(
+      summary.blobs.map(async ({ diffId, sizeBytes }) => {
+        const { blobPath, stampPath } = layerPaths(store.layout, diffId);
+        const [size, isKnown] = [fileSizeBytes(blobPath), isAsStamped(blobPath, stampPath)];
+        return { diffId, isKnown: await isKnown, isMissing: (await size) !== sizeBytes };
+      }),
+    );
+    const missing = found.find(({ isMissing }) => isMissing);
+    if (missing !== undefined) return { state: "incomplete", diffId: missing.diffId };
+    const diffIds = found.filter(({ isKnown }) => !isKnown).map(({ diffId }) => diffId);
+    return diffIds.length > 0 ? { state: "unverified", summary, diffIds } : { state: "sound", summary };
   } catch (error) {
     if (systemCode(error) === "ENOENT") return { state: "missing" };
     throw error;

@@ -26,7 +26,7 @@ export interface Addressing {
   readonly reachOf: (address: string) => Reach;
 }
 
-export const systemAddressing: Addressing = { lookup: systemLookup as LookupFunction, reachOf };
+export const systemAddressing: Addressing = { lookup: systemLookup, reachOf };
 
 const WORDS: Readonly<Record<Reach, string>> = {
   public: "the internet",
@@ -52,7 +52,7 @@ export class ConnectGuard {
     options: buildConnector.BuildOptions,
     isRegistry: boolean,
   ): buildConnector.connector {
-    const connect = build({ ...options, lookup: this.#lookup(isRegistry) } as buildConnector.BuildOptions);
+    const connect = build({ ...options, lookup: this.#lookup(isRegistry) });
     return (target, callback) => {
       const literal = target.hostname.replace(/^\[|\]$/g, "");
       // Nobody looks up what is an address already.
@@ -62,7 +62,12 @@ export class ConnectGuard {
       }
       connect(target, (...[error, socket]) => {
         if (error !== null) return callback(error, null);
-        const address = socket.remoteAddress ?? "";
+        const address = socket.remoteAddress;
+        // A peer that hangs up at once is nowhere: it must not pass for a near one.
+        if (address === undefined) {
+          socket.destroy();
+          return callback(Object.assign(new Error("closed at once"), { code: "ECONNRESET" }), null);
+        }
         if (!this.#admits(address, isRegistry)) {
           socket.destroy();
           return callback(this.#refusal(target.hostname, address), null);

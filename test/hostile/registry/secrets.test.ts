@@ -1,5 +1,5 @@
 /** Who hears of the password: the registry, the token server that it names over https, and nobody else. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { Secret } from "../../../src/auth/credentials.ts";
 import type { Credentials } from "../../../src/auth/credentials.ts";
 import type { Handler, LoopbackServer } from "../../support/loopback-server.ts";
@@ -9,7 +9,6 @@ import {
   credentials,
   guarded,
   heardCanary,
-  holdsCanary,
   makeTls,
   pull,
   serveImage,
@@ -303,7 +302,8 @@ describe.each(Object.entries({ redirects, realms, echoes }))("%s", (_, rows) => 
     });
     expect({ outcome: got.outcome, leaked: got.leaked }).toEqual({ outcome: row.outcome, leaked: false });
     expect(heardCanary(plain)).toBe(false);
-    if (row.trusted !== "other") expect([other, port].map(heardCanary)).toEqual([false, false]);
+    const mayHear = row.trusted === "other";
+    expect([other, port].some((server) => heardCanary(server) && !mayHear)).toBe(false);
   });
 });
 
@@ -376,11 +376,4 @@ describe("certificates", () => {
     expect(other.requests).toEqual([]);
     expect(isRedirecting || registry.requests.length === 0).toBe(true);
   });
-});
-
-afterAll(() => {
-  // Nothing of it got into what a program of this process would write down.
-  expect(
-    holdsCanary(JSON.stringify(process.report?.getReport() ?? {}).replace(/"environmentVariables".*/s, "")),
-  ).toBe(false);
 });
