@@ -203,7 +203,24 @@ const descriptors: DocumentRow[] = [
 ];
 
 /** What an ordinary layer does with URLs in it: it is fetched from its registry, and nobody asks there. */
-export const innocent: readonly { readonly name: string; readonly made: Made }[] = [
+export const innocent: readonly {
+  readonly name: string;
+  readonly made: Made;
+  readonly isEmpty?: true;
+}[] = [
+  {
+    name: "no layers at all",
+    isEmpty: true,
+    made: {
+      config: (c) => ({ ...c, rootfs: { type: "layers", diff_ids: [] } }),
+      manifest: (m) => ({ ...m, layers: [] }),
+    },
+  },
+  {
+    // As text it is one like any other: the guest, which looks users up, refuses it (guest/src/runtime/user_test.rs).
+    name: "a user of 33 bits",
+    made: { config: (c) => ({ ...c, config: { ...c.config, User: "4294967296" } }) },
+  },
   {
     name: "an ordinary layer with URLs",
     made: { manifest: (m) => ({ ...m, layers: [{ ...layer, urls: ["http://127.0.0.1:1/"] }] }) },
