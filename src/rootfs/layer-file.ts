@@ -15,6 +15,16 @@ const DIRECT_BYTES = 32 * 1024;
 /** Shorter gaps are written as zeros, longer ones left as holes. */
 const HOLE_BYTES = 64 * 1024;
 
+const ZEROS = new Uint8Array(HOLE_BYTES);
+
+function isZero(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += HOLE_BYTES) {
+    const length = Math.min(HOLE_BYTES, end - at);
+    if (Buffer.compare(bytes.subarray(at, at + length), ZEROS.subarray(0, length)) !== 0) return false;
+  }
+  return true;
+}
+
 /** Sees all of the file, in its order. */
 export interface FileObserver {
   push(bytes: Uint8Array): void;
@@ -42,6 +52,8 @@ export class LayerFile {
 
   write(bytes: Uint8Array, start: number, end: number): void {
     const length = end - start;
+    // A few kilobytes of archive may unpack to gigabytes of zeros: those cost no disk.
+    if (length >= HOLE_BYTES && isZero(bytes, start, end)) return this.skipTo(this.position + length);
     if (length >= DIRECT_BYTES) {
       this.flush();
       this.put(bytes, start, length);

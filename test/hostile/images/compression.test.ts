@@ -279,6 +279,7 @@ const plain: Row[] = [
 const bombBytes = 2 ** 28;
 const bombTar = [header({ name: "zeros", size: bombBytes }), Buffer.alloc(bombBytes)] as const;
 const bomb = Buffer.concat(bombTar);
+const zeros = tar(header({ name: "zeros", size: 2 ** 26 - 1024 }), new Uint8Array(2 ** 26 - 1024));
 const limits = { maxTarBytes: 2 ** 24 };
 const stack = (bytes: Uint8Array, times: number) => Buffer.concat(Array.from({ length: times }, () => bytes));
 const megabyte = gzipSync(Buffer.alloc(2 ** 20), { level: 9 });
@@ -311,6 +312,13 @@ const bombs: Row[] = [
     bytes: stack(zstd(Buffer.alloc(2 ** 22), "-19"), 64),
     want: "decompressed-too-large",
     limits: { maxTarBytes: 2 ** 12 },
+  },
+  {
+    name: "gzip, of 64 MiB of zeros that are allowed: they cost no disk",
+    bytes: gzipSync(zeros, { level: 9 }),
+    diffId: sha256(zeros),
+    want: [`zeros file ${2 ** 26 - 1024} ${sha256(new Uint8Array(2 ** 26 - 1024)).slice(7, 15)} 644 0:0 @0`],
+    caps: { diskBytes: 2 ** 21, memoryBytes: 2 ** 28 },
   },
   {
     name: "more entries than are allowed",
