@@ -5,6 +5,7 @@
 import { findImage, prune, removeImage } from "../../../src/images/images.ts";
 import { openStore } from "../../../src/store/store.ts";
 import { pull, referenceOf, use } from "./images.ts";
+import { random } from "../random.ts";
 
 const [action = "", dataDir = "", ...rest] = process.argv.slice(2);
 
@@ -28,17 +29,6 @@ async function life(): Promise<object> {
   await removeImage(store, referenceOf(4));
   const { deleted } = await prune(store);
   return { deleted: deleted.length };
-}
-
-/** Numbers that follow from the seed: xorshift32. */
-function random(seed: number): (below: number) => number {
-  let state = seed | 0 || 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
 }
 
 async function storm(): Promise<object> {

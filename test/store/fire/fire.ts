@@ -9,6 +9,7 @@ import { rolldown } from "rolldown";
 import { expect } from "vitest";
 import { decodeLayerIndex } from "../../../src/rootfs/layer-index-file.ts";
 import { checkStore } from "../../../src/store/check.ts";
+import { collect } from "../../../src/store/collect.ts";
 import { openStore } from "../../../src/store/store.ts";
 import { pull, use } from "./images.ts";
 
@@ -115,9 +116,11 @@ export async function newDir(): Promise<string> {
 }
 
 /** The next command: the store heals, nothing is wrong in it, nothing wrong is taken for right, and a pull works. */
-export async function expectHealed(dataDir: string, what: string): Promise<void> {
+export async function expectHealed(dataDir: string, what: string, wasKilled = false): Promise<void> {
   await using store = await openStore({ dataDir });
   expect(await checkStore(store, { inspectIndex: decodeLayerIndex }), what).toEqual([]);
+  // A lease that its process could not remove is a dead one's: nobody heeds it, and any collection takes it.
+  if (!wasKilled) await collect(store);
   const { tmpDir, leasesDir, locksDir } = store.layout;
   expect(
     await Promise.all([tmpDir, leasesDir, locksDir].map(async (dir) => (await readdir(dir)).length)),
