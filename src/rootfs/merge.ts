@@ -13,7 +13,7 @@
  *     parent is another file     an error
  *     hard link                  to what its target's name means now: its parents are followed, the target
  *                                itself is not, so a link to a symlink is a second name of the symlink
- *     paths through symlinks     in sum they may take 64 million steps
+ *     paths through symlinks     in sum they may take 16 million steps
  *     directories without an entry  half a million at most
  *     hard link to nothing, to a directory, to itself    an error
  *     whiteout of nothing        nothing happens

@@ -27,7 +27,7 @@ export const MAX_NAME_BYTES = 255;
  * Of all paths of an image together, a component each. Forty symlinks can make one path 80,000 steps long, and a
  * layer of 100 KB has a path for each of ten thousand files: a processor would be busy for minutes.
  */
-const MAX_STEPS = 64_000_000;
+const MAX_STEPS = 16_000_000;
 /** Directories that no layer has an entry for. One name of 4 KB makes 2,000, so few entries could take all memory. */
 const MAX_MADE = 500_000;
 

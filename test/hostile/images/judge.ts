@@ -175,7 +175,7 @@ export async function judge(blobs: readonly Blob[], options: JudgeOptions = {}):
   const dataDir = join(place, "data");
   const before = surroundings();
   const peakBefore = Math.max(peakBytes(), process.memoryUsage().rss);
-  const startedMs = performance.now();
+  const startedCpu = process.cpuUsage();
   try {
     await using store = await openStore({ dataDir });
     let verdict: Verdict;
@@ -191,7 +191,9 @@ export async function judge(blobs: readonly Blob[], options: JudgeOptions = {}):
       if (!(error instanceof FlameBoxError)) throw error;
       verdict = { code: error.code, message: error.message };
     }
-    expect(performance.now() - startedMs, "time").toBeLessThan(caps.timeMs);
+    // The processor's, which others on this machine do not lengthen.
+    const { user, system } = process.cpuUsage(startedCpu);
+    expect((user + system) / 1000, "time").toBeLessThan(caps.timeMs);
     expect(peakBytes() - peakBefore, "memory").toBeLessThan(caps.memoryBytes);
     expect(diskBytesOf(dataDir), "disk").toBeLessThan(caps.diskBytes);
     expect(surroundings(), "the canary").toEqual(before);
