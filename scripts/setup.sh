@@ -45,6 +45,7 @@ unsquashfs                    squashfs-tools
 openssl                       openssl
 setfattr                      attr
 setcap                        libcap2-bin
+strace                        strace
 "
 case "${1:-}" in
   "") ;;

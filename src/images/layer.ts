@@ -5,13 +5,15 @@ import type { Compression } from "../oci/media-type.ts";
 import { hexOf } from "../reference/digest.ts";
 import type { Digest } from "../reference/digest.ts";
 import { decodeLayerIndex } from "../rootfs/layer-index-file.ts";
+import type { ConvertTarget } from "../rootfs/convert.ts";
 import type { LayerIndex } from "../rootfs/layer-index.ts";
 import type { ResolvedImage } from "../source/source.ts";
 import { layerDamage } from "../store/check.ts";
 import { ingest } from "../store/ingest.ts";
 import { withLayerLock } from "../store/layer-lock.ts";
 import { layerPaths } from "../store/layout.ts";
-import type { LayerPaths, Store } from "../store/layout.ts";
+import type { Store } from "../store/layout.ts";
+import { stampFile } from "../store/stamp.ts";
 import { FlameBoxError, systemCode } from "../util/error.ts";
 import type { OnProgress, ProgressEvent } from "../util/progress.ts";
 
@@ -19,7 +21,7 @@ import type { OnProgress, ProgressEvent } from "../util/progress.ts";
 export type ConvertLayer = (
   compressed: AsyncIterable<Uint8Array>,
   compression: Compression,
-  target: LayerPaths,
+  target: ConvertTarget,
   options: {
     readonly signal?: AbortSignal | undefined;
     readonly expectedDiffId?: Digest | undefined;
@@ -44,7 +46,7 @@ export async function readLayer(store: Store, diffId: Digest): Promise<LayerInde
     if (error instanceof FlameBoxError && error.code === "layer-index-corrupt") return undefined;
     throw error;
   }
-  return (await layerDamage(store, diffId, index.blobBlocks)) ? undefined : index;
+  return (await layerDamage(store, diffId, index)) ? undefined : index;
 }
 
 /** Tells of one layer, whoever speaks. */
@@ -104,5 +106,6 @@ async function download(
     tell("failed");
     throw error;
   }
+  await stampFile(store, final.blobPath, final.stampPath);
   tell("done", { current: descriptor.size });
 }

@@ -9,12 +9,13 @@ import type { RootfsDisk } from "../rootfs/attach.ts";
 import { BLOCK_SIZE } from "../rootfs/layer-index.ts";
 import { explainDiskError } from "../store/error.ts";
 import { layerPaths, rootfsKey, rootfsPaths } from "../store/layout.ts";
-import type { Store } from "../store/layout.ts";
+import type { RootfsPaths, Store } from "../store/layout.ts";
 import { takeLease } from "../store/lease.ts";
 import type { Lease, LeaseOptions } from "../store/lease.ts";
 import { namesOf } from "../store/records.ts";
 import { fileSizeBytes, inspectRootfs } from "../store/rootfs.ts";
 import type { RootfsSummary } from "../store/rootfs.ts";
+import { isAsStamped, stampFile } from "../store/stamp.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Image } from "./images.ts";
@@ -56,6 +57,14 @@ export async function ensureRootfs(
     return found.summary;
   }
   const { incomplete, makeRootfs } = await import("./make-rootfs.ts");
+  if (found.state === "unverified") {
+    const { readLayer } = await import("./layer.ts");
+    // Reads each of them, and remembers what it found.
+    for (const diffId of found.diffIds)
+      if (!(await readLayer(store, diffId))) throw incomplete(image, diffId);
+    tell("cached");
+    return found.summary;
+  }
   if (found.state === "incomplete") throw incomplete(image, found.diffId);
   tell("running");
   try {
@@ -93,11 +102,11 @@ export async function openRootfs(
   const lease = await takeLease(store, namesOf(image), { signal, holder });
   try {
     const disk = diskOf(store, image, await ensureRootfs(store, image, options));
-    const { vmdkPath, rawPath } = rootfsPaths(store.layout, rootfsKey(image.diffIds));
+    const { vmdkPath, rawPath, rawStampPath } = rootfsPaths(store.layout, rootfsKey(image.diffIds));
     return {
       disk,
       vmdkPath,
-      rawFile: async (raw = {}) => await ensureRaw(store, disk, rawPath, raw),
+      rawFile: async (raw = {}) => await ensureRaw(store, disk, { rawPath, rawStampPath }, raw),
       lease,
       [Symbol.asyncDispose]: () => lease.release(),
     };
@@ -111,14 +120,17 @@ export async function openRootfs(
 async function ensureRaw(
   store: Store,
   disk: RootfsDisk,
-  rawPath: string,
+  { rawPath, rawStampPath }: Pick<RootfsPaths, "rawPath" | "rawStampPath">,
   options: Pick<RootfsOptions, "signal" | "onProgress">,
 ): Promise<string> {
-  if ((await fileSizeBytes(rawPath)) === disk.sizeBytes) return rawPath;
+  const isThere = (await fileSizeBytes(rawPath)) === disk.sizeBytes;
+  // One that somebody has touched is made again, from parts that are known to be right.
+  if (isThere && (await isAsStamped(rawPath, rawStampPath))) return rawPath;
   const temporary = join(store.workspace, `raw-${randomBytes(6).toString("hex")}`);
   try {
     await flatten(disk, temporary, options);
     await rename(temporary, rawPath);
+    await stampFile(store, rawPath, rawStampPath);
     return rawPath;
   } catch (error) {
     await rm(temporary, { force: true });

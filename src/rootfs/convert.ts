@@ -15,9 +15,10 @@ import { decompress, type Compression } from "../formats/compression/decompress.
 import { release } from "../formats/compression/release.ts";
 import { TarReader } from "../formats/tar/reader.ts";
 import { algorithmOf, digestFrom, type Digest } from "../reference/digest.ts";
+import { BlobSums } from "./blob-sums.ts";
 import { ConversionError } from "./conversion-error.ts";
 import { LayerFile, writeFailure } from "./layer-file.ts";
-import { encodeColumns, encodeHeader, HEADER_BYTES } from "./layer-index-file.ts";
+import { encodeHeader, encodeTail, HEADER_BYTES } from "./layer-index-file.ts";
 import { BLOCK_SIZE } from "./layer-index.ts";
 import { LayerWriter, type LayerLimits } from "./layer-writer.ts";
 
@@ -35,6 +36,8 @@ export const DEFAULT_LIMITS: ConvertLimits = {
   maxHeapBytes: 512 * 2 ** 20,
   maxBlobBytes: 2 * 2 ** 40,
 };
+
+const ZEROS = new Uint8Array(BLOCK_SIZE);
 
 /** How much of a layer gathers in the page cache before it is written out. */
 const WRITE_OUT_BYTES = 32 * 2 ** 20;
@@ -165,6 +168,7 @@ class Conversion {
   private readonly writer: LayerWriter;
   private readonly blob: LayerFile;
   private readonly index: LayerFile;
+  private readonly blobSums = new BlobSums();
   private readonly blobFd: number;
   private readonly indexFd: number;
   /** Of what follows the index's header. */
@@ -178,9 +182,13 @@ class Conversion {
     this.hash = createHash(this.algorithm);
     this.blobFd = blobFd;
     this.indexFd = indexFd;
-    this.blob = new LayerFile(blobFd, 0);
-    this.index = new LayerFile(indexFd, HEADER_BYTES, (bytes) => {
-      this.indexCrc = crc32(bytes, this.indexCrc);
+    this.blob = new LayerFile(blobFd, 0, this.blobSums);
+    this.index = new LayerFile(indexFd, HEADER_BYTES, {
+      push: (bytes) => (this.indexCrc = crc32(bytes, this.indexCrc)),
+      skip: (count) => {
+        for (let left = count; left > 0; left -= BLOCK_SIZE)
+          this.indexCrc = crc32(ZEROS.subarray(0, left), this.indexCrc);
+      },
     });
     this.writer = new LayerWriter(this.blob, this.index, this.limits);
     this.reader = new TarReader(this.writer, { maxSparseBytes: this.limits.maxSparseBytes });
@@ -207,12 +215,13 @@ class Conversion {
   private finishFiles(blobBlocks: number): void {
     const { builder, heapBytes } = this.writer;
     this.blob.flush();
-    const tail = encodeColumns(builder.finish(), heapBytes);
+    // The last file's block is filled up, and a hole at the end comes to be.
+    this.blobSums.skip(blobBlocks * BLOCK_SIZE - this.blob.position);
+    const tail = encodeTail(builder.finish(), heapBytes, this.blobSums.finish());
     this.index.write(tail, 0, tail.length);
     this.index.flush();
     const header = encodeHeader({ entryCount: builder.entryCount, heapBytes, blobBlocks }, this.indexCrc);
     try {
-      // The last file's block is filled up, and a hole at the end comes to be.
       ftruncateSync(this.blobFd, blobBlocks * BLOCK_SIZE);
       writeSync(this.indexFd, header, 0, header.length, 0);
     } catch (error) {

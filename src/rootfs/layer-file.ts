@@ -15,19 +15,35 @@ const DIRECT_BYTES = 32 * 1024;
 /** Shorter gaps are written as zeros, longer ones left as holes. */
 const HOLE_BYTES = 64 * 1024;
 
+const ZEROS = new Uint8Array(HOLE_BYTES);
+
+function isZero(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += HOLE_BYTES) {
+    const length = Math.min(HOLE_BYTES, end - at);
+    if (Buffer.compare(bytes.subarray(at, at + length), ZEROS.subarray(0, length)) !== 0) return false;
+  }
+  return true;
+}
+
+/** Sees all of the file, in its order. */
+export interface FileObserver {
+  push(bytes: Uint8Array): void;
+  /** Zeros. */
+  skip(count: number): void;
+}
+
 export class LayerFile {
   private readonly fd: number;
   /** Where the buffer's first byte goes. */
   private flushedTo: number;
   private buffer = Buffer.alloc(FIRST_BUFFER_BYTES);
   private buffered = 0;
-  private readonly onFlush: ((bytes: Uint8Array) => void) | undefined;
+  private readonly observer: FileObserver;
 
-  /** `onFlush` sees all bytes in their order; with it, `skipTo` may not leave holes. */
-  constructor(fd: number, startsAt: number, onFlush?: (bytes: Uint8Array) => void) {
+  constructor(fd: number, startsAt: number, observer: FileObserver) {
     this.fd = fd;
     this.flushedTo = startsAt;
-    this.onFlush = onFlush;
+    this.observer = observer;
   }
 
   get position(): number {
@@ -36,6 +52,8 @@ export class LayerFile {
 
   write(bytes: Uint8Array, start: number, end: number): void {
     const length = end - start;
+    // A few kilobytes of archive may unpack to gigabytes of zeros: those cost no disk.
+    if (length >= HOLE_BYTES && isZero(bytes, start, end)) return this.skipTo(this.position + length);
     if (length >= DIRECT_BYTES) {
       this.flush();
       this.put(bytes, start, length);
@@ -52,6 +70,7 @@ export class LayerFile {
     const gap = position - this.position;
     if (gap >= HOLE_BYTES) {
       this.flush();
+      this.observer.skip(position - this.flushedTo);
       this.flushedTo = position;
       return;
     }
@@ -76,7 +95,7 @@ export class LayerFile {
   }
 
   private put(bytes: Uint8Array, start: number, length: number): void {
-    this.onFlush?.(bytes.subarray(start, start + length));
+    this.observer.push(bytes.subarray(start, start + length));
     for (let done = 0; done < length; ) {
       const written = this.writeOnce(bytes, start + done, length - done);
       done += written;

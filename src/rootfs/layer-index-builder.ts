@@ -2,7 +2,8 @@
  * Grows a layer index row by row. The rows' columns are in memory (60 bytes a row); the heap goes to a sink,
  * which may be a file, because inline data can be a few hundred megabytes in a layer of small files.
  */
-import { DataKind, NO_XATTRS, type EntryKind, type LayerIndex } from "./layer-index.ts";
+import { PIECE_BYTES } from "../util/piece.ts";
+import { BLOCK_SIZE, DataKind, NO_XATTRS, type EntryKind, type LayerIndex } from "./layer-index.ts";
 import { COLUMNS, type ColumnName, type Columns } from "./layer-index-file.ts";
 
 export interface HeapSink {
@@ -120,6 +121,10 @@ function mapColumns<N extends ColumnName>(
   ) as unknown as Columns;
 }
 
+function pieces(blobBlocks: number): number {
+  return Math.ceil((blobBlocks * BLOCK_SIZE) / PIECE_BYTES);
+}
+
 /** A heap in memory, and the index that a builder on it makes. For small layers and tests. */
 export class MemoryHeap implements HeapSink {
   private buffer = new Uint8Array(4096);
@@ -136,10 +141,15 @@ export class MemoryHeap implements HeapSink {
     this.length = needed;
   }
 
-  indexOf(builder: LayerIndexBuilder, blobBlocks: number): LayerIndex {
+  indexOf(
+    builder: LayerIndexBuilder,
+    blobBlocks: number,
+    blobSums = new Uint32Array(pieces(blobBlocks)),
+  ): LayerIndex {
     return {
       entryCount: builder.entryCount,
       blobBlocks,
+      blobSums,
       heap: this.buffer.slice(0, this.length),
       ...builder.finish(),
     };

@@ -7,6 +7,7 @@
  *     32…63  zero
  *     64     heap, zero-padded to 8 bytes
  *            columns, widest elements first so that each is aligned: COLUMNS, entryCount elements each
+ *            u32 crc32 of each MiB of the blob, behind as many zeros as align it to 4 bytes
  *
  * Little-endian, as all hosts that Node and KVM share are. The heap stands first so that a converter can
  * write it while the layer streams by; the columns follow at the end.
@@ -16,6 +17,7 @@
  */
 import { open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
+import { PIECE_BYTES } from "../util/piece.ts";
 import { FlameBoxError } from "../util/error.ts";
 import {
   BLOCK_SIZE,
@@ -50,7 +52,7 @@ export type Columns = { readonly [N in ColumnName]: LayerIndex[N] };
 
 export const HEADER_BYTES = 64;
 const MAGIC = Buffer.from("FBLAYER\0", "latin1");
-const VERSION = 1;
+const VERSION = 2;
 const CRC_OFFSET = 28;
 const ROW_BYTES = COLUMNS.reduce((sum, [, type]) => sum + type.BYTES_PER_ELEMENT, 0);
 /** Offsets into the heap are 32 bits, and the last value means "none". */
@@ -90,10 +92,13 @@ export function encodeHeader(fields: HeaderFields, bodyCrc: number): Uint8Array 
   return header;
 }
 
-/** What follows the heap: padding and the columns. */
-export function encodeColumns(columns: Columns, heapBytes: number): Uint8Array {
+/** What follows the heap: padding, the columns, the sums of the blob. */
+export function encodeTail(columns: Columns, heapBytes: number, blobSums: Uint32Array): Uint8Array {
   const padding = paddingOf(heapBytes);
-  const bytes = new Uint8Array(padding + columns.kind.length * ROW_BYTES);
+  const columnBytes = columns.kind.length * ROW_BYTES;
+  const sumsAt = padding + columnBytes + sumPaddingOf(columnBytes);
+  const bytes = new Uint8Array(sumsAt + blobSums.byteLength);
+  bytes.set(new Uint8Array(blobSums.buffer, blobSums.byteOffset, blobSums.byteLength), sumsAt);
   let at = padding;
   for (const [name] of COLUMNS) {
     const column = columns[name];
@@ -105,7 +110,7 @@ export function encodeColumns(columns: Columns, heapBytes: number): Uint8Array {
 
 export function encodeLayerIndex(index: LayerIndex): Uint8Array {
   const { heap, entryCount, blobBlocks } = index;
-  const tail = encodeColumns(index, heap.length);
+  const tail = encodeTail(index, heap.length, index.blobSums);
   const header = encodeHeader({ entryCount, heapBytes: heap.length, blobBlocks }, crc32(tail, crc32(heap)));
   return Buffer.concat([header, heap, tail]);
 }
@@ -146,7 +151,10 @@ export function decodeLayerIndex(bytes: Uint8Array): LayerIndex {
   const heapBytes = Number(header.readBigUInt64LE(16));
   const blobBlocks = header.readUInt32LE(24);
   const columnsAt = HEADER_BYTES + heapBytes + paddingOf(heapBytes);
-  if (heapBytes > MAX_HEAP_BYTES || columnsAt + entryCount * ROW_BYTES !== aligned.length) {
+  const columnBytes = entryCount * ROW_BYTES;
+  const sumsAt = columnsAt + columnBytes + sumPaddingOf(columnBytes);
+  const sumCount = Math.ceil((blobBlocks * BLOCK_SIZE) / PIECE_BYTES);
+  if (heapBytes > MAX_HEAP_BYTES || sumsAt + 4 * sumCount !== aligned.length) {
     throw new LayerIndexError(`its ${aligned.length} bytes are not what its header says`);
   }
   const crc = crc32(header.subarray(0, CRC_OFFSET), crc32(aligned.subarray(HEADER_BYTES)));
@@ -154,6 +162,7 @@ export function decodeLayerIndex(bytes: Uint8Array): LayerIndex {
   const index: LayerIndex = {
     entryCount,
     blobBlocks,
+    blobSums: new Uint32Array(aligned.buffer as ArrayBuffer, aligned.byteOffset + sumsAt, sumCount),
     heap: aligned.subarray(HEADER_BYTES, HEADER_BYTES + heapBytes),
     ...columnViews(aligned, columnsAt, entryCount),
   };
@@ -173,6 +182,10 @@ function columnViews(bytes: Uint8Array, columnsAt: number, entryCount: number): 
 
 function paddingOf(heapBytes: number): number {
   return (8 - (heapBytes % 8)) % 8;
+}
+
+function sumPaddingOf(columnBytes: number): number {
+  return (4 - (columnBytes % 4)) % 4;
 }
 
 // --- what a reader may rely on ------------------------------------------------------------------------------

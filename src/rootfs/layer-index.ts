@@ -53,6 +53,8 @@ export interface LayerIndex {
   readonly entryCount: number;
   /** Size of the layer blob, in 4 KiB blocks. 0 means there is no blob file. */
   readonly blobBlocks: number;
+  /** CRC-32 of each PIECE_BYTES of the blob, the last piece being shorter. */
+  readonly blobSums: Uint32Array;
   /** All names, targets, xattrs and inline data, back to back. */
   readonly heap: Uint8Array;
 

@@ -13,6 +13,8 @@
  *     parent is another file     an error
  *     hard link                  to what its target's name means now: its parents are followed, the target
  *                                itself is not, so a link to a symlink is a second name of the symlink
+ *     paths through symlinks     in sum they may take 16 million steps
+ *     directories without an entry  half a million at most
  *     hard link to nothing, to a directory, to itself    an error
  *     whiteout of nothing        nothing happens
  */
@@ -91,7 +93,7 @@ function removeHidden(tree: Tree, parents: ParentCache, layer: number, index: La
   };
   const find = (row: number, path: string): number | undefined => {
     const found = walk(tree, path, { stopAtSymlink });
-    if (found === "symlink-loop") throw tree.error(layer, row, REASONS[found]);
+    if (found === "symlink-loop" || found === "too-far") throw tree.error(layer, row, REASONS[found]);
     return typeof found === "number" ? found : undefined;
   };
   for (let row = 0; row < index.entryCount; row++) {
@@ -124,6 +126,8 @@ const REASONS: Readonly<Record<NoDirectory, string>> = {
   missing: "its directory does not exist",
   "not-a-directory": "a parent of it is not a directory",
   "symlink-loop": "too many symbolic links on the way to it",
+  "too-many-made": `more than half a million directories have no entry of their own`,
+  "too-far": "the symbolic links of this image make its paths too long in sum",
 };
 
 /** Applies the entries of one layer. */

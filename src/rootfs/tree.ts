@@ -23,6 +23,13 @@ export const IMPLICIT = -1;
 export const MAX_SYMLINK_HOPS = 40;
 export const MAX_PATH_BYTES = 4095;
 export const MAX_NAME_BYTES = 255;
+/**
+ * Of all paths of an image together, a component each. Forty symlinks can make one path 80,000 steps long, and a
+ * layer of 100 KB has a path for each of ten thousand files: a processor would be busy for minutes.
+ */
+const MAX_STEPS = 16_000_000;
+/** Directories that no layer has an entry for. One name of 4 KB makes 2,000, so few entries could take all memory. */
+const MAX_MADE = 500_000;
 
 export class Tree {
   readonly layers: Layer[] = [];
@@ -31,6 +38,10 @@ export class Tree {
   readonly layerOf: number[] = [];
   readonly rowOf: number[] = [];
   readonly children: (Map<string, number> | undefined)[] = [];
+  /** How far paths have been walked so far. */
+  steps = 0;
+  /** How many directories have been made on the way. */
+  made = 0;
 
   constructor() {
     this.add(IMPLICIT, 0, true);
@@ -84,7 +95,7 @@ export class Tree {
 }
 
 /** Why a path leads to no directory. */
-export type NoDirectory = "missing" | "not-a-directory" | "symlink-loop";
+export type NoDirectory = "missing" | "not-a-directory" | "symlink-loop" | "too-far" | "too-many-made";
 
 export interface WalkOptions {
   /** Makes missing directories instead of answering `missing`. */
@@ -103,6 +114,7 @@ export function walk(tree: Tree, path: string, options: WalkOptions = {}): numbe
   let walked = "";
   let hops = 0;
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+    if (++tree.steps > MAX_STEPS) return "too-far";
     if (name === "" || name === ".") continue;
     if (name === "..") {
       if (trail.length > 1) trail.pop();
@@ -113,6 +125,7 @@ export function walk(tree: Tree, path: string, options: WalkOptions = {}): numbe
     const node = tree.children[directory]?.get(name);
     if (node === undefined) {
       if (options.create !== true) return "missing";
+      if (++tree.made > MAX_MADE) return "too-many-made";
       const made = tree.add(IMPLICIT, 0, true);
       tree.children[directory]?.set(name, made);
       trail.push(made);

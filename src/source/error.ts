@@ -11,7 +11,8 @@ export interface SourceErrorDetails extends ErrorDetails {
 /**
  * An image cannot be had from its source. Codes: `image-not-found`, `blob-not-found`, `unauthorized`,
  * `denied`, `too-many-requests`, `registry-unreachable`, `registry-timeout`, `registry-error` (a status that
- * is no answer), `invalid-response` (an answer that breaks the protocol), `unsafe-redirect`, `tls-error`,
+ * is no answer), `invalid-response` (an answer that breaks the protocol), `unsafe-redirect`, `unsafe-address`,
+ * `tls-error`,
  * `size-mismatch`, `digest-mismatch`.
  */
 export class SourceError extends FlameBoxError {

@@ -8,7 +8,8 @@ import type { Inventory, StoredThing } from "./inventory.ts";
 import { layerPaths } from "./layout.ts";
 import type { RootfsKey, Store, StoredName } from "./layout.ts";
 import { namesOf, readRecords } from "./records.ts";
-import { BLOCK_BYTES, fileSizeBytes, inspectRootfs } from "./rootfs.ts";
+import { BLOCK_BYTES, fileSizeBytes, inspectRootfs, rawDamage } from "./rootfs.ts";
+import { firstDamage, isAsStamped, verifyAndStamp } from "./stamp.ts";
 
 export interface StoreProblem {
   /**
@@ -24,19 +25,45 @@ export interface StoreProblem {
  * Decodes a layer index, and throws when it is damaged. Given from outside, because the format belongs to
  * rootfs/, which is built on the store.
  */
-export type InspectIndex = (bytes: Uint8Array) => { readonly blobBlocks: number };
+export type InspectIndex = (bytes: Uint8Array) => BlobFacts;
 
-/** What is wrong with a layer that has its index; undefined when it is sound. */
+/** What an index says of its blob. */
+export interface BlobFacts {
+  readonly blobBlocks: number;
+  /** CRC-32 of each PIECE_BYTES of it. */
+  readonly blobSums: Uint32Array;
+}
+
+interface LayerDamage {
+  readonly path: string;
+  readonly message: string;
+}
+
+async function sizeDamage(path: string, { blobBlocks }: BlobFacts): Promise<LayerDamage | undefined> {
+  const got = (await fileSizeBytes(path)) ?? 0;
+  const want = blobBlocks * BLOCK_BYTES;
+  return got === want ? undefined : { path, message: `layer blob has ${got} bytes, its index says ${want}` };
+}
+
+function wrongPiece(path: string, position: number | undefined): LayerDamage | undefined {
+  if (position === undefined) return undefined;
+  return { path, message: `layer blob has a wrong checksum in the MiB at byte ${position}` };
+}
+
+/**
+ * What is wrong with a layer that has its index; undefined when it is sound. The blob is read only when it is not
+ * the file that was known to be right.
+ */
 export async function layerDamage(
   store: Store,
   diffId: Digest,
-  blobBlocks: number,
-): Promise<{ readonly path: string; readonly message: string } | undefined> {
-  const { blobPath } = layerPaths(store.layout, diffId);
-  const got = (await fileSizeBytes(blobPath)) ?? 0;
-  const want = blobBlocks * BLOCK_BYTES;
-  if (got === want) return undefined;
-  return { path: blobPath, message: `layer blob has ${got} bytes, its index says ${want}` };
+  facts: BlobFacts,
+): Promise<LayerDamage | undefined> {
+  const { blobPath, stampPath } = layerPaths(store.layout, diffId);
+  const wrongSize = await sizeDamage(blobPath, facts);
+  if (wrongSize !== undefined || facts.blobBlocks === 0) return wrongSize;
+  if (await isAsStamped(blobPath, stampPath)) return undefined;
+  return wrongPiece(blobPath, await verifyAndStamp(store, blobPath, stampPath, facts.blobSums));
 }
 
 async function checkBlob(path: string, digest: Digest): Promise<StoreProblem[]> {
@@ -48,19 +75,26 @@ async function checkBlob(path: string, digest: Digest): Promise<StoreProblem[]> 
 }
 
 async function checkLayer(store: Store, diffId: Digest, inspect: InspectIndex): Promise<StoreProblem[]> {
-  const { indexPath } = layerPaths(store.layout, diffId);
-  let blobBlocks: number;
+  const { blobPath, indexPath } = layerPaths(store.layout, diffId);
+  let facts: BlobFacts;
   try {
-    ({ blobBlocks } = inspect(await readFile(indexPath)));
+    facts = inspect(await readFile(indexPath));
   } catch (error) {
     return [{ kind: "damaged", path: indexPath, message: messageOf(error) }];
   }
-  const damage = await layerDamage(store, diffId, blobBlocks);
+  // Whatever its stamp says: a disk may have changed it behind everybody's back.
+  const damage =
+    (await sizeDamage(blobPath, facts)) ??
+    (facts.blobBlocks === 0 ? undefined : wrongPiece(blobPath, await firstDamage(blobPath, facts.blobSums)));
   return damage ? [{ kind: "damaged", ...damage }] : [];
 }
 
 async function checkRootfs(store: Store, key: RootfsKey, thing: StoredThing): Promise<StoreProblem[]> {
   const state = await inspectRootfs(store, key);
+  if (state.state === "sound" || state.state === "unverified") {
+    const damage = await rawDamage(store, key, state.summary);
+    return damage === undefined ? [] : [{ kind: "damaged", ...damage }];
+  }
   // Without its layers it is only waiting for collection; records tell whether anybody misses them.
   if (state.state !== "damaged") return [];
   const path = state.path || (thing.paths[0] ?? "");

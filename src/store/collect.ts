@@ -16,6 +16,7 @@ import { collectLockPath, leasedNames, removeDeadLeases } from "./lease.ts";
 import { namesOfContainers } from "./kept.ts";
 import { namesOf, readRecords } from "./records.ts";
 import { withReserve } from "./reserve.ts";
+import { markUntidy } from "./untidy.ts";
 
 export interface Collected {
   /** What was deleted, whole things and parts of things alike. */
@@ -27,7 +28,7 @@ interface Moved {
   readonly name: StoredName;
   readonly isWhole: boolean;
   /** In the order in which they were moved: the commit point first. */
-  readonly files: readonly { readonly from: string; readonly to: string }[];
+  readonly files: { readonly from: string; readonly to: string }[];
 }
 
 /** Whether a thing has to stay. */
@@ -48,8 +49,8 @@ async function readPins(store: Store): Promise<Pinned> {
   return ({ name, isWhole }) => leased.has(name) || (isWhole && recorded.has(name));
 }
 
-async function moveAside(thing: StoredThing, grave: string): Promise<Moved> {
-  const files: { from: string; to: string }[] = [];
+/** `files` has those that were moved, also when one of them cannot be. */
+async function moveAside(thing: StoredThing, grave: string, files: Moved["files"]): Promise<void> {
   for (const from of thing.paths) {
     const to = join(grave, `${thing.name.split(" ", 1)[0]}-${basename(from)}`);
     try {
@@ -59,7 +60,6 @@ async function moveAside(thing: StoredThing, grave: string): Promise<Moved> {
       if (systemCode(error) !== "ENOENT") throw error;
     }
   }
-  return { name: thing.name, isWhole: thing.isWhole, files };
 }
 
 /** The commit point goes back last. What was published meanwhile is newer, so it stays. */
@@ -94,7 +94,12 @@ async function separate(
   // For the case that something goes wrong on the way: everything goes back then.
   let isPinnedNow: Pinned = () => true;
   try {
-    for (const thing of candidates) moved.push(await moveAside(thing, grave));
+    for (const thing of candidates) {
+      const { name, isWhole } = thing;
+      const files: Moved["files"] = [];
+      moved.push({ name, isWhole, files });
+      await moveAside(thing, grave, files);
+    }
     isPinnedNow = await readPins(store);
   } finally {
     for (const one of moved) {
@@ -121,6 +126,7 @@ async function collectThose(
     for (const one of gone) reclaimedBytes += await sizeOf(one);
     return { names: gone.map(({ name }) => name), reclaimedBytes };
   } catch (error) {
+    markUntidy(store.layout);
     throw explainDiskError(error, store.layout.dir);
   } finally {
     await rm(grave, { recursive: true, force: true });

@@ -1,7 +1,8 @@
-import { FlameBoxError, systemCode } from "../util/error.ts";
+import { FlameBoxError, messageOf, systemCode } from "../util/error.ts";
 
 /**
- * The store cannot do what it was asked. Codes: `disk-full`, `store-unusable`, `blob-mismatch`.
+ * The store cannot do what it was asked. Codes: `disk-full`, `disk-failing`, `too-many-files`, `store-unusable`,
+ * `blob-mismatch`.
  */
 export class StoreError extends FlameBoxError {
   override readonly name = "StoreError";
@@ -16,11 +17,13 @@ function* causesOf(error: unknown): Generator<Error> {
   }
 }
 
-export function isDiskFull(error: unknown): boolean {
-  for (const cause of causesOf(error)) {
-    if (systemCode(cause) === "ENOSPC" || systemCode(cause) === "EDQUOT") return true;
-  }
+function saysOneOf(error: unknown, codes: RegExp): boolean {
+  for (const cause of causesOf(error)) if (codes.test(systemCode(cause) ?? "")) return true;
   return false;
+}
+
+export function isDiskFull(error: unknown): boolean {
+  return saysOneOf(error, /^(?:ENOSPC|EDQUOT)$/);
 }
 
 /** Only errors about a file in `dir`: a firewall says EACCES and EPERM, too. */
@@ -41,6 +44,18 @@ export function explainDiskError(error: unknown, dir: string, otherPlace = MOVE_
     return new StoreError("disk-full", `no space left in ${dir}`, {
       cause: error,
       hint: `free space there (flamebox rmi removes images), or ${otherPlace}`,
+    });
+  }
+  if (saysOneOf(error, /^EIO$/)) {
+    return new StoreError("disk-failing", `the disk that has ${dir} fails: ${messageOf(error)}`, {
+      cause: error,
+      hint: `look at the kernel's messages (dmesg), and ${otherPlace}`,
+    });
+  }
+  if (saysOneOf(error, /^E[MN]FILE$/)) {
+    return new StoreError("too-many-files", `no more files can be opened, in ${dir}`, {
+      cause: error,
+      hint: "raise the limit of open files (ulimit -n), or run less at once",
     });
   }
   if (isRefused(error, dir)) {

@@ -4,6 +4,7 @@ import { publish, temporaryName } from "../util/atomic-file.ts";
 import { systemCode } from "../util/error.ts";
 import { explainDiskError } from "./error.ts";
 import type { Store } from "./layout.ts";
+import { markUntidy } from "./untidy.ts";
 
 /** Gives the path to write to instead of `finalPath`. The writer creates the file and syncs it. */
 export type Stage = (finalPath: string) => string;
@@ -50,12 +51,16 @@ export async function ingest<T>(
     staged.push({ temporary, finalPath });
     return temporary;
   };
+  let isPublishing = false;
   try {
     const result = await fill(stage);
+    isPublishing = true;
     for (const part of staged) await publishStaged(part, options.isDerived ?? false);
     return result;
   } catch (error) {
-    for (const { temporary } of staged) await rm(temporary, { force: true });
+    if (isPublishing) markUntidy(store.layout);
+    // What cannot be removed now goes with the workspace.
+    for (const { temporary } of staged) await rm(temporary, { force: true }).catch(() => {});
     throw explainDiskError(error, store.layout.dir);
   }
 }

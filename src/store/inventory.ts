@@ -19,8 +19,8 @@ export interface Inventory {
 }
 
 /** Suffixes in the order of removal, so the commit point first. */
-const LAYER_SUFFIXES = ["index", "blob"] as const;
-const ROOTFS_SUFFIXES = ["json", "vmdk", "raw", "erofs"] as const;
+const LAYER_SUFFIXES = ["index", "stamp", "blob"] as const;
+const ROOTFS_SUFFIXES = ["json", "vmdk", "rawstamp", "raw", "erofs"] as const;
 
 function layerName(stem: string): StoredName | undefined {
   const diffId = digestFromHex(stem);

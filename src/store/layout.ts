@@ -61,11 +61,13 @@ export interface LayerPaths {
   readonly blobPath: string;
   /** Entries; the layer is there when this file is. */
   readonly indexPath: string;
+  /** What the blob looked like when it was last known to be right (stamp.ts). */
+  readonly stampPath: string;
 }
 
 export function layerPaths(layout: Layout, diffId: Digest): LayerPaths {
   const base = join(layout.layersDir, hexOf(diffId));
-  return { blobPath: `${base}.blob`, indexPath: `${base}.index` };
+  return { blobPath: `${base}.blob`, indexPath: `${base}.index`, stampPath: `${base}.stamp` };
 }
 
 export interface RootfsPaths {
@@ -73,6 +75,7 @@ export interface RootfsPaths {
   readonly vmdkPath: string;
   /** The whole disk in one file; only where a VMM has asked for it. */
   readonly rawPath: string;
+  readonly rawStampPath: string;
   /** What the first two should look like; the rootfs is there when this file is. */
   readonly summaryPath: string;
 }
@@ -92,6 +95,7 @@ export function rootfsPaths(layout: Layout, key: RootfsKey): RootfsPaths {
     metadataPath: `${base}.erofs`,
     vmdkPath: `${base}.vmdk`,
     rawPath: `${base}.raw`,
+    rawStampPath: `${base}.rawstamp`,
     summaryPath: `${base}.json`,
   };
 }

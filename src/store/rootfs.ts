@@ -4,6 +4,7 @@
  * what they have to look like, so that a run needs no layer index to see that its disk is sound.
  */
 import { open, readFile, stat, writeFile } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import * as v from "valibot";
 import { digestSchema } from "../oci/descriptor.ts";
@@ -11,6 +12,7 @@ import type { Digest } from "../reference/digest.ts";
 import { systemCode } from "../util/error.ts";
 import { ingest } from "./ingest.ts";
 import { layerPaths, rootfsPaths } from "./layout.ts";
+import { isAsStamped } from "./stamp.ts";
 import type { RootfsKey, Store } from "./layout.ts";
 
 export const BLOCK_BYTES = 4096;
@@ -73,13 +75,18 @@ function parseSummary(text: string): RootfsSummary | undefined {
 
 export type RootfsState =
   | { readonly state: "sound"; readonly summary: RootfsSummary }
+  /** Sound, if these layers' blobs are: somebody has touched them since they were known to be right. */
+  | { readonly state: "unverified"; readonly summary: RootfsSummary; readonly diffIds: readonly Digest[] }
   | { readonly state: "missing" }
   /** The derived files are wrong: they have to be made again. */
   | { readonly state: "damaged"; readonly path: string }
   /** A layer under it is wrong or gone: it has to be fetched again. */
   | { readonly state: "incomplete"; readonly diffId: Digest };
 
-/** Looks at everything that a machine would read, except at the bytes of the layer blobs. */
+/**
+ * Looks at everything that a machine would read. Layer blobs are not read: whether they are the files that were known
+ * to be right is told by their stamps.
+ */
 export async function inspectRootfs(store: Store, key: RootfsKey): Promise<RootfsState> {
   const { metadataPath, vmdkPath, summaryPath } = rootfsPaths(store.layout, key);
   try {
@@ -87,14 +94,62 @@ export async function inspectRootfs(store: Store, key: RootfsKey): Promise<Rootf
     if (!summary) return { state: "damaged", path: summaryPath };
     if (!(await isAsSaid(vmdkPath, summary.vmdk))) return { state: "damaged", path: vmdkPath };
     if (!(await isAsSaid(metadataPath, summary.metadata))) return { state: "damaged", path: metadataPath };
-    for (const { diffId, sizeBytes } of summary.blobs) {
-      const { blobPath } = layerPaths(store.layout, diffId);
-      if ((await fileSizeBytes(blobPath)) !== sizeBytes) return { state: "incomplete", diffId };
-    }
-    return { state: "sound", summary };
+    const found = await Promise.all(
+      summary.blobs.map(async ({ diffId, sizeBytes }) => {
+        const { blobPath, stampPath } = layerPaths(store.layout, diffId);
+        const [size, isKnown] = [fileSizeBytes(blobPath), isAsStamped(blobPath, stampPath)];
+        return { diffId, isKnown: await isKnown, isMissing: (await size) !== sizeBytes };
+      }),
+    );
+    const missing = found.find(({ isMissing }) => isMissing);
+    if (missing !== undefined) return { state: "incomplete", diffId: missing.diffId };
+    const diffIds = found.filter(({ isKnown }) => !isKnown).map(({ diffId }) => diffId);
+    return diffIds.length > 0 ? { state: "unverified", summary, diffIds } : { state: "sound", summary };
   } catch (error) {
     if (systemCode(error) === "ENOENT") return { state: "missing" };
     throw error;
+  }
+}
+
+/** What is wrong with the disk in one file, where there is one: it has the same bytes as its parts. */
+export async function rawDamage(
+  store: Store,
+  key: RootfsKey,
+  { metadata, blobs }: RootfsSummary,
+): Promise<{ readonly path: string; readonly message: string } | undefined> {
+  const { metadataPath, rawPath } = rootfsPaths(store.layout, key);
+  if ((await fileSizeBytes(rawPath)) === undefined) return undefined;
+  const parts = [{ path: metadataPath, sizeBytes: metadata.sizeBytes }].concat(
+    blobs.map(({ diffId, sizeBytes }) => ({ path: layerPaths(store.layout, diffId).blobPath, sizeBytes })),
+  );
+  const raw = await open(rawPath, "r");
+  try {
+    let position = 0;
+    for (const { path, sizeBytes } of parts) {
+      if (!(await isSameData(raw, position, path))) {
+        return { path: rawPath, message: `the disk differs from ${path}` };
+      }
+      position += sizeBytes;
+    }
+    return undefined;
+  } finally {
+    await raw.close();
+  }
+}
+
+async function isSameData(whole: FileHandle, from: number, path: string): Promise<boolean> {
+  const part = await open(path, "r");
+  try {
+    const [ours, theirs] = [Buffer.allocUnsafe(READ_BYTES), Buffer.allocUnsafe(READ_BYTES)];
+    for (let at = 0; ; ) {
+      const { bytesRead } = await part.read(theirs, 0, READ_BYTES, at);
+      if (bytesRead === 0) return true;
+      const got = await whole.read(ours, 0, bytesRead, from + at);
+      if (got.bytesRead < bytesRead || ours.compare(theirs, 0, bytesRead, 0, bytesRead) !== 0) return false;
+      at += bytesRead;
+    }
+  } finally {
+    await part.close();
   }
 }
 

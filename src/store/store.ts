@@ -4,6 +4,7 @@
  *     DATA/blobs/sha256/HEX      manifests and configs, as they came
  *          layers/HEX.blob       converted layers by diff ID: file data …
  *          layers/HEX.index      … and entries; published last, so the layer is there when this is
+ *          layers/HEX.stamp      … what the blob looked like when it was right           (stamp.ts)
  *          images/HASH.json      one record a reference: what it is made of            (records.ts)
  *          rootfs/KEY.*          metadata image and disk description, derived           (rootfs.ts)
  *          leases/               what living processes use                              (lease.ts)
@@ -32,6 +33,7 @@ import { BLOB_ALGORITHMS, blobsDir, layoutOf } from "./layout.ts";
 import type { Layout, Store } from "./layout.ts";
 import { removeDeadLeases } from "./lease.ts";
 import { keepReserve, withReserve } from "./reserve.ts";
+import { isUntidy } from "./untidy.ts";
 import { makeWorkspace, sweepTmp } from "./workspace.ts";
 
 export type { Store } from "./layout.ts";
@@ -60,18 +62,33 @@ async function makeDirs(layout: Layout): Promise<void> {
 
 /** A killed process may also have left parts without their commit point, leases and locks. */
 async function heal(store: Store): Promise<void> {
-  if ((await sweepTmp(store.layout.tmpDir, store.workspace)) === 0) return;
-  await removeDeadLeases(store);
+  const swept = await sweepTmp(store.layout.tmpDir, store.workspace);
+  // One may be left by a process that could not remove it, and ended in good order.
   for (const name of await readdir(store.layout.locksDir)) {
     await removeIfDead(join(store.layout.locksDir, name), { tmpDir: store.workspace });
   }
+  if (swept === 0) return;
+  await removeDeadLeases(store);
   await collectOrphans(store);
+}
+
+async function isTidiedUp(store: Store): Promise<boolean> {
+  try {
+    await collectOrphans(store);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function open(layout: Layout): Promise<Store> {
   await makeDirs(layout);
   const workspace = await makeWorkspace(layout.tmpDir);
-  const close = () => rm(workspace, { recursive: true, force: true });
+  const close = async () => {
+    // A workspace that stays tells the next one who opens the store that there is something to heal.
+    if (isUntidy(layout) && !(await isTidiedUp(store))) return;
+    await rm(workspace, { recursive: true, force: true });
+  };
   const store: Store = { layout, workspace, [Symbol.asyncDispose]: close };
   try {
     await heal(store);

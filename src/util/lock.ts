@@ -104,7 +104,8 @@ async function linkHolder(path: string, token: string, tmpDir: string): Promise<
     if (systemCode(error) === "EEXIST") return false;
     throw error;
   } finally {
-    await rm(temporary, { force: true });
+    // The lock is there or it is not: a second name that stays changes nothing about it.
+    await rm(temporary, { force: true }).catch(() => {});
   }
 }
 

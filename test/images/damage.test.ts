@@ -1,9 +1,11 @@
 /** Damaged images are noticed before they are used, and repaired by a pull. */
-import { open, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { copyFile, open, readFile, rename, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { listImages, prune } from "../../src/images/images.ts";
 import { openRootfs } from "../../src/images/rootfs.ts";
+import { inspectRootfs } from "../../src/store/rootfs.ts";
+import { stampFile } from "../../src/store/stamp.ts";
 import { blobPath, layerPaths, rootfsKey, rootfsPaths } from "../../src/store/layout.ts";
 import { memorySource } from "./memory-source.ts";
 import { app, base, big, codeOf, expectClean, newStore, problemsOf, pull, unpack } from "./fixtures.ts";
@@ -27,6 +29,7 @@ describe("damage", () => {
     readonly name: string;
     readonly damage: (at: {
       blob: string;
+      stamp: string;
       index: string;
       config: string;
       manifest: string;
@@ -41,6 +44,34 @@ describe("damage", () => {
     { name: "blob truncated", damage: ({ blob }) => truncate(blob, 4096), opening: "image-incomplete" },
     { name: "blob empty", damage: ({ blob }) => truncate(blob, 0), opening: "image-incomplete" },
     { name: "blob grown", damage: ({ blob }) => truncate(blob, 2 ** 20), opening: "image-incomplete" },
+    { name: "blob flipped", damage: ({ blob }) => flip(blob, 1000), opening: "image-incomplete" },
+    { name: "blob's last byte flipped", damage: ({ blob }) => flip(blob, -1), opening: "image-incomplete" },
+    {
+      name: "blob flipped, and its time set back",
+      damage: async ({ blob }) => {
+        const { atime, mtime } = await stat(blob);
+        await flip(blob, 1000);
+        await utimes(blob, atime, mtime);
+      },
+      opening: "image-incomplete",
+    },
+    {
+      name: "blob replaced by another of its size",
+      damage: async ({ blob }) => {
+        const { size, mode } = await stat(blob);
+        await writeFile(`${blob}.new`, Buffer.alloc(size, "evil"), { mode });
+        await rename(`${blob}.new`, blob);
+      },
+      opening: "image-incomplete",
+    },
+    {
+      name: "blob replaced, and its stamp gone",
+      damage: async ({ blob, stamp }) => {
+        await writeFile(blob, Buffer.alloc((await stat(blob)).size, "evil"));
+        await rm(stamp);
+      },
+      opening: "image-incomplete",
+    },
     { name: "blob gone", damage: ({ blob }) => rm(blob), opening: "image-incomplete" },
     { name: "index flipped", damage: ({ index }) => flip(index, 200), opening: "unaware" },
     { name: "index's last byte flipped", damage: ({ index }) => flip(index, -1), opening: "unaware" },
@@ -71,6 +102,7 @@ describe("damage", () => {
     const rootfs = rootfsPaths(store.layout, rootfsKey(image.diffIds));
     await damage({
       blob: layer.blobPath,
+      stamp: layer.stampPath,
       index: layer.indexPath,
       config: blobPath(store.layout, image.configDigest),
       manifest: blobPath(store.layout, image.manifestDigest),
@@ -89,6 +121,60 @@ describe("damage", () => {
     expect(source.opened.length).toBeLessThanOrEqual(1);
     await expectClean(store);
     expect(await readFile(join(await unpack(store, "app"), "srv/app"), "utf8")).toBe(big("app "));
+  });
+
+  describe("a blob that was touched and is right", () => {
+    const touches = {
+      "its times": (blob: string) => utimes(blob, new Date(0), new Date(0)),
+      "its inode": async (blob: string) => {
+        await copyFile(blob, `${blob}.copy`);
+        await rename(`${blob}.copy`, blob);
+      },
+      "its stamp": (blob: string) => writeFile(blob.replace(/blob$/, "stamp"), "junk"),
+      "its stamp, which is gone": (blob: string) => rm(blob.replace(/blob$/, "stamp")),
+    } as const;
+
+    test.each(Object.entries(touches))("%s: read once, then known again", async (_, touch) => {
+      const store = await newStore();
+      const image = await pull(store, "app", memorySource([base, app]));
+      const { blobPath } = layerPaths(store.layout, image.diffIds[1] as never);
+      const key = rootfsKey(image.diffIds);
+      expect((await inspectRootfs(store, key)).state).toBe("sound");
+      await touch(blobPath);
+      expect((await inspectRootfs(store, key)).state).toBe("unverified");
+      await (await openRootfs(store, image)).lease.release();
+      expect((await inspectRootfs(store, key)).state).toBe("sound");
+      await expectClean(store);
+    });
+  });
+
+  test("behind the file system's back: the check finds it, stamp or no stamp", async () => {
+    const store = await newStore();
+    const image = await pull(store, "app", memorySource([base, app]));
+    const { blobPath, stampPath } = layerPaths(store.layout, image.diffIds[1] as never);
+    await flip(blobPath, 5000);
+    // As if the bit had flipped on the disk, where no time changes.
+    await stampFile(store, blobPath, stampPath);
+    expect((await inspectRootfs(store, rootfsKey(image.diffIds))).state).toBe("sound");
+    const problems = await problemsOf(store);
+    expect(problems.map(({ kind, path }) => ({ kind, path }))).toEqual([{ kind: "damaged", path: blobPath }]);
+    expect(problems[0]?.message).toBe("layer blob has a wrong checksum in the MiB at byte 0");
+  });
+
+  test("of the disk in one file: made again, and found by the check", async () => {
+    const store = await newStore();
+    const image = await pull(store, "app", memorySource([base, app]));
+    await using rootfs = await openRootfs(store, image);
+    const path = await rootfs.rawFile();
+    const whole = await readFile(path);
+    expect(await rootfs.rawFile()).toBe(path);
+    await flip(path, 9000);
+    expect((await problemsOf(store)).map(({ kind, path }) => ({ kind, path }))).toEqual([
+      { kind: "damaged", path },
+    ]);
+    await rootfs.rawFile();
+    expect((await readFile(path)).equals(whole)).toBe(true);
+    expect(await problemsOf(store)).toEqual([]);
   });
 
   test("of a record: reported, skipped, pruned", async () => {

@@ -177,7 +177,7 @@ describe("a changed byte is found", () => {
   const u32 = (at: number, value: number) => (b: Buffer) => void b.writeUInt32LE(value, at);
   const rows: [string, (header: Buffer) => void][] = [
     ["magic", (b) => void b.write("FBLAYEX")],
-    ["version", u32(8, 2)],
+    ["version", u32(8, 3)],
     ["four billion entries", u32(12, 0xffff_ffff)],
     ["one entry less", u32(12, 7)],
     ["a heap of 8 EiB", (b) => void b.writeBigUInt64LE(2n ** 63n, 16)],

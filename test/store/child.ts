@@ -5,6 +5,7 @@
 import { promises } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
+import { random } from "./random.ts";
 
 const [action = "", dir = "", ...rest] = process.argv.slice(2);
 
@@ -28,17 +29,6 @@ function killAt(n: number): { readonly operations: () => number } {
   }
   syncBuiltinESMExports();
   return { operations: () => operations };
-}
-
-/** xorshift32: the same numbers for the same seed, everywhere. */
-function random(seed: number): (below: number) => number {
-  let state = seed | 0 || 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
 }
 
 function say(line: string): void {

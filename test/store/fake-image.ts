@@ -3,7 +3,9 @@
  * other one can say whether they are right. The layers have an index of the test's own.
  */
 import { open, readFile, writeFile } from "node:fs/promises";
+import { crc32 } from "node:zlib";
 import { readBlob, writeBlob } from "../../src/store/blobs.ts";
+import type { BlobFacts } from "../../src/store/check.ts";
 import { ingest } from "../../src/store/ingest.ts";
 import { withLayerLock } from "../../src/store/layer-lock.ts";
 import { layerPaths, rootfsKey, rootfsPaths, stored } from "../../src/store/layout.ts";
@@ -27,18 +29,20 @@ export interface FakeLayer {
 /** Every fifth layer has no data, so no blob. */
 export function fakeLayer(number: number): FakeLayer {
   const blob = Buffer.alloc((number % 5) * 3 * BLOCK, `layer ${number} `);
-  const content = JSON.stringify({ blobBlocks: blob.length / BLOCK, blob: digestOf(blob), number });
+  const sums = blob.length > 0 ? [crc32(blob)] : [];
+  const content = JSON.stringify({ blobBlocks: blob.length / BLOCK, blob: digestOf(blob), sums, number });
   const index = Buffer.from(JSON.stringify({ content, digest: digestOf(content) }));
   return { diffId: digestOf(`diff ${number}`), blob, index };
 }
 
-export function inspectIndex(bytes: Uint8Array): { blobBlocks: number } {
+export function inspectIndex(bytes: Uint8Array): BlobFacts {
   const { content, digest } = JSON.parse(Buffer.from(bytes).toString()) as {
     content: string;
     digest: string;
   };
   if (digestOf(content) !== digest) throw new Error("index is damaged");
-  return JSON.parse(content) as { blobBlocks: number };
+  const { blobBlocks, sums } = JSON.parse(content) as { blobBlocks: number; sums: number[] };
+  return { blobBlocks, blobSums: new Uint32Array(sums) };
 }
 
 async function writeSynced(path: string, bytes: Buffer): Promise<void> {

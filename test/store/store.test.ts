@@ -92,7 +92,9 @@ describe("ingest", () => {
     { code: "EDQUOT", path: "/data/tmp/x", want: "disk-full" },
     { code: "EACCES", path: "/data/tmp/x", want: "store-unusable" },
     { code: "EROFS", path: "/data/tmp/x", want: "store-unusable" },
-    { code: "EIO", path: "/data/tmp/x", want: "EIO" },
+    { code: "EIO", path: undefined, want: "disk-failing" },
+    { code: "EMFILE", path: undefined, want: "too-many-files" },
+    { code: "ENOTDIR", path: "/data/tmp/x", want: "ENOTDIR" },
     // A firewall says so, too.
     { code: "EPERM", path: undefined, want: "EPERM" },
     { code: "EACCES", path: "/run/socket", want: "EACCES" },

@@ -8,6 +8,7 @@ import {
   INLINE_LIMIT,
   NO_XATTRS,
 } from "../../src/rootfs/layer-index.ts";
+import { BlobSums } from "../../src/rootfs/blob-sums.ts";
 import type { LayerIndex } from "../../src/rootfs/layer-index.ts";
 import type { Layer } from "../../src/rootfs/tree.ts";
 
@@ -155,8 +156,12 @@ export function buildLayer(entries: readonly Entry[]): BuiltLayer {
       index.dataOffset[row] = inline ? heap.add(entry.data) : addBlocks(blob, entry.data);
     }
   }
-  const built: LayerIndex = { ...index, blobBlocks: blob.length / BLOCK_SIZE, heap: heap.join() };
-  return { diffId: digestOf(built.heap), index: built, blob: blob.join() };
+  const blobBytes = blob.join();
+  const sums = new BlobSums();
+  sums.push(blobBytes);
+  const blobBlocks = blob.length / BLOCK_SIZE;
+  const built: LayerIndex = { ...index, blobBlocks, blobSums: sums.finish(), heap: heap.join() };
+  return { diffId: digestOf(built.heap), index: built, blob: blobBytes };
 }
 
 export const buildLayers = (stack: readonly (readonly Entry[])[]): BuiltLayer[] => stack.map(buildLayer);

@@ -9,6 +9,8 @@ export interface LoopbackServer extends AsyncDisposable {
   readonly origin: string;
   /** Every request, in order: method and path, and the headers. */
   readonly requests: readonly { readonly line: string; readonly headers: IncomingMessage["headers"] }[];
+  /** How many connections were made, asked for anything or not. */
+  readonly connections: () => number;
 }
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -25,6 +27,8 @@ export async function startServer(
     handler(request, response);
   };
   const server = tls ? createTlsServer(tls, listener) : createServer(listener);
+  let connections = 0;
+  server.on("connection", () => void connections++);
   await new Promise<void>((resolve) => server.listen(0, listenAddress, resolve));
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no port was given");
@@ -34,6 +38,7 @@ export async function startServer(
     port: address.port,
     origin: `${tls ? "https" : "http"}://${host}`,
     requests,
+    connections: () => connections,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -10,6 +10,7 @@ import { messageOf, systemCode } from "../../util/error.ts";
 import { CompressionError } from "./error.ts";
 import { Feeder } from "./feed.ts";
 import { chunksOf } from "./output.ts";
+import { onlyFrames } from "./zstd-frame.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 const AHEAD_BYTES = 4 * CHUNK_BYTES;
@@ -29,7 +30,7 @@ export async function* unzstd(
   const native = nativeDecoder();
   if (native !== undefined) return yield* throughStream(source, native, signal);
   const child = program === false ? undefined : await started(program);
-  if (child !== undefined) return yield* throughProgram(source, child, signal);
+  if (child !== undefined) return yield* throughProgram(onlyFrames(source), child, signal);
   return yield* throughJavaScript(source);
 }
 

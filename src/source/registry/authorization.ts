@@ -26,6 +26,9 @@ const DEFAULT_TOKEN_LIFETIME_MS = 60_000;
 const MAX_TOKEN_LIFETIME_MS = 3_600_000;
 /** A token is renewed this long before it ends, so that it does not end on its way. */
 const EXPIRY_MARGIN_MS = 10_000;
+const MIN_CONCEALED_LENGTH = 4;
+/** What the query of a realm must not ask for in our name: other rights, or tokens that do not end. */
+const OURS_TO_ASK = ["scope", "offline_token", "account", "grant_type", "refresh_token", "access_type"];
 
 const tokenSchema = v.object({
   token: v.nullish(v.string()),
@@ -67,6 +70,7 @@ function realmOf(challenge: Challenge, base: URL): URL {
   if (isLocalOnly(url.hostname) && !isLoopback(base.hostname)) {
     throw refuse("that only this machine can mean");
   }
+  for (const name of OURS_TO_ASK) url.searchParams.delete(name);
   return url;
 }
 
@@ -111,6 +115,8 @@ async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined
 export class Authorization {
   readonly #options: AuthorizationOptions;
   #grant: Grant | undefined;
+  /** All tokens that there have been. */
+  readonly #granted = new Set<string>();
   #renew: (() => Promise<Grant>) | undefined;
   #pending: Promise<Grant> | undefined;
   #known: Promise<Credentials | undefined> | undefined;
@@ -150,6 +156,24 @@ export class Authorization {
     return (await this.#renewed(signal)).header;
   }
 
+  /** `text` without what this registry was told in confidence: a server may say back what it has heard. */
+  async concealed(text: string): Promise<string> {
+    const credentials = await Promise.resolve(this.#known).catch(() => undefined);
+    const secrets = [...this.#granted];
+    if (credentials?.kind === "password") {
+      const basic = basicHeader(credentials).replace("Basic ", "");
+      secrets.push(basic, basic.replace(/=+$/, ""), credentials.password.reveal());
+    } else if (credentials) secrets.push(credentials.token.reveal());
+    let plain = text;
+    for (const secret of secrets) {
+      // What is very short is in every other word as well.
+      if (secret.length < MIN_CONCEALED_LENGTH) continue;
+      for (const spelling of [secret, encodeURIComponent(secret)])
+        plain = plain.replaceAll(spelling, "[secret]");
+    }
+    return plain;
+  }
+
   /** The error for a request that was refused although everything known was tried. */
   async refusal(detail: string): Promise<SourceError> {
     return this.#refused(await this.#credentials(), detail);
@@ -187,7 +211,10 @@ export class Authorization {
     if (!this.#pending) {
       const renew = this.#renew as () => Promise<Grant>;
       this.#pending = renew()
-        .then((grant) => (this.#grant = grant))
+        .then((grant) => {
+          this.#granted.add(grant.header.replace(/^\S+ /, ""));
+          return (this.#grant = grant);
+        })
         .finally(() => (this.#pending = undefined));
       // When all who waited were aborted, nobody is left to hear of a failure.
       this.#pending.catch(() => {});

@@ -18,6 +18,7 @@ import { SourceError } from "../error.ts";
 import type { BlobOptions } from "../source.ts";
 import type { RegistryClient } from "./client.ts";
 import { networkError } from "./http-error.ts";
+import { paced } from "./pace.ts";
 import { headerOf } from "./transport.ts";
 import type { HttpResponse } from "./transport.ts";
 
@@ -111,7 +112,8 @@ async function* readFrom(
   });
   try {
     let skip = bytesToSkip(response, descriptor, offset);
-    for await (const chunk of chunksOf(response.body, READ_AHEAD_BYTES)) {
+    const body = chunksOf(response.body, READ_AHEAD_BYTES);
+    for await (const chunk of paced(body, response.pace, response.url.host)) {
       if (skip >= chunk.length) {
         skip -= chunk.length;
         continue;
@@ -202,7 +204,8 @@ export async function* streamBlob(
       complete = enough && error instanceof FlameBoxError && error.temporary;
       if (complete) break;
       await patience.pause(error, received, signal);
-      report(received, `resumed after: ${error instanceof FlameBoxError ? error.message : "an error"}`);
+      const shown = await client.conceal(error);
+      report(received, `resumed after: ${shown instanceof FlameBoxError ? shown.message : "an error"}`);
     }
   }
   const got = digestFrom(hash, algorithmOf(descriptor.digest));

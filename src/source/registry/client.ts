@@ -13,6 +13,7 @@ import type { RetryOptions } from "../../util/retry.ts";
 import { SourceError } from "../error.ts";
 import { isLoopback } from "./address.ts";
 import { Authorization } from "./authorization.ts";
+import type { Addressing } from "./guard.ts";
 import { detailOf, isNotTls, parseRetryAfter } from "./http-error.ts";
 import { discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
 import type { HttpResponse, Timeouts, Transport } from "./transport.ts";
@@ -28,6 +29,8 @@ export interface ClientOptions {
   readonly insecure?: boolean | undefined;
   readonly ca?: string | undefined;
   readonly timeouts?: Timeouts | undefined;
+  /** What names and addresses mean. Default: what the system says. */
+  readonly addressing?: Addressing | undefined;
   readonly userAgent?: string | undefined;
   /** Tries in all for each request. Default 5. */
   readonly attempts?: number | undefined;
@@ -68,6 +71,7 @@ export class RegistryClient implements AsyncDisposable {
       insecure = false,
       ca,
       timeouts,
+      addressing,
       userAgent = "flamebox",
     } = options;
     this.#options = options;
@@ -76,7 +80,8 @@ export class RegistryClient implements AsyncDisposable {
     const plain = insecure || isLoopback(https.hostname);
     this.#candidates = plain ? [https, new URL(`http://${host}`)] : [https];
     const registryHostname = https.hostname;
-    this.#transport = openTransport({ registryHostname, insecure, ca, timeouts, userAgent });
+    const how = { insecure, ca, timeouts, addressing, userAgent };
+    this.#transport = openTransport({ registryHostname, ...how });
     this.#authorization = new Authorization({ transport: this.#transport, registry, repository, keychain });
   }
 
@@ -112,6 +117,15 @@ export class RegistryClient implements AsyncDisposable {
     }
     if (request.accepted.includes(response.status)) return response;
     throw await this.#statusError(response, request);
+  }
+
+  /** The error, without anything in it that the registry was told in confidence. */
+  async conceal(error: unknown): Promise<unknown> {
+    if (!(error instanceof SourceError)) return error;
+    const { code, message, hint, status, retryAfterMs, temporary, cause } = error;
+    const concealed = await this.#authorization.concealed(message);
+    if (concealed === message) return error;
+    return new SourceError(code, concealed, { hint, status, retryAfterMs, temporary, cause });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -23,11 +23,12 @@ import { format } from "../../reference/reference.ts";
 import type { Reference } from "../../reference/reference.ts";
 import { quote } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
-import type { ImageSource, ResolvedImage, ResolveOptions } from "../source.ts";
+import type { BlobOptions, ImageSource, ResolvedImage, ResolveOptions } from "../source.ts";
 import { streamBlob } from "./blob.ts";
 import { RegistryClient } from "./client.ts";
 import type { ClientOptions } from "./client.ts";
 import { headerOf, readBody } from "./transport.ts";
+import type { Addressing } from "./guard.ts";
 import type { HttpResponse, Timeouts } from "./transport.ts";
 
 export interface RegistrySourceOptions {
@@ -38,6 +39,8 @@ export interface RegistrySourceOptions {
   /** Certificates of further authorities, PEM. */
   readonly ca?: string | undefined;
   readonly timeouts?: Timeouts | undefined;
+  /** What names and addresses mean. Default: what the system says. */
+  readonly addressing?: Addressing | undefined;
   /** Tries in all for a request, and for a blob between two stretches of progress. Default 5. */
   readonly attempts?: number | undefined;
   /** The longest Retry-After that is waited for. Default 60,000. */
@@ -84,6 +87,18 @@ async function readDocument(
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
+}
+
+async function* blobOf(
+  client: RegistryClient,
+  descriptor: Descriptor,
+  options: BlobOptions | undefined,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* streamBlob(client, descriptor, options);
+  } catch (error) {
+    throw await client.conceal(error);
+  }
 }
 
 /**
@@ -140,27 +155,35 @@ export function registrySource(reference: Reference, options: RegistrySourceOpti
     return bytes;
   };
 
+  const resolve = async ({ platform, signal }: ResolveOptions): Promise<ResolvedImage> => {
+    const pointer = reference.digest ?? reference.tag ?? "latest";
+    const top = await fetchDocument(name, pointer, reference.digest, signal);
+    const chosen = top.document.kind === "index" ? choose(top.document, platform, name) : undefined;
+    const image = chosen ? await fetchChosen(chosen, signal) : top;
+    const { bytes, digest, document } = image;
+    if (document.kind !== "manifest")
+      throw new SourceError("invalid-manifest", `${name} is an index of indexes`);
+    const { config } = document;
+    const kept = chosen?.platform ? undefined : await fetchConfig(config, platform, signal);
+    return {
+      descriptor: chosen ?? { mediaType: document.mediaType, digest, size: bytes.length },
+      manifestBytes: bytes,
+      referenceDigest: top.digest,
+      openBlob: (descriptor, blobOptions) =>
+        kept && descriptor.digest === config.digest && descriptor.size === kept.length
+          ? once(kept)
+          : blobOf(client, descriptor, blobOptions),
+    };
+  };
+
   return {
     name,
-    async resolve({ platform, signal }: ResolveOptions): Promise<ResolvedImage> {
-      const pointer = reference.digest ?? reference.tag ?? "latest";
-      const top = await fetchDocument(name, pointer, reference.digest, signal);
-      const chosen = top.document.kind === "index" ? choose(top.document, platform, name) : undefined;
-      const image = chosen ? await fetchChosen(chosen, signal) : top;
-      const { bytes, digest, document } = image;
-      if (document.kind !== "manifest")
-        throw new SourceError("invalid-manifest", `${name} is an index of indexes`);
-      const { config } = document;
-      const kept = chosen?.platform ? undefined : await fetchConfig(config, platform, signal);
-      return {
-        descriptor: chosen ?? { mediaType: document.mediaType, digest, size: bytes.length },
-        manifestBytes: bytes,
-        referenceDigest: top.digest,
-        openBlob: (descriptor, blobOptions) =>
-          kept && descriptor.digest === config.digest && descriptor.size === kept.length
-            ? once(kept)
-            : streamBlob(client, descriptor, blobOptions),
-      };
+    async resolve(options: ResolveOptions): Promise<ResolvedImage> {
+      try {
+        return await resolve(options);
+      } catch (error) {
+        throw await client.conceal(error);
+      }
     },
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   };

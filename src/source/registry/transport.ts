@@ -3,18 +3,24 @@
  *
  *     get(url, authorization) ─► request ─► 3xx? admit the next URL, drop the secret across origins ─► …
  *
- * Rules that every request keeps: http and https only; never from https to http; never from a remote
- * registry to an address that is this machine's alone; at most 10 redirects; headers, idle bodies and
- * connects have deadlines. Only the registry's own host may go unverified with `insecure`.
+ * Rules that every request keeps: http and https only; never from https to http; never nearer to this machine than
+ * the registry is (guard.ts); at most 10 redirects; headers, idle bodies and connects have deadlines, and bodies a
+ * least speed (pace.ts). Only the registry's own host may go unverified with `insecure`.
  */
 import { rootCertificates } from "node:tls";
 import type { Agent, Dispatcher } from "undici";
 import { printable, quote } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
 import { isLocalOnly, isLoopback } from "./address.ts";
+import { ConnectGuard } from "./guard.ts";
+import type { Addressing } from "./guard.ts";
 import { networkError } from "./http-error.ts";
+import { DEFAULT_PACE, paced } from "./pace.ts";
+import type { Pace } from "./pace.ts";
 import { loadUndici } from "./undici.ts";
 
+const DEFAULT_CONNECT_MS = 15_000;
+const DEFAULT_HEADERS_MS = 30_000;
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const MAX_HEADER_BYTES = 32 * 1024;
@@ -32,6 +38,8 @@ export interface Timeouts {
   readonly headersMs?: number | undefined;
   /** Between two pieces of a body, while somebody reads. Default 60,000. */
   readonly bodyIdleMs?: number | undefined;
+  /** What a body must deliver while somebody reads. Default 16 KiB in 60,000 ms. */
+  readonly pace?: Pace | undefined;
 }
 
 export interface TransportOptions {
@@ -42,6 +50,8 @@ export interface TransportOptions {
   /** PEM, trusted beside the usual authorities. */
   readonly ca?: string | undefined;
   readonly timeouts?: Timeouts | undefined;
+  /** Default: the system's. */
+  readonly addressing?: Addressing | undefined;
   readonly userAgent: string;
 }
 
@@ -63,6 +73,7 @@ export interface HttpResponse {
   readonly url: URL;
   /** The answer came from the origin that was asked. */
   readonly sameOrigin: boolean;
+  readonly pace: Pace;
 }
 
 export interface Transport extends AsyncDisposable {
@@ -99,36 +110,43 @@ function admitRedirect(from: URL, location: string | undefined, registryHostname
   return next;
 }
 
+function tooLate(host: string): SourceError {
+  const message = `registry ${host} is too slow: no answer within the time limit`;
+  return new SourceError("registry-timeout", message, { temporary: true });
+}
+
 class UndiciTransport implements Transport {
   readonly #options: TransportOptions;
-  #verifying: Promise<Agent> | undefined;
-  #trusting: Promise<Agent> | undefined;
+  readonly #guard: ConnectGuard;
+  /** To the registry's own host, and to all others. */
+  #own: Promise<Agent> | undefined;
+  #others: Promise<Agent> | undefined;
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    this.#guard = new ConnectGuard(options.registryHostname, options.addressing);
   }
 
-  async #makeAgent(rejectUnauthorized: boolean): Promise<Agent> {
-    const { Agent } = await loadUndici();
-    const { ca, timeouts = {} } = this.#options;
+  async #makeAgent(isRegistry: boolean): Promise<Agent> {
+    const { Agent, buildConnector } = await loadUndici();
+    const { ca, insecure, timeouts = {} } = this.#options;
+    const connect = {
+      timeout: timeouts.connectMs ?? DEFAULT_CONNECT_MS,
+      rejectUnauthorized: !(isRegistry && insecure),
+      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
+    };
     return new Agent({
-      headersTimeout: timeouts.headersMs ?? 30_000,
+      headersTimeout: timeouts.headersMs ?? DEFAULT_HEADERS_MS,
       bodyTimeout: timeouts.bodyIdleMs ?? 60_000,
       maxHeaderSize: MAX_HEADER_BYTES,
       pipelining: 1,
-      connect: {
-        timeout: timeouts.connectMs ?? 15_000,
-        rejectUnauthorized,
-        ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
-      },
+      connect: this.#guard.connector(buildConnector, connect, isRegistry),
     });
   }
 
   #agentFor(url: URL): Promise<Agent> {
-    if (this.#options.insecure && url.hostname === this.#options.registryHostname) {
-      return (this.#trusting ??= this.#makeAgent(false));
-    }
-    return (this.#verifying ??= this.#makeAgent(true));
+    if (url.hostname === this.#options.registryHostname) return (this.#own ??= this.#makeAgent(true));
+    return (this.#others ??= this.#makeAgent(false));
   }
 
   async #request(url: URL, request: HttpRequest, authorization: string | undefined) {
@@ -136,6 +154,10 @@ class UndiciTransport implements Transport {
     signal?.throwIfAborted();
     const undici = await loadUndici();
     const agent = await this.#agentFor(url);
+    // undici's own deadline begins anew with each 1xx answer, of which there may be any number.
+    const { connectMs = DEFAULT_CONNECT_MS, headersMs = DEFAULT_HEADERS_MS } = this.#options.timeouts ?? {};
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(tooLate(url.host)), connectMs + headersMs);
     try {
       return await undici.request(agent, {
         origin: url.origin,
@@ -150,12 +172,15 @@ class UndiciTransport implements Transport {
           ...(authorization === undefined ? {} : { authorization }),
         },
         body: form?.toString() ?? null,
-        signal: signal ?? null,
+        // Until the headers are here; the body has deadlines of its own.
+        signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal,
         highWaterMark: READ_AHEAD_BYTES,
       });
     } catch (error) {
       signal?.throwIfAborted();
       throw networkError(error, url.host);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -173,6 +198,7 @@ class UndiciTransport implements Transport {
           body: response.body,
           url,
           sameOrigin,
+          pace: this.#options.timeouts?.pace ?? DEFAULT_PACE,
         };
       }
       discard(response);
@@ -192,7 +218,7 @@ class UndiciTransport implements Transport {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const agents = await Promise.all([this.#verifying, this.#trusting]);
+    const agents = await Promise.all([this.#own, this.#others]);
     for (const agent of agents) await agent?.destroy();
   }
 }
@@ -220,7 +246,7 @@ export async function readBody(
   };
   if (Number(headerOf(response, "content-length") ?? 0) > maxBytes) throw tooLarge();
   try {
-    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+    for await (const chunk of paced(response.body, response.pace, response.url.host)) {
       sizeBytes += chunk.length;
       if (sizeBytes > maxBytes) throw tooLarge();
       chunks.push(chunk);
@@ -236,7 +262,8 @@ export async function readBody(
 export async function readErrorBody(response: HttpResponse): Promise<string> {
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
-  const deadline = setTimeout(() => response.body.destroy(), ERROR_BODY_DEADLINE_MS);
+  const deadlineMs = Math.min(ERROR_BODY_DEADLINE_MS, response.pace.windowMs);
+  const deadline = setTimeout(() => response.body.destroy(), deadlineMs);
   try {
     for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
       chunks.push(chunk);

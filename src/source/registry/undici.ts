@@ -4,13 +4,14 @@
  * version has moved them, all of it is loaded.
  */
 import { createRequire } from "node:module";
-import type { Agent, Dispatcher } from "undici";
+import type { Agent, buildConnector, Dispatcher } from "undici";
 import { systemCode } from "../../util/error.ts";
 
 type Request = (options: Dispatcher.RequestOptions) => Promise<Dispatcher.ResponseData>;
 
 export interface Undici {
   readonly Agent: typeof Agent;
+  readonly buildConnector: typeof buildConnector;
   request(agent: Agent, options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData>;
 }
 
@@ -18,12 +19,13 @@ function loadParts(): Undici {
   const require = createRequire(import.meta.url);
   const parts = {
     Agent: require("undici/lib/dispatcher/agent.js") as typeof Agent,
+    buildConnector: require("undici/lib/core/connect.js") as typeof buildConnector,
     request: require("undici/lib/api/api-request.js") as (
       this: Agent,
       ...args: Parameters<Request>
     ) => ReturnType<Request>,
   };
-  return { Agent: parts.Agent, request: (agent, options) => parts.request.call(agent, options) };
+  return { ...parts, request: (agent, options) => parts.request.call(agent, options) };
 }
 
 let loaded: Promise<Undici> | undefined;
@@ -35,7 +37,8 @@ async function load(): Promise<Undici> {
     const moved = ["MODULE_NOT_FOUND", "ERR_PACKAGE_PATH_NOT_EXPORTED"].includes(systemCode(error) ?? "");
     if (!moved) throw error;
     const whole = await import("undici");
-    return { Agent: whole.Agent, request: (agent, options) => agent.request(options) };
+    const { Agent, buildConnector } = whole;
+    return { Agent, buildConnector, request: (agent, options) => agent.request(options) };
   }
 }
 
