@@ -170,10 +170,13 @@ export function familiar(reference: Reference): string {
   return familiarName(reference) + suffixOf(reference);
 }
 
+/** Names that alone, or with their tag, would be taken for an image's ID or a digest. */
+const LIKE_A_DIGEST = /^(?:[0-9a-f]{64}|sha256|sha512)$/;
+
 /** `familiar` without tag and digest. */
 export function familiarName({ registry, repository }: Reference): string {
   if (registry !== DEFAULT_REGISTRY) return `${registry}/${repository}`;
   if (!repository.startsWith(OFFICIAL_PREFIX)) return repository;
   const short = repository.slice(OFFICIAL_PREFIX.length);
-  return short.includes("/") ? repository : short;
+  return short.includes("/") || LIKE_A_DIGEST.test(short) ? repository : short;
 }
