@@ -250,7 +250,7 @@ export const XATTR_ENTRY = struct("ext4_xattr_entry", 16, {
   e_hash: hex32le(12),
 });
 
-/** Codes: `ext4-too-large`, `ext4-too-small` (the size that was asked for), `ext4-cannot-hold` (one inode). */
+/** Codes: `ext4-too-large`, `ext4-too-small` (the size that was asked for), `ext4-cannot-hold` (one inode); `invalid-ext4` (dump). */
 export class Ext4Error extends FlameBoxError {
   override readonly name = "Ext4Error";
 }

@@ -3,6 +3,7 @@ import type { FuzzTarget } from "../target.ts";
 import { gzip, gzipFrame, zstd } from "./compression.ts";
 import { dockerConfig, helperAnswer } from "./credentials.ts";
 import { config, manifest } from "./documents.ts";
+import { ext4 } from "./ext4.ts";
 import { authHeader, httpHeaders } from "./headers.ts";
 import { layerIndex } from "./layer-index.ts";
 import { reference } from "./reference.ts";
@@ -22,4 +23,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   dockerConfig,
   helperAnswer,
   layerIndex,
+  ext4,
 ];
