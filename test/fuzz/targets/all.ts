@@ -1,6 +1,6 @@
 /** Every target, by the name that `npm run fuzz` takes. */
 import type { FuzzTarget } from "../target.ts";
-import { gzip, gzipFrame, zstd } from "./compression.ts";
+import { gzip, gzipFrame, zstd, zstdFrameHeads } from "./compression.ts";
 import { dockerConfig, helperAnswer } from "./credentials.ts";
 import { config, manifest } from "./documents.ts";
 import { ext4 } from "./ext4.ts";
@@ -15,6 +15,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   gzip,
   gzipFrame,
   zstd,
+  zstdFrameHeads,
   manifest,
   config,
   authHeader,

@@ -10,8 +10,8 @@ import type { FuzzTarget } from "../target.ts";
 
 function sample(): Buffer {
   const out = Buffer.alloc(2 * 4096);
-  const { pieces } = buildExt4(treeOf([buildLayer([file("f", "1")])]), { uuid: UUID, sizeBytes: 2 ** 28 });
-  for (const { offset, bytes } of pieces()) {
+  const image = buildExt4(treeOf([buildLayer([file("f", "1")])]), { uuid: UUID, sizeBytes: 2 ** 28 });
+  for (const { offset, bytes } of image.pieces()) {
     if (offset < out.length) out.set(bytes.subarray(0, out.length - offset), offset);
   }
   return out;
