@@ -11,8 +11,9 @@
  * Everything is little-endian.
  */
 import { FlameBoxError } from "../../util/error.ts";
-export { alignUp, blocksOf } from "../erofs/format.ts";
 import { bytes, hex32le, struct, u16le, u32le, u8 } from "../struct.ts";
+
+export { alignUp, blocksOf } from "../erofs/format.ts";
 
 export const BLOCK_SIZE = 4096;
 export const LOG_BLOCK_SIZE = 2;
