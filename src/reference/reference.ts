@@ -79,11 +79,15 @@ function refuseNearMisses(text: string): void {
   }
 }
 
+/** Whether what stands before the first slash is a registry. */
+function isHost(first: string): boolean {
+  return /[.:[\]]/.test(first) || first.toLowerCase() === "localhost";
+}
+
 function splitRegistry(name: string): { registry: string; rest: string } {
   const slash = name.indexOf("/");
   const first = slash === -1 ? "" : name.slice(0, slash);
-  const isHost = /[.:[\]]/.test(first) || first.toLowerCase() === "localhost";
-  if (!isHost) return { registry: DEFAULT_REGISTRY, rest: name };
+  if (!isHost(first)) return { registry: DEFAULT_REGISTRY, rest: name };
   const registry = first.toLowerCase();
   return {
     registry: registry === LEGACY_DEFAULT_REGISTRY ? DEFAULT_REGISTRY : registry,
@@ -170,10 +174,17 @@ export function familiar(reference: Reference): string {
   return familiarName(reference) + suffixOf(reference);
 }
 
+/** Names that alone, or with their tag, would be taken for an image's ID or a digest. */
+const LIKE_A_DIGEST = /^(?:[0-9a-f]{64}|sha256|sha512)$/;
+
 /** `familiar` without tag and digest. */
 export function familiarName({ registry, repository }: Reference): string {
   if (registry !== DEFAULT_REGISTRY) return `${registry}/${repository}`;
-  if (!repository.startsWith(OFFICIAL_PREFIX)) return repository;
+  if (!repository.startsWith(OFFICIAL_PREFIX)) {
+    // Docker Hub has no such names, but a reference can: without its registry, it would name another one.
+    const [first = ""] = repository.split("/");
+    return isHost(first) && repository.includes("/") ? `${registry}/${repository}` : repository;
+  }
   const short = repository.slice(OFFICIAL_PREFIX.length);
-  return short.includes("/") ? repository : short;
+  return short.includes("/") || LIKE_A_DIGEST.test(short) ? repository : short;
 }

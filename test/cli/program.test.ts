@@ -85,6 +85,12 @@ describe("wrong command lines", () => {
       "flamebox: option '--format <format>' argument 'zip' is invalid. Allowed choices are erofs, ext4, squashfs, tar.\n  hint: see 'flamebox rootfs --help'\n",
     ],
     [
+      "a template for what rootfs says",
+      ["--format", "{{.Path}}", "rootfs", "a", "-o", "x"],
+      1,
+      "flamebox: --format is of no use before rootfs\n  hint: behind it, it says what to write\n",
+    ],
+    [
       "a size for a format that has none",
       ["rootfs", "a", "-o", "x", "--size", "1g"],
       1,

@@ -28,6 +28,7 @@ const FIRST = 256;
 /** One input of so many is a new one of the generator. */
 const FRESH = 16;
 const MAX_CORPUS = 4096;
+const NEWEST = 8;
 
 export async function runTarget(target: FuzzTarget, options: RunOptions): Promise<RunResult> {
   const { runs, seed, coverage, onProgress } = options;
@@ -67,7 +68,13 @@ function next(
   { fresh, random }: { readonly fresh: () => Uint8Array; readonly random: Random },
 ): Uint8Array {
   if (random.below(FRESH) === 0) return fresh();
-  const pick = (): Uint8Array => corpus[random.below(corpus.length)] ?? new Uint8Array(0);
+  // What has led to new code is worth more than what was generated, and the newest of it most.
+  const pick = (): Uint8Array => {
+    const share = random.below(4);
+    const from =
+      share > 1 ? 0 : Math.max(Math.min(FIRST, corpus.length - 1), share === 1 ? corpus.length - NEWEST : 0);
+    return corpus[from + random.below(corpus.length - from)] ?? new Uint8Array(0);
+  };
   const input = mutated(pick(), pick(), random);
   if (random.below(2) === 0) target.repair?.(input);
   return input;
@@ -104,7 +111,9 @@ class Guide {
   async look(batch: readonly Uint8Array[]): Promise<void> {
     const isFirst = this.#seen.size === 0;
     const found = addTo(this.#seen, this.#coverage.take());
-    for (let kept = 0; !isFirst && found.size > 0 && kept < MAX_KEPT; kept++) {
+    // The first batch is the corpus itself.
+    if (isFirst) return;
+    for (let kept = 0; found.size > 0 && kept < MAX_KEPT; kept++) {
       const input = await this.#reaching(found, batch);
       if (this.#corpus.length < MAX_CORPUS) this.#corpus.push(input);
       await checkAll(this.#target, [input]);

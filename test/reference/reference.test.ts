@@ -42,6 +42,15 @@ describe("valid", () => {
     { text: `x:1@${sha256}`, repository: "library/x", tag: "1", digest: sha256 },
     { text: `h:1/x@${sha512}`, registry: "h:1", repository: "x", tag: null, digest: sha512 },
     { text: `h.example/${"a".repeat(255)}:1`, registry: "h.example", repository: "a".repeat(255), tag: "1" },
+    { text: "docker.io/a.b/c:1", repository: "a.b/c", tag: "1" },
+    { text: "docker.io/localhost/c:1", repository: "localhost/c", tag: "1" },
+    { text: "library/sha256:9", repository: "library/sha256", tag: "9" },
+    {
+      text: `docker.io/library/${"a".repeat(64)}:1`,
+      repository: `library/${"a".repeat(64)}`,
+      tag: "1",
+      short: `library/${"a".repeat(64)}:1`,
+    },
     { text: `${"a".repeat(63)}:1`, repository: `library/${"a".repeat(63)}`, tag: "1" },
   ];
   test.each(table)(

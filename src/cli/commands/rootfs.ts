@@ -53,6 +53,8 @@ async function rootfs(context: CliContext, reference: string, command: Command):
   const { humanSize } = await import("../output/units.ts");
   const settings = settingsOf(command);
   const given = command.opts<RootfsFlags>();
+  if (command.parent?.opts<{ format?: string }>().format !== undefined)
+    throw new UsageError("--format is of no use before rootfs", "behind it, it says what to write");
   checkFlags(given, context);
   const { output, format, size, force = false, ...flags } = given;
   const access = pullOptionsFrom(flags, context.env);

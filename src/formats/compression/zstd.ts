@@ -11,6 +11,7 @@ import { CompressionError } from "./error.ts";
 import { Feeder } from "./feed.ts";
 import { chunksOf } from "./output.ts";
 import { onlyFrames } from "./zstd-frame.ts";
+import { WindowGuard } from "./zstd-window.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 const AHEAD_BYTES = 4 * CHUNK_BYTES;
@@ -140,7 +141,10 @@ async function* throughJavaScript(source: AsyncIterable<Uint8Array>): Chunks {
   const { Decompress } = await import("fzstd");
   const ready: Uint8Array[] = [];
   const decoder = new Decompress((chunk) => void ready.push(chunk));
+  // It takes at once what a frame's header asks for.
+  const guard = new WindowGuard(2 ** MAX_WINDOW_LOG);
   for await (const chunk of source) {
+    guard.push(chunk);
     // Four bytes may stand for 128 KiB, and a push decodes all it is given: small pushes bound what a bomb
     // can make of one.
     for (let at = 0; at < chunk.length; at += JAVASCRIPT_PUSH_BYTES) {

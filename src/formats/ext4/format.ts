@@ -13,6 +13,8 @@
 import { FlameBoxError } from "../../util/error.ts";
 import { bytes, hex32le, struct, u16le, u32le, u8 } from "../struct.ts";
 
+export { alignUp, blocksOf } from "../erofs/format.ts";
+
 export const BLOCK_SIZE = 4096;
 export const LOG_BLOCK_SIZE = 2;
 /** A block bitmap is one block. */
@@ -250,15 +252,7 @@ export const XATTR_ENTRY = struct("ext4_xattr_entry", 16, {
   e_hash: hex32le(12),
 });
 
-/** Codes: `ext4-too-large`, `ext4-too-small` (the size that was asked for), `ext4-cannot-hold` (one inode). */
+/** Codes: `ext4-too-large`, `ext4-too-small` (the size that was asked for), `ext4-cannot-hold` (one inode); `invalid-ext4` (dump). */
 export class Ext4Error extends FlameBoxError {
   override readonly name = "Ext4Error";
-}
-
-export function alignUp(value: number, unit: number): number {
-  return Math.ceil(value / unit) * unit;
-}
-
-export function blocksOf(sizeBytes: number): number {
-  return Math.ceil(sizeBytes / BLOCK_SIZE);
 }

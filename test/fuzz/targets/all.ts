@@ -1,8 +1,9 @@
 /** Every target, by the name that `npm run fuzz` takes. */
 import type { FuzzTarget } from "../target.ts";
-import { gzip, gzipFrame, zstd } from "./compression.ts";
+import { gzip, gzipFrame, zstd, zstdFrameHeads } from "./compression.ts";
 import { dockerConfig, helperAnswer } from "./credentials.ts";
 import { config, manifest } from "./documents.ts";
+import { ext4 } from "./ext4.ts";
 import { authHeader, httpHeaders } from "./headers.ts";
 import { layerIndex } from "./layer-index.ts";
 import { reference } from "./reference.ts";
@@ -14,6 +15,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   gzip,
   gzipFrame,
   zstd,
+  zstdFrameHeads,
   manifest,
   config,
   authHeader,
@@ -22,4 +24,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   dockerConfig,
   helperAnswer,
   layerIndex,
+  ext4,
 ];

@@ -5,6 +5,7 @@ import { decompress } from "../../../src/formats/compression/decompress.ts";
 import { CompressionError } from "../../../src/formats/compression/error.ts";
 import { HeaderParser, TrailerParser } from "../../../src/formats/compression/gzip-frame.ts";
 import { gunzip } from "../../../src/formats/compression/gzip.ts";
+import { WindowGuard } from "../../../src/formats/compression/zstd-window.ts";
 import { choiceOf, demand, inPieces, withChoice } from "../target.ts";
 import type { FuzzTarget } from "../target.ts";
 
@@ -135,7 +136,7 @@ const zstdBlock = fc
   });
 const zstdFrame = fc
   .array(zstdBlock, { minLength: 1, maxLength: 4 })
-  .map((blocks) => Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x58]), ...blocks]));
+  .map((blocks) => Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x08]), ...blocks]));
 const skippable = fc.uint8Array({ maxLength: 40 }).map((bytes) => {
   const head = Buffer.from([0x50 | (bytes.length & 15), 0x2a, 0x4d, 0x18, bytes.length, 0, 0, 0]);
   return Buffer.concat([head, bytes]);
@@ -167,5 +168,28 @@ export const zstd: FuzzTarget = {
     const cut = await unpacked(decompress(pieces(rest, choice), "zstd", options));
     const same = whole === undefined ? cut === undefined : cut?.equals(whole) === true;
     demand(same, () => `in pieces ${cut?.length} bytes, in others ${whole?.length}`);
+  },
+};
+
+/** What the guard makes of the windows that frames ask for. */
+function guarded(chunks: Iterable<Uint8Array>): string {
+  const guard = new WindowGuard(2 ** 20);
+  try {
+    for (const chunk of chunks) guard.push(chunk);
+  } catch (error) {
+    if (!(error instanceof CompressionError)) throw error;
+    return error.message;
+  }
+  return "nothing";
+}
+
+export const zstdFrameHeads: FuzzTarget = {
+  name: "zstd-frame",
+  inputs: zstd.inputs,
+  check(input) {
+    const { choice, rest } = choiceOf(input, CUTS);
+    const whole = guarded([rest]);
+    const cut = guarded(inPieces(rest, choice));
+    demand(cut === whole, () => `in pieces ${cut}, in one ${whole}`);
   },
 };
