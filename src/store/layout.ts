@@ -59,13 +59,15 @@ export function blobPath(layout: Layout, digest: Digest): string {
 export interface LayerPaths {
   /** Data; no such file when the layer has none. */
   readonly blobPath: string;
+  /** What the archive had besides; no such file when it was too strange, or an older FlameBox converted it. */
+  readonly headersPath: string;
   /** Entries; the layer is there when this file is. */
   readonly indexPath: string;
 }
 
 export function layerPaths(layout: Layout, diffId: Digest): LayerPaths {
   const base = join(layout.layersDir, hexOf(diffId));
-  return { blobPath: `${base}.blob`, indexPath: `${base}.index` };
+  return { blobPath: `${base}.blob`, headersPath: `${base}.headers`, indexPath: `${base}.index` };
 }
 
 export interface RootfsPaths {
