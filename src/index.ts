@@ -7,10 +7,12 @@
  * Every function takes `signal` and reports progress through `onProgress`; errors are `FlameBoxError`s with a
  * `code` for programs and a `hint` for people. Nothing here prints, reads the environment or exits.
  */
-import { acquireImage, pullFromRegistry } from "./container/acquire.ts";
+import { acquireImage, pullFromSource } from "./container/acquire.ts";
 import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
+import type * as imageWork from "./container/images.ts";
+import type * as logins from "./container/login.ts";
 import type * as kernels from "./container/kernels.ts";
 import type * as installation from "./container/setup.ts";
 import type * as templates from "./container/templates.ts";
@@ -26,6 +28,13 @@ export type { Check, HostReport } from "./container/doctor.ts";
 export type { BuildKernelOptions, KernelInfo } from "./container/kernels.ts";
 export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.ts";
 export type { SetupOptions, SetupReport } from "./container/setup.ts";
+export type { ArchiveSource, ImportImageOptions, LoadImagesOptions } from "./container/load.ts";
+export type { LoginOptions, LoginReport } from "./container/login.ts";
+export type { PushReport } from "./container/push.ts";
+export type { SaveImagesOptions } from "./container/save.ts";
+export type { HistoryLine, ImageDetails, LayerDetails } from "./images/describe.ts";
+export type { ImageUsage } from "./images/usage.ts";
+export type { StoreProblem } from "./store/check.ts";
 export type {
   BindMount,
   ContainerExit,
@@ -55,19 +64,22 @@ export type { OnProgress, ProgressEvent } from "./util/progress.ts";
 export { version } from "./util/version.ts";
 
 /**
- * Fetches an image from its registry, converts layers that are not here yet, and makes its root file system.
- * @param reference as Docker writes them: `alpine`, `ghcr.io/owner/app:1.2`, `localhost:5000/x@sha256:…`
+ * Fetches an image from its source, converts layers that are not here yet, and makes its root file system.
+ * @param reference as Docker writes them: `alpine`, `ghcr.io/owner/app:1.2`, `localhost:5000/x@sha256:…`; or a place
+ *   on this host: `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE`, `dir:DIR`
  * @throws FlameBoxError `image-not-found`, `platform-not-found`, `unauthorized`, `registry-unreachable`,
  *   `digest-mismatch`, `disk-full`, …; what the reference stood for before is then as it was
  */
 export async function pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {
   await using store = await openHome(options);
-  const image = await pullFromRegistry(store, reference, options);
+  const image = await pullFromSource(store, reference, { ...options, named: true });
   return await images.infoOf(store, image);
 }
 
 /** The images that are here, by reference. Records that cannot be used are told through `onNotice`. */
-export async function listImages(options: OperationOptions = {}): Promise<ImageInfo[]> {
+export async function listImages(
+  options: OperationOptions & { readonly filters?: readonly string[] | undefined } = {},
+): Promise<ImageInfo[]> {
   await using store = await openHome(options);
   return await images.listImages(store, options);
 }
@@ -105,6 +117,53 @@ export const diagnose: typeof doctor.diagnose = async (...given) =>
 /** Puts the kernel, the guest and the first template in place. */
 export const setup: typeof installation.setup = async (...given) =>
   await (await import("./container/setup.ts")).setup(...given);
+
+/**
+ * Everything in an image archive (`docker save`'s, old or new, or an OCI one; plain, gzip or zstd) with the names that
+ * it has there.
+ */
+export const loadImages: typeof imageWork.loadImages = async (...given) =>
+  await (await import("./container/images.ts")).loadImages(...given);
+
+/** An image whose only layer is a file system's archive. Without a reference it gets no name. */
+export const importImage: typeof imageWork.importImage = async (...given) =>
+  await (await import("./container/images.ts")).importImage(...given);
+
+/** Writes images to an archive, a directory or a stream. */
+export const saveImages: typeof imageWork.saveImages = async (...given) =>
+  await (await import("./container/images.ts")).saveImages(...given);
+
+/** Another name for an image. */
+export const tagImage: typeof imageWork.tagImage = async (...given) =>
+  await (await import("./container/images.ts")).tagImage(...given);
+
+/** Sends an image to the registry that its name names. */
+export const push: typeof imageWork.push = async (...given) =>
+  await (await import("./container/images.ts")).push(...given);
+
+/** Everything about an image that is here: config, layers, history, sizes. */
+export const inspectImage: typeof imageWork.inspectImage = async (...given) =>
+  await (await import("./container/images.ts")).inspectImage(...given);
+
+/** Removes images without a name, or all that nothing uses, and whatever no image needs. */
+export const pruneImages: typeof imageWork.pruneImages = async (...given) =>
+  await (await import("./container/images.ts")).pruneImages(...given);
+
+/** What images take on disk. */
+export const imageUsage: typeof imageWork.imageUsage = async (...given) =>
+  await (await import("./container/images.ts")).imageUsage(...given);
+
+/** Reads all that is here of images, and says what is wrong. Changes nothing. */
+export const checkImages: typeof imageWork.checkImages = async (...given) =>
+  await (await import("./container/images.ts")).checkImages(...given);
+
+/** Tries credentials at a registry and keeps them in Docker's configuration. */
+export const login: typeof logins.login = async (...given) =>
+  await (await import("./container/login.ts")).login(...given);
+
+/** Forgets the credentials for a registry. */
+export const logout: typeof logins.logout = async (...given) =>
+  await (await import("./container/login.ts")).logout(...given);
 
 /** Saved machines, used last first. */
 export const listTemplates: typeof templates.listTemplates = async (...given) =>

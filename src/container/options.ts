@@ -2,6 +2,7 @@
  * What a caller may ask of a container. Names follow Docker's where it has one; units are in the names.
  */
 import type { Readable, Writable } from "node:stream";
+import type { Proxies } from "../source/registry/proxy.ts";
 import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
@@ -32,6 +33,15 @@ export interface RegistryAccess {
   readonly insecure?: boolean | undefined;
   /** Extra CA certificates, PEM. */
   readonly ca?: string | undefined;
+  /** Path of an `auth.json` that is asked before the Docker config file: `$REGISTRY_AUTH_FILE`. */
+  readonly authFile?: string | undefined;
+  /** Paths of podman's `auth.json`, asked after it; default `~/.config/containers/auth.json`. */
+  readonly containersAuthFiles?: readonly string[] | undefined;
+  /** Paths of settings for registries; default `~/.config/flamebox/registries.json` and that in `/etc/flamebox`. */
+  readonly registrySettings?: readonly string[] | undefined;
+  /** Directories with certificates by registry; default podman's and Docker's `certs.d`. */
+  readonly certificateDirs?: readonly string[] | undefined;
+  readonly proxies?: Proxies | undefined;
 }
 
 export interface PullOptions extends OperationOptions, RegistryAccess {

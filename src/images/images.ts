@@ -59,6 +59,8 @@ export interface RemovedImage {
 
 export interface ListOptions {
   readonly signal?: AbortSignal | undefined;
+  /** `reference=alp*`, `dangling=true`, …: filter.ts. */
+  readonly filters?: readonly string[] | undefined;
   /** Told of each record that cannot be used, one line. */
   readonly onNotice?: ((notice: string) => void) | undefined;
 }
@@ -104,6 +106,12 @@ export async function listImages(store: Store, options: ListOptions = {}): Promi
   const { images, problems } = await readRecords(store);
   for (const { path, message } of problems) options.onNotice?.(`${message}: ${path}`);
   options.signal?.throwIfAborted();
+  const { filters = [] } = options;
+  if (filters.length > 0) {
+    const { filterImages, parseFilters } = await import("./filter.ts");
+    const kept = await filterImages(store, images, parseFilters(filters));
+    return await Promise.all(kept.map((image) => infoOf(store, image)));
+  }
   return await Promise.all(images.map((image) => infoOf(store, image)));
 }
 

@@ -26,7 +26,7 @@ import { StoreError } from "../store/error.ts";
 import { stored } from "../store/layout.ts";
 import type { Store } from "../store/layout.ts";
 import { takeLease } from "../store/lease.ts";
-import { namesOf, readRecord, writeRecord } from "../store/records.ts";
+import { namesOf, readRecord, readRecords, writeRecord } from "../store/records.ts";
 import { limit } from "../util/limit.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
@@ -115,6 +115,13 @@ function instantOf(text: string | undefined): string | undefined {
   return Number.isNaN(ms) ? undefined : new Date(ms).toISOString();
 }
 
+/** One that the image has already, or none. */
+async function nameOf(store: Store, manifestDigest: Digest): Promise<string> {
+  const { images } = await readRecords(store);
+  const same = images.find((image) => image.manifestDigest === manifestDigest);
+  return same?.reference ?? unnamed(manifestDigest);
+}
+
 /** Runs the jobs; the first failure aborts the others, and is thrown when all have ended. */
 async function allOrNone(
   jobs: readonly ((signal: AbortSignal) => Promise<void>)[],
@@ -196,7 +203,7 @@ export async function pullImage(
   const layers = layersOf(manifest, config);
   const contents = { manifestDigest, configDigest: manifest.config.digest, diffIds: config.rootfs.diff_ids };
   const record = {
-    reference: name ?? unnamed(manifestDigest),
+    reference: name ?? (await nameOf(store, manifestDigest)),
     digest: resolved.referenceDigest,
     ...contents,
     platform: platformOf(resolved, config, options, source.name),

@@ -6,7 +6,7 @@
  *                                                  ──► {"token", "expires_in"} ──► Authorization: Bearer
  *                             Basic                ──► Authorization: Basic
  *
- * The scope is always ours, `repository:NAME:pull`: what the challenge asks for is not a reason to ask the
+ * The scopes are always ours, `repository:NAME:pull` to read: what the challenge asks for is not a reason to ask the
  * token server for more. One token serves all requests of a source until it expires or is refused.
  */
 import * as v from "valibot";
@@ -39,6 +39,8 @@ export interface AuthorizationOptions {
   readonly registry: string;
   readonly repository: string;
   readonly keychain: Keychain | undefined;
+  /** Default: to pull from the repository. */
+  readonly scopes?: readonly string[] | undefined;
 }
 
 interface Grant {
@@ -157,8 +159,8 @@ export class Authorization {
 
   /** Asked once: a helper may take its time, or ask a person. */
   async #credentials(): Promise<Credentials | undefined> {
-    const { keychain, registry } = this.#options;
-    this.#known ??= Promise.resolve(keychain?.credentialsFor(registry));
+    const { keychain, registry, repository } = this.#options;
+    this.#known ??= Promise.resolve(keychain?.credentialsFor(registry, { repository }));
     try {
       return await this.#known;
     } catch (error) {
@@ -172,13 +174,13 @@ export class Authorization {
     const more = detail === "" ? "" : ` (${detail})`;
     if (!credentials) {
       const message = `registry ${registry} gives ${repository} to nobody without credentials${more}`;
-      const hint = `look at the name; if it is private, log in with docker login ${registry}, which writes ~/.docker/config.json`;
+      const hint = `look at the name; if it is private, log in with flamebox login ${registry}`;
       return new SourceError("unauthorized", message, { hint, status: 401 });
     }
     const whose =
       credentials.kind === "password" ? `of user ${quote(credentials.username, 80)}` : "(a token)";
     const message = `registry ${registry} refuses the credentials ${whose} for ${repository}${more}`;
-    const hint = `look at the entry for ${registry} in ~/.docker/config.json, or log in again with docker login ${registry}`;
+    const hint = `look at the entry for ${registry} in ~/.docker/config.json, or log in again with flamebox login ${registry}`;
     return new SourceError("unauthorized", message, { hint, status: 401 });
   }
 
@@ -210,7 +212,8 @@ export class Authorization {
     const fields = new URLSearchParams();
     const service = challenge.parameters.get("service");
     if (service !== undefined) fields.set("service", service);
-    fields.set("scope", `repository:${this.#options.repository}:pull`);
+    const { repository, scopes = [`repository:${repository}:pull`] } = this.#options;
+    for (const scope of scopes) fields.append("scope", scope);
     return retry(() => this.#askTokenServer(url, fields, credentials));
   }
 

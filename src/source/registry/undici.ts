@@ -4,14 +4,16 @@
  * version has moved them, all of it is loaded.
  */
 import { createRequire } from "node:module";
-import type { Agent, Dispatcher } from "undici";
+import type { Agent, Dispatcher, ProxyAgent } from "undici";
 import { systemCode } from "../../util/error.ts";
 
 type Request = (options: Dispatcher.RequestOptions) => Promise<Dispatcher.ResponseData>;
 
 export interface Undici {
   readonly Agent: typeof Agent;
-  request(agent: Agent, options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData>;
+  /** Not loaded before it is wanted. */
+  loadProxyAgent(): Promise<typeof ProxyAgent>;
+  request(agent: Dispatcher, options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData>;
 }
 
 function loadParts(): Undici {
@@ -19,11 +21,16 @@ function loadParts(): Undici {
   const parts = {
     Agent: require("undici/lib/dispatcher/agent.js") as typeof Agent,
     request: require("undici/lib/api/api-request.js") as (
-      this: Agent,
+      this: Dispatcher,
       ...args: Parameters<Request>
     ) => ReturnType<Request>,
   };
-  return { Agent: parts.Agent, request: (agent, options) => parts.request.call(agent, options) };
+  const loadProxyAgent = async () => require("undici/lib/dispatcher/proxy-agent.js") as typeof ProxyAgent;
+  return {
+    Agent: parts.Agent,
+    loadProxyAgent,
+    request: (agent, options) => parts.request.call(agent, options),
+  };
 }
 
 let loaded: Promise<Undici> | undefined;
@@ -35,7 +42,8 @@ async function load(): Promise<Undici> {
     const moved = ["MODULE_NOT_FOUND", "ERR_PACKAGE_PATH_NOT_EXPORTED"].includes(systemCode(error) ?? "");
     if (!moved) throw error;
     const whole = await import("undici");
-    return { Agent: whole.Agent, request: (agent, options) => agent.request(options) };
+    const loadProxyAgent = async () => whole.ProxyAgent;
+    return { Agent: whole.Agent, loadProxyAgent, request: (agent, options) => agent.request(options) };
   }
 }
 
