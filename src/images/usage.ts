@@ -11,7 +11,7 @@ import type { Store, StoredName } from "../store/layout.ts";
 import { leasedNames } from "../store/lease.ts";
 import { namesOf, readRecords, removeRecord } from "../store/records.ts";
 import { systemCode } from "../util/error.ts";
-import { parse } from "../reference/reference.ts";
+import { familiar, parse } from "../reference/reference.ts";
 import type { OnProgress } from "../util/progress.ts";
 import { filterImages, parseFilters } from "./filter.ts";
 import { prune } from "./images.ts";
@@ -99,7 +99,7 @@ export async function pruneImages(store: Store, options: PruneOptions = {}): Pro
   signal?.throwIfAborted();
   for (const { reference } of candidates) await removeRecord(store, reference);
   const removed = await prune(store, { signal });
-  return { ...removed, untagged: candidates.map(({ reference }) => reference) };
+  return { ...removed, untagged: candidates.map(({ reference }) => familiar(parse(reference))) };
 }
 
 export interface CheckOptions {

@@ -17,7 +17,7 @@ import { quote } from "../../util/printable.ts";
 import { retry } from "../../util/retry.ts";
 import { SourceError } from "../error.ts";
 import { isLocalOnly, isLoopback } from "./address.ts";
-import { detailOf } from "./http-error.ts";
+import { detailOf, parseRetryAfter } from "./http-error.ts";
 import { headerOf, readBody, readErrorBody } from "./transport.ts";
 import type { HttpResponse, Transport } from "./transport.ts";
 
@@ -41,6 +41,8 @@ export interface AuthorizationOptions {
   readonly keychain: Keychain | undefined;
   /** Default: to pull from the repository. */
   readonly scopes?: readonly string[] | undefined;
+  /** The longest Retry-After that is waited for. Default 60,000. */
+  readonly maxRetryAfterMs?: number | undefined;
 }
 
 interface Grant {
@@ -214,7 +216,9 @@ export class Authorization {
     if (service !== undefined) fields.set("service", service);
     const { repository, scopes = [`repository:${repository}:pull`] } = this.#options;
     for (const scope of scopes) fields.append("scope", scope);
-    return retry(() => this.#askTokenServer(url, fields, credentials));
+    const { maxRetryAfterMs: maxDelayMs = 60_000 } = this.#options;
+    const delayOf = (error: unknown) => (error instanceof SourceError ? error.retryAfterMs : undefined);
+    return retry(() => this.#askTokenServer(url, fields, credentials), { maxDelayMs, delayOf });
   }
 
   async #askTokenServer(
@@ -244,9 +248,12 @@ export class Authorization {
     if ([400, 401, 403].includes(response.status)) throw this.#refused(credentials, detail);
     const more = detail === "" ? "" : `: ${detail}`;
     const code = response.status === 429 ? "too-many-requests" : "registry-error";
+    const retryAfterMs = parseRetryAfter(headerOf(response, "retry-after"), Date.now());
+    const patient = (retryAfterMs ?? 0) <= (this.#options.maxRetryAfterMs ?? 60_000);
     throw new SourceError(code, `token server ${url.host} answered ${response.status}${more}`, {
       status: response.status,
-      temporary: response.status >= 500 || response.status === 429,
+      retryAfterMs,
+      temporary: patient && (response.status >= 500 || response.status === 429),
     });
   }
 }

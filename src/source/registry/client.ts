@@ -101,7 +101,14 @@ export class RegistryClient implements AsyncDisposable {
       userAgent,
     });
     const transport = this.#transport;
-    this.#authorization = new Authorization({ transport, registry, repository, keychain, scopes });
+    this.#authorization = new Authorization({
+      transport,
+      registry,
+      repository,
+      keychain,
+      scopes,
+      maxRetryAfterMs: options.maxRetryAfterMs,
+    });
   }
 
   /** For `retry` and loops like it. */
