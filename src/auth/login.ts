@@ -8,6 +8,7 @@ import { mkdir, realpath } from "node:fs/promises";
 import { dirname } from "node:path";
 import { writeFileAtomic } from "../util/atomic-file.ts";
 import { systemCode } from "../util/error.ts";
+import { quote } from "../util/printable.ts";
 import { eraseInHelper, storeInHelper } from "./credential-helper.ts";
 import type { HelperOptions } from "./credential-helper.ts";
 import type { PasswordCredentials } from "./credentials.ts";
@@ -34,8 +35,15 @@ async function openConfig(path: string): Promise<Opened> {
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
   }
-  const config = parseDockerConfig(text === "" ? "{}" : text);
-  return { path: real, document: JSON.parse(text === "" ? "{}" : text) as JsonObject, config };
+  const given = text.trim() === "" ? "{}" : text;
+  const config = parseDockerConfig(given);
+  const document = JSON.parse(given) as JsonObject;
+  // A list is an object to the parser, which would only find nothing in it; written back it would be lost.
+  if (Array.isArray(document) || Array.isArray(document["auths"])) {
+    const message = `${quote(path)}: a list is where names and values belong`;
+    throw new AuthError("invalid-docker-config", message, { hint: "look at the file" });
+  }
+  return { path: real, document, config };
 }
 
 async function save({ path, document }: Opened): Promise<void> {

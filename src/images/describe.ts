@@ -74,7 +74,7 @@ function historyOf({ history = [], created }: ImageConfig, layers: readonly Laye
     comment: "",
     layer,
   }));
-  return [...lines, ...untold].reverse();
+  return [...lines, ...untold].toReversed();
 }
 
 /** @throws ImageError `image-not-found`, `ambiguous-image-id`, `image-incomplete` */

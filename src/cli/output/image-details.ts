@@ -41,11 +41,10 @@ export function inspected(image: ImageDetails): Readonly<Record<string, unknown>
   };
 }
 
+const INSPECT_NAMES =
+  "Id RepoTags RepoDigests Parent Comment Created Author Config Architecture Variant Os Size RootFS Metadata Descriptor Layers History";
 const INSPECT_FIELDS: TemplateFields = Object.fromEntries(
-  [
-    ...["Id", "RepoTags", "RepoDigests", "Parent", "Comment", "Created", "Author", "Config", "Architecture"],
-    ...["Variant", "Os", "Size", "RootFS", "Metadata", "Descriptor", "Layers", "History"],
-  ].map((name) => [name, name.toUpperCase()]),
+  INSPECT_NAMES.split(" ").map((name) => [name, name.toUpperCase()]),
 );
 
 /** Throws UsageError for a bad template, before anything is asked of the library. */

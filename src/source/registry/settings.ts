@@ -23,12 +23,23 @@ const MAX_SETTINGS_BYTES = 1024 * 1024;
 
 const path = v.pipe(v.string(), v.maxLength(4096), v.check(isAbsolute, "not an absolute path"));
 /** `HOST[:PORT][/PATH]`, lower case. */
-const PLACE = /^[a-z0-9[][a-z0-9.:[\]-]*(?:\/[a-z0-9._/-]+)?$/;
-const place = v.pipe(v.string(), v.maxLength(512), v.regex(PLACE, "not HOST[:PORT][/PATH]"));
+const PLACE =
+  /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
+
+/** As in references: a first part without a dot or a port is no host, but for `localhost`. */
+function isPlace(text: string): boolean {
+  const [host = ""] = text.split("/", 1);
+  return PLACE.test(text) && (/[.:]/.test(host) || host === "localhost");
+}
+
+const place = v.pipe(v.string(), v.maxLength(512), v.check(isPlace, "not HOST[:PORT][/PATH]"));
 const prefix = v.pipe(
   v.string(),
   v.maxLength(512),
-  v.check((text) => PLACE.test(text.replace(/^\*\./, "")), "not HOST[:PORT][/PATH] or *.DOMAIN"),
+  v.check(
+    (text) => isPlace(text) || (text.startsWith("*.") && PLACE.test(text.slice(2))),
+    "not HOST[:PORT][/PATH] or *.DOMAIN",
+  ),
 );
 
 const accessEntries = {
@@ -89,6 +100,8 @@ export function parseRegistrySettings(text: string): RegistrySettings[] {
   } catch (error) {
     throw invalid(printable(messageOf(error)), error);
   }
+  // To the schema a list is an object as well.
+  if (Array.isArray(value)) throw invalid("they are a list");
   const parsed = v.safeParse(settingsSchema, value);
   if (parsed.success) return parsed.output.registries ?? [];
   const [issue] = parsed.issues;
