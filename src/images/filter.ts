@@ -83,23 +83,25 @@ function createdMs({ createdAt }: Image): number {
   return createdAt === undefined ? 0 : Date.parse(createdAt);
 }
 
-type Predicate = (image: Image) => boolean | Promise<boolean>;
+type Predicate = (image: Image) => Promise<boolean>;
 
 async function predicateOf(store: Store, { name, value }: Filter, nowMs: number): Promise<Predicate> {
   switch (name) {
     case "dangling":
-      return (image) => isUnnamed(parse(image.reference)) === /^(?:true|1)$/.test(value);
+      return async (image) => isUnnamed(parse(image.reference)) === /^(?:true|1)$/.test(value);
     case "reference":
-      return (image) => isReferenced(image, value);
+      return async (image) => isReferenced(image, value);
     case "label":
       return async (image) => hasLabel(await labelsOf(store, image), value);
     case "label!":
       return async (image) => !hasLabel(await labelsOf(store, image), value);
     case "until":
-      return (image) => createdMs(image) < (instantOf(value, nowMs) ?? 0);
+      return async (image) => createdMs(image) < (instantOf(value, nowMs) ?? 0);
     default: {
       const limit = createdMs(await requireImage(store, value));
-      return name === "before" ? (image) => createdMs(image) < limit : (image) => createdMs(image) > limit;
+      return name === "before"
+        ? async (image) => createdMs(image) < limit
+        : async (image) => createdMs(image) > limit;
     }
   }
 }

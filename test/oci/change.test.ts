@@ -82,7 +82,7 @@ describe("changes", () => {
     "CMD a\0b",
     "constructor x",
   ];
-  it.each(REFUSED("refuses %j", (change) => {
+  it.each(REFUSED)("refuses %j", (change) => {
     expect(() => applyChanges({}, [change])).toThrow(expect.objectContaining({ code: "invalid-change" }));
   });
 

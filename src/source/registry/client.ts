@@ -152,7 +152,7 @@ export class RegistryClient implements AsyncDisposable {
   /** Where an upload goes on, as the answer to its last step says. @throws SourceError `unsafe-redirect` */
   nextOf(response: HttpResponse): URL {
     const { hostname } = this.#candidates[0] as URL;
-    const location = headerOf(response, "location");
+    const location = headerOf(response, "location") || undefined;
     const { protocol, host } = response.url;
     // A registry that does not know of the TLS before it names itself with http.
     const plain = `http://${host}/`;

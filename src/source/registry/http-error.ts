@@ -85,7 +85,9 @@ export function networkError(error: unknown, host: string): SourceError {
   }
   const unreachable = UNREACHABLE.get(code);
   if (unreachable !== undefined) {
-    const hint = "look at the name in the reference, the network and the proxy";
+    const isClosed = code === "ECONNRESET" || code === "UND_ERR_SOCKET";
+    const or = isClosed ? "; a registry that wants a client certificate may do this, too" : "";
+    const hint = `look at the name in the reference, the network and the proxy${or}`;
     return new SourceError("registry-unreachable", `registry ${host} cannot be reached: ${unreachable}`, {
       cause: error,
       hint,

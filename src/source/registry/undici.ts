@@ -25,7 +25,8 @@ function loadParts(): Undici {
       ...args: Parameters<Request>
     ) => ReturnType<Request>,
   };
-  const loadProxyAgent = async () => require("undici/lib/dispatcher/proxy-agent.js") as typeof ProxyAgent;
+  // It calls methods that only the whole package gives to its classes.
+  const loadProxyAgent = async () => (await import("undici")).ProxyAgent;
   return {
     Agent: parts.Agent,
     loadProxyAgent,

@@ -8,9 +8,11 @@
  *                                      └─ chunks refused: PATCH with a stream of all of it ─► PUT ?digest=
  *
  * One chunk is in memory at a time, so what broke within it goes on from there; an upload that the registry has
- * forgotten begins again from the source.
+ * forgotten begins again from the source. Docker's own registry (2.x) forgets each one whose request broke: the state
+ * that it hands out names an offset, and what came after that makes it invalid.
  */
 import { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { algorithmOf, digestFrom, hashFor } from "../../reference/digest.ts";
 import type { Digest } from "../../reference/digest.ts";
 import { FlameBoxError } from "../../util/error.ts";
@@ -24,6 +26,7 @@ const DEFAULT_CHUNK_BYTES = 8 * 1024 * 1024;
 /** A registry that wants larger ones than this gets a stream. */
 const MAX_CHUNK_BYTES = 64 * 1024 * 1024;
 const MAX_STARTS = 4;
+const BASE_DELAY_MS = 200;
 const SHA256 = `sha256:${"0".repeat(64)}` as Digest;
 
 export interface UploadOptions {
@@ -95,6 +98,8 @@ class Upload {
   readonly #options: UploadOptions;
   #location: URL | undefined;
   #sentBytes = 0;
+  /** Why a chunk had to be sent again: what is told when the registry then has forgotten the upload. */
+  #trouble: unknown;
 
   constructor(client: RegistryClient, options: UploadOptions) {
     this.#client = client;
@@ -175,7 +180,12 @@ class Upload {
         if (attempt > 1) await this.#askHowFar(start, end);
         const at = this.#sentBytes;
         if (at === end) return;
-        await this.#patchFrom(chunk.subarray(at - start), at);
+        try {
+          await this.#patchFrom(chunk.subarray(at - start), at);
+        } catch (error) {
+          this.#trouble = error;
+          throw error;
+        }
       },
       { ...this.#client.retryOptions, signal: this.#options.signal },
     );
@@ -217,13 +227,14 @@ class Upload {
     try {
       response = await this.#ask({ method: "GET", url: this.#location, accepted: [200, 202, 204] });
     } catch (error) {
-      throw this.#lostBy(error);
+      const lost = this.#lostBy(error);
+      throw lost instanceof UploadLost ? new UploadLost(this.#trouble ?? error, lost.wantsStream) : lost;
     }
     if (headerOf(response, "location") !== undefined) this.#location = this.#client.nextOf(response);
     const range = headerOf(response, "range");
     // Nothing yet is told by no Range, or by `0-0`, which also means one byte.
     const got = range === undefined || (range.endsWith("0-0") && start === 0) ? 0 : parseUploadRange(range);
-    if (got === undefined || got < start || got > end) throw new UploadLost(undefined, false);
+    if (got === undefined || got < start || got > end) throw new UploadLost(this.#trouble, false);
     this.#sentBytes = got;
   }
 
@@ -294,6 +305,7 @@ export async function uploadBlob(
       if (!(error instanceof UploadLost)) throw error;
       if (start === MAX_STARTS) throw error.cause instanceof Error ? error.cause : error;
       asStream ||= error.wantsStream;
+      await sleep(Math.random() * BASE_DELAY_MS * 2 ** start, undefined, { signal: options.signal });
     }
   }
 }
