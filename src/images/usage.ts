@@ -1,5 +1,5 @@
 /** What images take, what would come free, and whether all of it is sound. */
-import { stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import type { Digest } from "../reference/digest.ts";
 import { decodeLayerIndex } from "../rootfs/layer-index-file.ts";
 import { layerTar } from "../rootfs/layer-tar.ts";
@@ -107,6 +107,19 @@ export interface CheckOptions {
   readonly onProgress?: OnProgress | undefined;
   /** Only what can be told without reading the layers' data. */
   readonly quick?: boolean | undefined;
+  /** Removes what is damaged, so that the next pull fetches it again. */
+  readonly repair?: boolean | undefined;
+}
+
+/**
+ * All parts of what the problem is in; a machine that has them open keeps what it has. The part that says that the
+ * rest is there goes first.
+ */
+async function removeDamaged(store: Store, problems: readonly StoreProblem[]): Promise<void> {
+  const damaged = new Set(problems.filter(({ kind }) => kind === "damaged").map(({ path }) => path));
+  const { things } = await takeInventory(store);
+  for (const { paths } of things)
+    if (paths.some((path) => damaged.has(path))) for (const path of paths) await rm(path, { force: true });
 }
 
 /** The data of a layer, by making its archive again. */
@@ -129,8 +142,14 @@ async function layerProblem(
   }
 }
 
-/** Everything that is wrong with what is here; changes nothing. */
+/** Everything that is wrong with what is here; changes nothing unless it is to repair. */
 export async function checkImages(store: Store, options: CheckOptions = {}): Promise<StoreProblem[]> {
+  const problems = await findProblems(store, options);
+  if (options.repair === true) await removeDamaged(store, problems);
+  return problems;
+}
+
+async function findProblems(store: Store, options: CheckOptions): Promise<StoreProblem[]> {
   const { signal, onProgress, quick = false } = options;
   const problems = await checkStore(store, { inspectIndex: decodeLayerIndex, signal });
   if (quick) return problems;

@@ -5,6 +5,7 @@ import { connect, createServer } from "node:net";
 import type { Socket } from "node:net";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { passwordCredentials } from "../../src/auth/credentials.ts";
 import { digestOf } from "../../src/reference/digest.ts";
 import type { Digest } from "../../src/reference/digest.ts";
 import { parse } from "../../src/reference/reference.ts";
@@ -147,6 +148,7 @@ interface Script {
   readonly chunkStatus?: (count: number) => number | undefined;
   readonly headers?: Record<string, string>;
   readonly location?: (host: string) => string;
+  readonly wantsPassword?: boolean;
   /** Answers a GET of the upload; by default with what is there. */
   readonly range?: string;
   /** Breaks the connection of a PATCH after so many bytes of it, which are kept. */
@@ -175,6 +177,8 @@ async function scripted(script: Script) {
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const location = script.location?.(request.headers.host ?? "") ?? "/upload?state=1";
     const end = (status: number, headers = {}) => response.writeHead(status, { location, ...headers }).end();
+    if (script.wantsPassword === true && request.headers.authorization === undefined)
+      return end(401, { "www-authenticate": 'Basic realm="x"' });
     if (request.url === "/v2/") return end(200);
     if (request.method === "HEAD") return end(404);
     if (request.method === "POST") {
@@ -272,12 +276,17 @@ describe("scripted registries", () => {
 
   test("an upload that goes on elsewhere gets no credentials", async () => {
     const elsewhere = await scripted({});
-    const secret = "aliSecret42";
-    const { host } = await scripted({ location: () => `http://${elsewhere.host}/upload?x=y` });
-    const keychain = { credentialsFor: async () => undefined };
+    const password = "aliSecret42";
+    const { host, requests } = await scripted({
+      location: () => `http://${elsewhere.host}/upload?x=y`,
+      wantsPassword: true,
+    });
+    const keychain = { credentialsFor: async () => passwordCredentials("ali", password) };
     await targetAt(host, { keychain }).upload(blob, { chunkBytes: CHUNK_BYTES });
     expect(elsewhere.requests.length).toBeGreaterThan(2);
     expect(elsewhere.requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);
+    const secret = Buffer.from(`ali:${password}`).toString("base64");
+    expect(JSON.stringify(requests)).toContain(secret);
     expect(JSON.stringify(elsewhere.requests)).not.toContain(secret);
     expect(elsewhere.requests.at(-1)?.line).toContain(`&digest=${encodeURIComponent(digest)}`);
   });

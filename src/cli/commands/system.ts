@@ -50,16 +50,21 @@ async function check(context: CliContext, command: Command): Promise<void> {
   const { printable } = await import("../output/text.ts");
   const settings = settingsOf(command);
   refuseFormat(settings, "system check");
-  const { quick = false } = command.opts<{ quick?: boolean }>();
+  const { quick = false, repair = false } = command.opts<{ quick?: boolean; repair?: boolean }>();
   const problems = await operate(context, settings, async ({ library, options }) =>
-    library.checkImages({ ...options, quick }),
+    library.checkImages({ ...options, quick, repair }),
   );
   if (settings.json) await print(context, toJson(problems));
   else if (problems.length === 0) await print(context, settings.quiet ? "" : "Everything is sound.\n");
   else
     await print(
       context,
-      problems.map(({ kind, path, message }) => `${kind}: ${printable(`${path}: ${message}`)}\n`).join(""),
+      problems
+        .map(({ kind, path, message }) => {
+          const said = repair && kind === "damaged" ? "damaged, removed" : kind;
+          return `${said}: ${printable(`${path}: ${message}`)}\n`;
+        })
+        .join(""),
     );
   if (problems.some(({ kind }) => kind === "damaged" || kind === "missing")) throw new AlreadyReported();
 }
@@ -107,14 +112,15 @@ function defineCheck(command: Command, context: CliContext): void {
   command
     .summary("look for damage")
     .description(
-      "Read all that is here of images and say what is wrong: documents against their digests, layers against their diff IDs. Nothing is changed.",
+      "Read all that is here of images and say what is wrong: documents against their digests, layers against their diff IDs. Nothing is changed without --repair.",
     )
-    .option("--quick", "do not read the layers' data");
+    .option("--quick", "do not read the layers' data")
+    .option("--repair", "remove what is damaged, so that the next pull fetches it again");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [["flamebox system check", "after a disk has failed"]],
     notes: [
-      "The exit code is 1 when something is damaged or missing; pulling the image again fetches that and nothing else. A leftover is no damage: the next prune takes it.",
+      "The exit code is 1 when something is damaged or missing; with --repair, pulling the image again then fetches that and nothing else. A leftover is no damage: the next prune takes it.",
     ],
   });
   command.action(async () => check(context, command));
