@@ -27,14 +27,6 @@ function missingPrograms(): string[] {
 }
 const missing = missingPrograms();
 
-class BytesOutput extends FakeOutput {
-  readonly chunks: Buffer[] = [];
-  override _write(chunk: string | Buffer, encoding: string, done: () => void): void {
-    this.chunks.push(Buffer.from(chunk as string));
-    super._write(chunk, encoding, done);
-  }
-}
-
 describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "nothing"})`, () => {
   let dir: string;
   let registry: TestRegistry;
@@ -82,13 +74,20 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
       XDG_CONFIG_HOME: join(dir, "config"),
       DOCKER_CONFIG: join(dir, "docker"),
     };
-    const stdout = new BytesOutput();
+    const stdout = new FakeOutput();
+    const chunks: Buffer[] = [];
+    const write = stdout.write.bind(stdout) as (chunk: string | Buffer, ...rest: unknown[]) => boolean;
+    // Text is not enough for archives.
+    stdout.write = (chunk: string | Buffer, ...rest: unknown[]) => {
+      chunks.push(Buffer.from(chunk as string));
+      return write(chunk, ...rest);
+    };
     const stdin = Object.assign(new PassThrough(), { isTTY: options.answer !== undefined });
     stdin.end(options.answer === undefined ? (options.input ?? "") : `${options.answer}\n`);
     const base = fakeContext({ env });
     const context = { ...base, stdout, stdin, loadLibrary: async () => library };
     const exitCode = await execute(words, context);
-    return { exitCode, out: stdout.text, err: base.stderr.text, bytes: Buffer.concat(stdout.chunks) };
+    return { exitCode, out: stdout.text, err: base.stderr.text, bytes: Buffer.concat(chunks) };
   }
 
   async function good(words: readonly string[], options = {}): Promise<string> {

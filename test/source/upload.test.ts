@@ -89,7 +89,7 @@ describe.skipIf(isMissing("docker-registry"))("docker-registry (needs docker-reg
     expect(await target.has(digest)).toBe(false);
     const sent: number[] = [];
     const options = { chunkBytes: CHUNK_BYTES, onSent: (count: number) => void sent.push(count) };
-    expect(await target.upload({ open: blob.open }, options)).toEqual({ digest, size: bytes.length });
+    expect(await target.upload({ open: () => blob.open() }, options)).toEqual({ digest, size: bytes.length });
     expect(sent.at(-1)).toBe(bytes.length);
     expect(sent.length).toBe(Math.ceil(bytes.length / CHUNK_BYTES));
     expect(await target.has(digest)).toBe(true);
@@ -236,7 +236,7 @@ describe("scripted registries", () => {
     const breakAfter = (count: number) => (count < 2 || count > 8 ? undefined : sizes[count - 2]);
     const { host, finished, requests } = await scripted({ breakAfter });
     opened = 0;
-    const sent = await targetAt(host).upload({ open: blob.open }, { chunkBytes: CHUNK_BYTES });
+    const sent = await targetAt(host).upload({ open: () => blob.open() }, { chunkBytes: CHUNK_BYTES });
     expect(sent).toEqual({ digest, size: bytes.length });
     expect(opened).toBe(1);
     expect(digestOf(finished.at(-1) ?? "")).toBe(digest);
@@ -299,6 +299,6 @@ describe("scripted registries", () => {
 
   test("ranges", () => {
     const texts = ["0-0", "0-1023", "bytes=0-9", "1-5", "x", "", undefined, "0-9999999999999999"];
-    expect(texts.map(parseUploadRange)).toEqual([1, 1024, 10, ...[...Array<undefined>(5)]]);
+    expect(texts.map(parseUploadRange)).toEqual([1, 1024, 10, ...Array.from({ length: 5 }, () => undefined)]);
   });
 });

@@ -174,7 +174,10 @@ describe.skipIf(isMissing("openssl"))("certificates and proxies (need openssl)",
       wanted !== undefined && request.headers["proxy-authorization"] !== wanted;
     const proxy = createServer((request, response) => {
       asked.push(`${request.method} ${request.url}`);
-      if (isRefused(request)) return void response.writeHead(407).end();
+      if (isRefused(request)) {
+        response.writeHead(407).end();
+        return;
+      }
       const { pathname } = new URL(request.url ?? "");
       request.url = pathname;
       answer(request, response);
@@ -182,7 +185,10 @@ describe.skipIf(isMissing("openssl"))("certificates and proxies (need openssl)",
     proxy.on("connect", (request, client, head) => {
       asked.push(`CONNECT ${request.url}`);
       client.on("error", () => {});
-      if (isRefused(request)) return void client.end("HTTP/1.1 407 No\r\n\r\n");
+      if (isRefused(request)) {
+        client.end("HTTP/1.1 407 No\r\n\r\n");
+        return;
+      }
       const upstream = connect(port, "127.0.0.1", () => {
         client.write("HTTP/1.1 200 OK\r\n\r\n");
         upstream.write(head);
