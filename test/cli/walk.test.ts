@@ -1,5 +1,4 @@
 /** Every command for images, as it is typed, with the real library against a real registry. */
-import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,22 +9,13 @@ import * as library from "../../src/index.ts";
 import { hostPlatform } from "../../src/oci/platform.ts";
 import { writeLayout } from "../support/oci-layout.ts";
 import type { WrittenImage } from "../support/oci-layout.ts";
+import { missingPrograms } from "../support/programs.ts";
 import { startRegistry } from "../support/registry.ts";
 import type { TestRegistry } from "../support/registry.ts";
 import { archive, entry } from "../support/tar-builder.ts";
 import { FakeOutput, fakeContext } from "./fake-context.ts";
 
-function missingPrograms(): string[] {
-  return ["docker-registry", "skopeo"].filter((program) => {
-    try {
-      execFileSync("which", [program], { stdio: "ignore" });
-      return false;
-    } catch {
-      return true;
-    }
-  });
-}
-const missing = missingPrograms();
+const missing = missingPrograms("docker-registry", "skopeo");
 
 describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "nothing"})`, () => {
   let dir: string;

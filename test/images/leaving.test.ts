@@ -2,7 +2,7 @@
  * Images that come, go and come again: through real registries, with and without TLS and passwords, through archives
  * and layouts, with skopeo as the other side. Digests are compared at every turn.
  */
-import { execFile, execFileSync, spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { createReadStream } from "node:fs";
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -18,23 +18,14 @@ import { digestOf } from "../../src/reference/digest.ts";
 import { layerPaths, layoutOf } from "../../src/store/layout.ts";
 import { writeLayout } from "../support/oci-layout.ts";
 import type { WrittenImage } from "../support/oci-layout.ts";
+import { missingPrograms } from "../support/programs.ts";
 import { startRegistry } from "../support/registry.ts";
 import type { TestRegistry } from "../support/registry.ts";
 import { tarOf } from "./memory-source.ts";
 
 const run = promisify(execFile);
 
-function missingPrograms(): string[] {
-  return ["docker-registry", "skopeo"].filter((program) => {
-    try {
-      execFileSync("which", [program], { stdio: "ignore" });
-      return false;
-    } catch {
-      return true;
-    }
-  });
-}
-const missing = missingPrograms();
+const missing = missingPrograms("docker-registry", "skopeo");
 
 const platform = hostPlatform(process.arch) as { os: string; architecture: string };
 const foreign = { os: "linux", architecture: "s390x" };

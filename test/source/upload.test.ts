@@ -1,5 +1,4 @@
 /** Blobs on their way into registries that break, forget, refuse and misname. */
-import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { connect, createServer } from "node:net";
 import type { Socket } from "node:net";
@@ -15,6 +14,7 @@ import { registrySource } from "../../src/source/registry/registry.ts";
 import { parseUploadRange } from "../../src/source/registry/upload.ts";
 import { FlameBoxError } from "../../src/util/error.ts";
 import { startServer } from "../support/loopback-server.ts";
+import { missingPrograms } from "../support/programs.ts";
 import { startRegistry } from "../support/registry.ts";
 
 const CHUNK_BYTES = 64 * 1024;
@@ -65,83 +65,80 @@ async function brittleWay(port: number, bytesEach: (connection: number) => numbe
   return `127.0.0.1:${(server.address() as { port: number }).port}`;
 }
 
-function isMissing(program: string): boolean {
-  try {
-    execFileSync("which", [program], { stdio: "ignore" });
-    return false;
-  } catch {
-    return true;
-  }
-}
-
-describe.skipIf(isMissing("docker-registry"))("docker-registry (needs docker-registry)", () => {
-  const received = async (host: string): Promise<Digest> => {
-    await using source = registrySource(parse(`${host}/some/repo:1`));
-    const chunks: Uint8Array[] = [];
-    const descriptor = { mediaType: "application/octet-stream", digest, size: bytes.length };
-    for await (const chunk of source.openBlob(descriptor)) chunks.push(chunk);
-    return digestOf(Buffer.concat(chunks));
-  };
-
-  test("whole, in chunks, with and without a digest known before", async () => {
-    await using registry = await startRegistry();
-    const target = targetAt(registry.host);
-    expect(await target.has(digest)).toBe(false);
-    const sent: number[] = [];
-    const options = { chunkBytes: CHUNK_BYTES, onSent: (count: number) => void sent.push(count) };
-    expect(await target.upload({ open: () => blob.open() }, options)).toEqual({ digest, size: bytes.length });
-    expect(sent.at(-1)).toBe(bytes.length);
-    expect(sent.length).toBe(Math.ceil(bytes.length / CHUNK_BYTES));
-    expect(await target.has(digest)).toBe(true);
-    expect(await received(registry.host)).toBe(digest);
-    const small = Buffer.from("small");
-    const open = async function* () {
-      yield small;
+describe.skipIf(missingPrograms("docker-registry").length > 0)(
+  "docker-registry (needs docker-registry)",
+  () => {
+    const received = async (host: string): Promise<Digest> => {
+      await using source = registrySource(parse(`${host}/some/repo:1`));
+      const chunks: Uint8Array[] = [];
+      const descriptor = { mediaType: "application/octet-stream", digest, size: bytes.length };
+      for await (const chunk of source.openBlob(descriptor)) chunks.push(chunk);
+      return digestOf(Buffer.concat(chunks));
     };
-    expect(await target.upload({ digest: digestOf(small), open })).toEqual({
-      digest: digestOf(small),
-      size: 5,
-    });
-    const nothing = await target.upload({ open: async function* () {} });
-    expect(nothing).toEqual({ digest: digestOf(""), size: 0 });
-    expect(await target.mount(digest, "no/such/repository")).toBe(false);
-  });
 
-  test("a way that breaks: this registry forgets the upload, which begins again", async () => {
-    await using registry = await startRegistry();
-    const host = await brittleWay(registry.port, (connection) => (connection === 0 ? 300_000 : Infinity));
-    opened = 0;
-    const result = await targetAt(host).upload(blob, { chunkBytes: CHUNK_BYTES });
-    expect(result).toEqual({ digest, size: bytes.length });
-    expect(opened).toBe(2);
-    expect(await received(registry.host)).toBe(digest);
-  });
+    test("whole, in chunks, with and without a digest known before", async () => {
+      await using registry = await startRegistry();
+      const target = targetAt(registry.host);
+      expect(await target.has(digest)).toBe(false);
+      const sent: number[] = [];
+      const options = { chunkBytes: CHUNK_BYTES, onSent: (count: number) => void sent.push(count) };
+      expect(await target.upload({ open: () => blob.open() }, options)).toEqual({
+        digest,
+        size: bytes.length,
+      });
+      expect(sent.at(-1)).toBe(bytes.length);
+      expect(sent.length).toBe(Math.ceil(bytes.length / CHUNK_BYTES));
+      expect(await target.has(digest)).toBe(true);
+      expect(await received(registry.host)).toBe(digest);
+      const small = Buffer.from("small");
+      const open = async function* () {
+        yield small;
+      };
+      expect(await target.upload({ digest: digestOf(small), open })).toEqual({
+        digest: digestOf(small),
+        size: 5,
+      });
+      const nothing = await target.upload({ open: async function* () {} });
+      expect(nothing).toEqual({ digest: digestOf(""), size: 0 });
+      expect(await target.mount(digest, "no/such/repository")).toBe(false);
+    });
 
-  test("a way that always breaks is told as such", async () => {
-    await using registry = await startRegistry();
-    const host = await brittleWay(registry.port, () => 100_000);
-    await expect(targetAt(host).upload(blob, { chunkBytes: CHUNK_BYTES })).rejects.toMatchObject({
-      code: "registry-unreachable",
+    test("a way that breaks: this registry forgets the upload, which begins again", async () => {
+      await using registry = await startRegistry();
+      const host = await brittleWay(registry.port, (connection) => (connection === 0 ? 300_000 : Infinity));
+      opened = 0;
+      const result = await targetAt(host).upload(blob, { chunkBytes: CHUNK_BYTES });
+      expect(result).toEqual({ digest, size: bytes.length });
+      expect(opened).toBe(2);
+      expect(await received(registry.host)).toBe(digest);
     });
-  });
 
-  test("bytes that are not what they should be are not kept", async () => {
-    await using registry = await startRegistry();
-    const target = targetAt(registry.host);
-    const wrong = { ...blob, digest: digestOf("another") };
-    await expect(target.upload(wrong, { chunkBytes: CHUNK_BYTES })).rejects.toMatchObject({
-      code: "digest-mismatch",
+    test("a way that always breaks is told as such", async () => {
+      await using registry = await startRegistry();
+      const host = await brittleWay(registry.port, () => 100_000);
+      await expect(targetAt(host).upload(blob, { chunkBytes: CHUNK_BYTES })).rejects.toMatchObject({
+        code: "registry-unreachable",
+      });
     });
-    const failing = async function* () {
-      yield bytes.subarray(0, 100_000);
-      throw new FlameBoxError("source-broke", "no more");
-    };
-    await expect(target.upload({ open: failing }, { chunkBytes: CHUNK_BYTES })).rejects.toMatchObject({
-      code: "source-broke",
+
+    test("bytes that are not what they should be are not kept", async () => {
+      await using registry = await startRegistry();
+      const target = targetAt(registry.host);
+      const wrong = { ...blob, digest: digestOf("another") };
+      await expect(target.upload(wrong, { chunkBytes: CHUNK_BYTES })).rejects.toMatchObject({
+        code: "digest-mismatch",
+      });
+      const failing = async function* () {
+        yield bytes.subarray(0, 100_000);
+        throw new FlameBoxError("source-broke", "no more");
+      };
+      await expect(target.upload({ open: failing }, { chunkBytes: CHUNK_BYTES })).rejects.toMatchObject({
+        code: "source-broke",
+      });
+      expect(await target.has(digest)).toBe(false);
     });
-    expect(await target.has(digest)).toBe(false);
-  });
-});
+  },
+);
 
 interface Script {
   /** Status for a PATCH with a Content-Range; undefined takes it. */

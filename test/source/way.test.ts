@@ -1,5 +1,5 @@
 /** The way to a registry: certificates that are wrong, certificates that are wanted, and proxies. */
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
@@ -16,6 +16,7 @@ import { certificateProblem } from "../../src/source/registry/certificate-proble
 import { registrySource } from "../../src/source/registry/registry.ts";
 import type { RegistrySourceOptions } from "../../src/source/registry/registry.ts";
 import { makeImage } from "../support/oci-layout.ts";
+import { missingPrograms } from "../support/programs.ts";
 import { archive } from "../support/tar-builder.ts";
 
 const run = promisify(execFile);
@@ -36,16 +37,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   else response.writeHead(404).end();
 }
 
-function isMissing(program: string): boolean {
-  try {
-    execFileSync("which", [program], { stdio: "ignore" });
-    return false;
-  } catch {
-    return true;
-  }
-}
-
-describe.skipIf(isMissing("openssl"))("certificates and proxies (need openssl)", () => {
+describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies (need openssl)", () => {
   let dir = "";
   let authority: Pair;
   beforeAll(async () => {
