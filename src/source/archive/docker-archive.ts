@@ -17,6 +17,7 @@ import { LayerType, MediaType } from "../../oci/media-type.ts";
 import { problemOf } from "../../oci/problem.ts";
 import { digestFrom, digestOf } from "../../reference/digest.ts";
 import type { Digest } from "../../reference/digest.ts";
+import { printable } from "../../util/printable.ts";
 import type { ImageFile, ImageFiles } from "../files.ts";
 import { invalidArchive, readDocument, verifiedBlob } from "../local.ts";
 import type { LocalImage, LocalImages } from "../local.ts";
@@ -55,7 +56,8 @@ export async function openDockerArchive(files: ImageFiles, signal?: AbortSignal)
 
 function imageOf(files: ImageFiles, item: DockerArchiveItem): LocalImage {
   const names = item.RepoTags ?? [];
-  const called = names[0] === undefined ? files.name : `${files.name}:${names[0]}`;
+  // Of a stranger's making, and part of messages from here on.
+  const called = printable(names[0] === undefined ? files.name : `${files.name}:${names[0]}`);
   return {
     name: called,
     names,

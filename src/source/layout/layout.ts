@@ -14,6 +14,7 @@ import { MediaType, documentKindOf } from "../../oci/media-type.ts";
 import { formatPlatform, normalize } from "../../oci/platform.ts";
 import { algorithmOf, hexOf } from "../../reference/digest.ts";
 import type { Digest } from "../../reference/digest.ts";
+import { printable } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
 import type { ImageFiles } from "../files.ts";
 import { invalidArchive, readDocument, requireDigest, verifiedBlob } from "../local.ts";
@@ -86,7 +87,8 @@ export async function openLayout(files: ImageFiles, signal?: AbortSignal): Promi
 
 function imageOf(files: ImageFiles, group: readonly Descriptor[]): LocalImage {
   const names = [...new Set(group.flatMap(namesOf))];
-  const name = names[0] === undefined ? files.name : `${files.name}:${names[0]}`;
+  // Of a stranger's making, and part of messages from here on.
+  const name = printable(names[0] === undefined ? files.name : `${files.name}:${names[0]}`);
   const references = [...new Set(group.flatMap(referencesOf))];
   return { name, names, references, resolve: async (options) => await resolve(files, name, group, options) };
 }
