@@ -8,7 +8,7 @@
  * `code` for programs and a `hint` for people. Nothing here prints, reads the environment or exits.
  */
 import type { Writable } from "node:stream";
-import { acquireImage, pullFromRegistry } from "./container/acquire.ts";
+import { acquireImage, pullFromSource } from "./container/acquire.ts";
 import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
 import { prepareHost } from "./container/host.ts";
@@ -25,6 +25,8 @@ import type * as verbs from "./container/lifecycle/verbs.ts";
 import type { LogEntry } from "./container/log/format.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
 import type * as networks from "./container/networks.ts";
+import type * as imageWork from "./container/images.ts";
+import type * as logins from "./container/login.ts";
 import type * as kernels from "./container/kernels.ts";
 import type * as installation from "./container/setup.ts";
 import type * as templates from "./container/templates.ts";
@@ -35,7 +37,7 @@ import type { ExportedRootfs, ExportOptions } from "./images/export.ts";
 
 export type { AttachedExec, AttachOptions, ExecInOptions } from "./container/lifecycle/attach.ts";
 export type { Change, ContainerProcess, FileStat } from "./container/contents.ts";
-export type { ContainerCopyOptions } from "./container/lifecycle/copies.ts";
+export type { CommitContainerOptions, ContainerCopyOptions } from "./container/lifecycle/copies.ts";
 export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
@@ -67,6 +69,13 @@ export type { BuildKernelOptions, KernelInfo } from "./container/kernels.ts";
 export type { CreateNetworkOptions, Member, NetworkInfo } from "./container/networks.ts";
 export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.ts";
 export type { SetupOptions, SetupReport } from "./container/setup.ts";
+export type { ArchiveSource, ImportImageOptions, LoadImagesOptions } from "./container/load.ts";
+export type { LoginOptions, LoginReport } from "./container/login.ts";
+export type { PushReport } from "./container/push.ts";
+export type { SaveImagesOptions } from "./container/save.ts";
+export type { HistoryLine, ImageDetails, LayerDetails } from "./images/describe.ts";
+export type { ImageUsage } from "./images/usage.ts";
+export type { StoreProblem } from "./store/check.ts";
 export type {
   BindMount,
   ContainerExit,
@@ -108,19 +117,22 @@ const loadExports = async () => await import("./images/export.ts");
 export type RootfsFileOptions = Pick<ExportOptions, "format" | "sizeBytes" | "force">;
 
 /**
- * Fetches an image from its registry, converts layers that are not here yet, and makes its root file system.
- * @param reference as Docker writes them: `alpine`, `ghcr.io/owner/app:1.2`, `localhost:5000/x@sha256:…`
+ * Fetches an image from its source, converts layers that are not here yet, and makes its root file system.
+ * @param reference as Docker writes them: `alpine`, `ghcr.io/owner/app:1.2`, `localhost:5000/x@sha256:…`; or a place
+ *   on this host: `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE`, `dir:DIR`
  * @throws FlameBoxError `image-not-found`, `platform-not-found`, `unauthorized`, `registry-unreachable`,
  *   `digest-mismatch`, `disk-full`, …; what the reference stood for before is then as it was
  */
 export async function pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {
   await using store = await openHome(options);
-  const image = await pullFromRegistry(store, reference, options);
+  const image = await pullFromSource(store, reference, { ...options, named: true });
   return await images.infoOf(store, image);
 }
 
 /** The images that are here, by reference. Records that cannot be used are told through `onNotice`. */
-export async function listImages(options: OperationOptions = {}): Promise<ImageInfo[]> {
+export async function listImages(
+  options: OperationOptions & { readonly filters?: readonly string[] | undefined } = {},
+): Promise<ImageInfo[]> {
   await using store = await openHome(options);
   return await images.listImages(store, options);
 }
@@ -130,10 +142,8 @@ export async function listImages(options: OperationOptions = {}): Promise<ImageI
  * @param reference a reference, or the beginning of an image's id
  * @throws FlameBoxError `image-not-found`, `ambiguous-image-id`
  */
-export async function removeImage(reference: string, options: OperationOptions = {}): Promise<RemovedImage> {
-  await using store = await openHome(options);
-  return await images.removeImage(store, reference, options);
-}
+export const removeImage: typeof imageWork.removeImage = async (...given) =>
+  await (await import("./container/images.ts")).removeImage(...given);
 
 /**
  * Writes an image's root file system to a file, as EROFS, ext4, squashfs or tar; pulls the image when it is not here.
@@ -287,6 +297,10 @@ export const copyFrom: typeof copies.copyFrom = async (...given) =>
 export const copyTo: typeof copies.copyTo = async (...given) =>
   await (await import("./container/lifecycle/copies.ts")).copyTo(...given);
 
+/** Makes an image of a container's files. */
+export const commitContainer: typeof copies.commitContainer = async (...given) =>
+  await (await import("./container/lifecycle/copies.ts")).commitContainer(...given);
+
 /** A container's files as a tar archive, to a stream. */
 export const archiveFrom: typeof copies.archiveFrom = async (...given) =>
   await (await import("./container/lifecycle/copies.ts")).archiveFrom(...given);
@@ -314,6 +328,53 @@ export const diagnose: typeof doctor.diagnose = async (...given) =>
 /** Puts the kernel, the guest and the first template in place. */
 export const setup: typeof installation.setup = async (...given) =>
   await (await import("./container/setup.ts")).setup(...given);
+
+/**
+ * Everything in an image archive (`docker save`'s, old or new, or an OCI one; plain, gzip or zstd) with the names that
+ * it has there.
+ */
+export const loadImages: typeof imageWork.loadImages = async (...given) =>
+  await (await import("./container/images.ts")).loadImages(...given);
+
+/** An image whose only layer is a file system's archive. Without a reference it gets no name. */
+export const importImage: typeof imageWork.importImage = async (...given) =>
+  await (await import("./container/images.ts")).importImage(...given);
+
+/** Writes images to an archive, a directory or a stream. */
+export const saveImages: typeof imageWork.saveImages = async (...given) =>
+  await (await import("./container/images.ts")).saveImages(...given);
+
+/** Another name for an image. */
+export const tagImage: typeof imageWork.tagImage = async (...given) =>
+  await (await import("./container/images.ts")).tagImage(...given);
+
+/** Sends an image to the registry that its name names. */
+export const push: typeof imageWork.push = async (...given) =>
+  await (await import("./container/images.ts")).push(...given);
+
+/** Everything about an image that is here: config, layers, history, sizes. */
+export const inspectImage: typeof imageWork.inspectImage = async (...given) =>
+  await (await import("./container/images.ts")).inspectImage(...given);
+
+/** Removes images without a name, or all that nothing uses, and whatever no image needs. */
+export const pruneImages: typeof imageWork.pruneImages = async (...given) =>
+  await (await import("./container/images.ts")).pruneImages(...given);
+
+/** What images take on disk. */
+export const imageUsage: typeof imageWork.imageUsage = async (...given) =>
+  await (await import("./container/images.ts")).imageUsage(...given);
+
+/** Reads all that is here of images, and says what is wrong. Changes nothing. */
+export const checkImages: typeof imageWork.checkImages = async (...given) =>
+  await (await import("./container/images.ts")).checkImages(...given);
+
+/** Tries credentials at a registry and keeps them in Docker's configuration. */
+export const login: typeof logins.login = async (...given) =>
+  await (await import("./container/login.ts")).login(...given);
+
+/** Forgets the credentials for a registry. */
+export const logout: typeof logins.logout = async (...given) =>
+  await (await import("./container/login.ts")).logout(...given);
 
 /** Saved machines, used last first. */
 export const listTemplates: typeof templates.listTemplates = async (...given) =>

@@ -3,13 +3,15 @@
  * https://github.com/docker/docker-credential-helpers#development
  *
  *     server name ──stdin──► docker-credential-NAME get ──stdout──► {"Username", "Secret"}
+ *     {"ServerURL", "Username", "Secret"} ──stdin──► docker-credential-NAME store
+ *     server name ──stdin──► docker-credential-NAME erase
  */
 import { spawn } from "node:child_process";
 import * as v from "valibot";
 import { systemCode } from "../util/error.ts";
 import { printable } from "../util/printable.ts";
 import { Secret, passwordCredentials } from "./credentials.ts";
-import type { Credentials } from "./credentials.ts";
+import type { Credentials, PasswordCredentials } from "./credentials.ts";
 import { AuthError } from "./error.ts";
 
 const MAX_OUTPUT_BYTES = 64 * 1024;
@@ -35,11 +37,18 @@ interface Ended {
   readonly stdout: string;
 }
 
-/** Runs the program to its end. What it prints is a secret: none of it goes into an error. */
-function runHelper(program: string, server: string, options: HelperOptions): Promise<Ended> {
+/**
+ * Runs the program to its end. What it is told and what it prints are secrets: nothing of it goes into an error.
+ */
+function runHelper(
+  program: string,
+  action: "get" | "store" | "erase",
+  input: string,
+  options: HelperOptions,
+): Promise<Ended> {
   const { signal, env, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ["get"], { stdio: ["pipe", "pipe", "ignore"], ...(env ? { env } : {}) });
+    const child = spawn(program, [action], { stdio: ["pipe", "pipe", "ignore"], ...(env ? { env } : {}) });
     const chunks: Buffer[] = [];
     let sizeBytes = 0;
     const settle = (finish: () => void) => {
@@ -77,7 +86,7 @@ function runHelper(program: string, server: string, options: HelperOptions): Pro
     child.on("exit", (exitCode) => (drain = setTimeout(() => end(exitCode), DRAIN_MS)));
     // The program may end without reading.
     child.stdin.on("error", () => {});
-    child.stdin.end(`${server}\n`);
+    child.stdin.end(`${input}\n`);
   });
 }
 
@@ -110,10 +119,45 @@ export async function askHelper(
 ): Promise<Credentials | undefined> {
   options.signal?.throwIfAborted();
   const program = `docker-credential-${name}`;
-  const { exitCode, stdout } = await runHelper(program, server, options);
+  const { exitCode, stdout } = await runHelper(program, "get", server, options);
   if (exitCode === 0) return parseHelperAnswer(program, stdout);
   if (stdout.trim() === NOT_FOUND) return undefined;
   const ending = exitCode === null ? "was killed" : `ended with exit code ${exitCode}`;
   const hint = `try: echo ${printable(server)} | ${program} get`;
   throw new AuthError("credential-helper-failed", `credential helper ${program} ${ending}`, { hint });
+}
+
+async function tell(
+  name: string,
+  action: "store" | "erase",
+  input: string,
+  options: HelperOptions,
+): Promise<void> {
+  options.signal?.throwIfAborted();
+  const program = `docker-credential-${name}`;
+  const { exitCode, stdout } = await runHelper(program, action, input, options);
+  if (exitCode === 0 || (action === "erase" && stdout.trim() === NOT_FOUND)) return;
+  const ending = exitCode === null ? "was killed" : `ended with exit code ${exitCode}`;
+  const message = `credential helper ${program} ${ending} when it was to ${action} credentials`;
+  throw new AuthError("credential-helper-failed", message, { hint: `look at ${program} itself` });
+}
+
+/** @throws AuthError `credential-helper-failed` */
+export async function storeInHelper(
+  name: string,
+  server: string,
+  { username, password }: PasswordCredentials,
+  options: HelperOptions = {},
+): Promise<void> {
+  const input = JSON.stringify({ ServerURL: server, Username: username, Secret: password.reveal() });
+  await tell(name, "store", input, options);
+}
+
+/** What is not there is erased as well. @throws AuthError `credential-helper-failed` */
+export async function eraseInHelper(
+  name: string,
+  server: string,
+  options: HelperOptions = {},
+): Promise<void> {
+  await tell(name, "erase", server, options);
 }

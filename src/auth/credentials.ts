@@ -51,6 +51,8 @@ export function passwordCredentials(username: string, password: string): Passwor
 }
 
 export interface CredentialsQuery {
+  /** Of the registry, as in `Reference.repository`: some files have entries for a part of a registry. */
+  readonly repository?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

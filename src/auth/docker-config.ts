@@ -15,11 +15,16 @@ export const MAX_DOCKER_CONFIG_BYTES = 4 * 1024 * 1024;
 export interface DockerConfig {
   /** By registry, spelled as `registryKey` gives it. */
   readonly credentials: ReadonlyMap<string, Credentials>;
+  /** By `REGISTRY/PATH`, in the files of podman and skopeo, where an entry may be for a part of a registry. */
+  readonly namespaces?: ReadonlyMap<string, Credentials> | undefined;
   /** Name of the helper (`pass` is the program `docker-credential-pass`) by registry. */
   readonly helpers: ReadonlyMap<string, string>;
   /** The helper for registries that have none of their own. */
   readonly store?: string | undefined;
 }
+
+/** The name under which Docker's tools keep the credentials for Docker Hub. */
+export const DOCKER_HUB_SERVER = "https://index.docker.io/v1/";
 
 export const emptyDockerConfig: DockerConfig = { credentials: new Map(), helpers: new Map() };
 
@@ -89,8 +94,18 @@ function byRegistry<T, U>(
   return map;
 }
 
+export interface ParseOptions {
+  /** Entries such as `quay.io/team` are for that part of the registry only, as in podman's auth.json. */
+  readonly hasNamespaces?: boolean | undefined;
+}
+
+/** `quay.io/team`, and nothing with a scheme, as Docker's names have it. */
+function isNamespace(name: string): boolean {
+  return /^[^/]+\/[^/]/.test(name) && !/^https?:/i.test(name);
+}
+
 /** @throws AuthError `invalid-docker-config`; the message never quotes a value of the file */
-export function parseDockerConfig(text: string): DockerConfig {
+export function parseDockerConfig(text: string, { hasNamespaces = false }: ParseOptions = {}): DockerConfig {
   let value: unknown;
   try {
     value = JSON.parse(text, (_, member: unknown) => (member === null ? undefined : member));
@@ -106,15 +121,24 @@ export function parseDockerConfig(text: string): DockerConfig {
   }
   const { auths = {}, credHelpers = {}, credsStore } = parsed.output;
   const credentials = new Map<string, Credentials>();
-  for (const [key, found] of byRegistry(auths, credentialsOf)) if (found) credentials.set(key, found);
+  const entries = Object.entries(auths);
+  const whole = entries.filter(([name]) => !hasNamespaces || !isNamespace(name));
+  for (const [key, found] of byRegistry(Object.fromEntries(whole), credentialsOf))
+    if (found) credentials.set(key, found);
+  const namespaces = new Map<string, Credentials>();
+  for (const [name, entry] of hasNamespaces ? entries : []) {
+    const found = isNamespace(name) ? credentialsOf(name, entry) : undefined;
+    if (found) namespaces.set(`${registryKey(name)}/${name.slice(name.indexOf("/") + 1)}`, found);
+  }
   return {
     credentials,
+    namespaces,
     helpers: byRegistry(credHelpers, (_, helper) => helper),
     ...(credsStore ? { store: credsStore } : {}),
   };
 }
 
-async function readBounded(path: string): Promise<string> {
+export async function readBounded(path: string): Promise<string> {
   const handle = await open(path, "r");
   try {
     const stat = await handle.stat();
@@ -133,9 +157,9 @@ async function readBounded(path: string): Promise<string> {
  * Reads the file; one that does not exist is an empty configuration.
  * @throws AuthError `invalid-docker-config`
  */
-export async function loadDockerConfig(path: string): Promise<DockerConfig> {
+export async function loadDockerConfig(path: string, options: ParseOptions = {}): Promise<DockerConfig> {
   try {
-    return parseDockerConfig(await readBounded(path));
+    return parseDockerConfig(await readBounded(path), options);
   } catch (error) {
     if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return emptyDockerConfig;
     const problem =

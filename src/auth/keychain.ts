@@ -1,16 +1,14 @@
 /**
  * Keychains: who knows the credentials for a registry.
  *
- *     explicit credentials ──► Docker's config.json: credHelpers ─► credsStore ─► auths ──► none (anonymous)
+ *     explicit credentials ──► $REGISTRY_AUTH_FILE ──► Docker's config.json ──► podman's auth.json ──► anonymous
+ *                              each: credHelpers ─► credsStore ─► auths
  */
 import { askHelper } from "./credential-helper.ts";
 import type { HelperOptions } from "./credential-helper.ts";
 import type { Credentials, Keychain } from "./credentials.ts";
-import { registryKey } from "./docker-config.ts";
+import { DOCKER_HUB_SERVER, registryKey } from "./docker-config.ts";
 import type { DockerConfig } from "./docker-config.ts";
-
-/** The name under which Docker's tools keep the credentials for Docker Hub. */
-const DOCKER_HUB_SERVER = "https://index.docker.io/v1/";
 
 /** The same credentials for one registry, nothing for others. */
 export function fixedKeychain(registry: string, credentials: Credentials): Keychain {
@@ -29,12 +27,22 @@ export function dockerConfigKeychain(
     async credentialsFor(registry, query = {}) {
       const key = registryKey(registry);
       const helper = config.helpers.get(key) ?? config.store;
-      const inFile = config.credentials.get(key);
+      const inFile = inNamespace(config, key, query.repository) ?? config.credentials.get(key);
       if (helper === undefined) return inFile;
       const server = key === "docker.io" ? DOCKER_HUB_SERVER : key;
       return (await askHelper(helper, server, { ...options, signal: query.signal })) ?? inFile;
     },
   };
+}
+
+/** The entry for the longest part of `REGISTRY/REPOSITORY`. */
+function inNamespace({ namespaces }: DockerConfig, key: string, repository = ""): Credentials | undefined {
+  const parts = repository.split("/");
+  for (let length = namespaces?.size ? parts.length : 0; length > 0; length--) {
+    const found = namespaces?.get(`${key}/${parts.slice(0, length).join("/")}`);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 /** The first keychain that knows the registry. */

@@ -95,6 +95,18 @@ const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
   ["`XDG_RUNTIME_DIR`", "sockets of running machines: `$XDG_RUNTIME_DIR/flamebox`"],
   ["`FLAMEBOX_FIRECRACKER`", "the Firecracker program; default: `firecracker` in the `PATH`"],
   ["`DOCKER_CONFIG`", "directory of the `config.json` with registry credentials; default `~/.docker`"],
+  [
+    "`REGISTRY_AUTH_FILE`",
+    "a file with registry credentials that is asked before that one, and written by `login`",
+  ],
+  [
+    "`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`",
+    "proxies for registries; in lower case as well: [registries.md](registries.md#proxies)",
+  ],
+  [
+    "`XDG_CONFIG_HOME`",
+    "`flamebox/registries.json` and podman's `containers/`: [registries.md](registries.md); default `~/.config`",
+  ],
   ["`NO_COLOR`", "no colours when it is set and not empty"],
   ["`TERM`", "`dumb`: plain lines instead of bars; a usual one is given to the process with `-t`"],
 ];

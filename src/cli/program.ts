@@ -46,7 +46,7 @@ const ENTRIES: readonly Entry[] = [
   { name: "ps", summary: "list containers", load: () => import("./commands/ps.ts") },
   {
     name: "inspect",
-    summary: "show all that is known of containers",
+    summary: "show all that is known of containers or images",
     load: () => import("./commands/inspect.ts"),
   },
   {
@@ -59,6 +59,7 @@ const ENTRIES: readonly Entry[] = [
   { name: "port", summary: "show where ports are published", load: () => import("./commands/port.ts") },
   { name: "cp", summary: "copy files in and out of a container", load: () => import("./commands/cp.ts") },
   { name: "diff", summary: "show what a container has changed", load: () => import("./commands/diff.ts") },
+  { name: "commit", summary: "make an image of a container", load: () => import("./commands/commit.ts") },
   {
     name: "export",
     summary: "write a container's files as an archive",
@@ -78,6 +79,24 @@ const ENTRIES: readonly Entry[] = [
   },
   { name: "images", summary: "list the images that are here", load: () => import("./commands/images.ts") },
   { name: "rmi", summary: "remove images", load: () => import("./commands/rmi.ts") },
+  { name: "tag", summary: "give an image another name", load: () => import("./commands/tag.ts") },
+  { name: "push", summary: "send an image to a registry", load: () => import("./commands/push.ts") },
+  { name: "save", summary: "write images to an archive", load: () => import("./commands/save.ts") },
+  { name: "load", summary: "load images from an archive", load: () => import("./commands/load.ts") },
+  {
+    name: "import",
+    summary: "make an image of a file system's archive",
+    load: () => import("./commands/import.ts"),
+  },
+  { name: "history", summary: "show how an image was made", load: () => import("./commands/history.ts") },
+  { name: "image", summary: "manage images", load: () => import("./commands/image.ts") },
+  { name: "login", summary: "log in to a registry", load: () => import("./commands/login.ts") },
+  { name: "logout", summary: "forget a registry's credentials", load: () => import("./commands/logout.ts") },
+  {
+    name: "system",
+    summary: "look after all that is on disk",
+    load: () => import("./commands/system.ts"),
+  },
   {
     name: "rootfs",
     summary: "write an image's root file system to a file",

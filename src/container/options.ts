@@ -4,6 +4,7 @@
 import type { Readable, Writable } from "node:stream";
 import type { EgressOptions } from "../network/policy/policy.ts";
 import type { Refusal } from "../network/policy/refusals.ts";
+import type { Proxies } from "../source/registry/proxy.ts";
 import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { ContainerStats } from "../agent/protocol/messages.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
@@ -40,6 +41,15 @@ export interface RegistryAccess {
   readonly insecure?: boolean | undefined;
   /** Extra CA certificates, PEM. */
   readonly ca?: string | undefined;
+  /** Path of an `auth.json` that is asked before the Docker config file: `$REGISTRY_AUTH_FILE`. */
+  readonly authFile?: string | undefined;
+  /** Paths of podman's `auth.json`, asked after it; default `~/.config/containers/auth.json`. */
+  readonly containersAuthFiles?: readonly string[] | undefined;
+  /** Paths of settings for registries; default `~/.config/flamebox/registries.json` and that in `/etc/flamebox`. */
+  readonly registrySettings?: readonly string[] | undefined;
+  /** Directories with certificates by registry; default podman's and Docker's `certs.d`. */
+  readonly certificateDirs?: readonly string[] | undefined;
+  readonly proxies?: Proxies | undefined;
 }
 
 export interface PullOptions extends OperationOptions, RegistryAccess {

@@ -14,7 +14,7 @@ import type { HeartbeatTiming } from "../agent/session/heartbeat.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { Paths } from "../util/paths.ts";
-import { acquireImage, pullFromRegistry, requireRunnable } from "./acquire.ts";
+import { acquireImage, pullFromSource, requireRunnable } from "./acquire.ts";
 import { networkOf } from "./connection.ts";
 import type { Berth } from "./berth.ts";
 import type { Host } from "./host.ts";
@@ -64,7 +64,7 @@ export async function prepareImage(store: Store, request: ImageRequest): Promise
     if (!damaged || options.pull === "never" || berth.image !== undefined) throw error;
     // A pull takes what is damaged for absent, and fetches only that.
     options.onNotice?.(`${error.message}; fetching it again`);
-    return await openImage(store, await pullFromRegistry(store, name, options), request);
+    return await openImage(store, await pullFromSource(store, name, options), request);
   }
 }
 

@@ -1,44 +1,61 @@
-/** An image from its registry, with the credentials that Docker would use. */
-import { homedir } from "node:os";
-import { join } from "node:path";
-import type { Keychain } from "../auth/credentials.ts";
-import { passwordCredentials } from "../auth/credentials.ts";
-import { loadDockerConfig } from "../auth/docker-config.ts";
-import { dockerConfigKeychain, firstOf, fixedKeychain } from "../auth/keychain.ts";
+/** An image from its registry or one of its mirrors, or from a place on this host. */
 import type { Image } from "../images/images.ts";
+import { loadImage } from "../images/load.ts";
 import { pullImage } from "../images/pull.ts";
 import type { Platform } from "../oci/platform.ts";
+import { format } from "../reference/reference.ts";
 import type { Reference } from "../reference/reference.ts";
+import { pick } from "../source/local.ts";
+import type { Location } from "../source/location.ts";
+import { openLocation } from "../source/open.ts";
 import { registrySource } from "../source/registry/registry.ts";
+import type { Endpoint } from "../source/registry/settings.ts";
 import type { Store } from "../store/layout.ts";
+import { FlameBoxError } from "../util/error.ts";
+import { connectionTo, endpointsFor } from "./access.ts";
 import type { PullOptions } from "./options.ts";
 
 type Request = Omit<PullOptions, "platform"> & { readonly platform: Platform };
 
-async function keychainOf(
+async function pullFromEndpoint(
+  store: Store,
   reference: Reference,
-  options: Pick<PullOptions, "credentials" | "dockerConfig">,
-): Promise<Keychain> {
-  const { credentials, dockerConfig } = options;
-  const explicit =
-    credentials &&
-    fixedKeychain(reference.registry, passwordCredentials(credentials.username, credentials.password));
-  if (dockerConfig === null) return explicit ?? firstOf();
-  const config = await loadDockerConfig(dockerConfig ?? join(homedir(), ".docker", "config.json"));
-  return firstOf(...(explicit ? [explicit] : []), dockerConfigKeychain(config));
+  endpoint: Endpoint,
+  options: Request,
+): Promise<Image> {
+  const { platform, signal, onProgress } = options;
+  const { registry, repository } = endpoint.reference;
+  await using source = registrySource(endpoint.reference, await connectionTo(endpoint, options));
+  const origin = `${registry}/${repository}`;
+  return await pullImage(store, reference, source, { platform, signal, onProgress, origin });
 }
 
 /** @throws as pullImage, and what a registry and its credentials do wrong */
 export async function pullFrom(store: Store, reference: Reference, options: Request): Promise<Image> {
-  const { platform, insecure, ca, signal, onProgress } = options;
-  await using source = registrySource(reference, {
-    keychain: await keychainOf(reference, options),
-    insecure,
-    ca,
-  });
-  return await pullImage(store, reference, source, {
-    platform,
-    signal,
-    onProgress,
-  });
+  for (const endpoint of await endpointsFor(reference, options)) {
+    try {
+      return await pullFromEndpoint(store, reference, endpoint, options);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      if (!endpoint.isMirror || !(error instanceof FlameBoxError)) throw error;
+      options.onNotice?.(`mirror ${format(endpoint.reference)}: ${error.message}; asking the next one`);
+    }
+  }
+  throw new FlameBoxError("image-not-found", `there is nowhere to ask for ${format(reference)}`);
+}
+
+/**
+ * The image at a location. It gets the names that it has there with `named`, and otherwise none, so that running
+ * a file changes nothing that a name stands for.
+ */
+export async function pullLocation(
+  store: Store,
+  location: Location,
+  options: Request & { readonly named: boolean; readonly anyPlatform?: boolean | undefined },
+): Promise<Image[]> {
+  const { signal, named } = options;
+  await using images = await openLocation(location, { workspace: store.workspace, signal });
+  const image = pick(images, location.name);
+  if (named) return await loadImage(store, image, options);
+  return [await pullImage(store, undefined, image, options)];
 }

@@ -12,7 +12,7 @@ import { parseConfig } from "../oci/config.ts";
 import type { ImageConfig } from "../oci/config.ts";
 import { isDigest } from "../reference/digest.ts";
 import type { Digest } from "../reference/digest.ts";
-import { familiar, familiarName, format, parse } from "../reference/reference.ts";
+import { familiar, familiarName, parse } from "../reference/reference.ts";
 import type { Reference } from "../reference/reference.ts";
 import { readBlob } from "../store/blobs.ts";
 import { collect } from "../store/collect.ts";
@@ -23,6 +23,7 @@ import { removeProblemRecord, readRecord, readRecords, removeRecord } from "../s
 import type { ImageRecord } from "../store/records.ts";
 import { systemCode } from "../util/error.ts";
 import { ImageError } from "./error.ts";
+import { canonical, isUnnamed } from "./names.ts";
 
 /** An image that is here, as the store has it. */
 export type Image = ImageRecord;
@@ -31,7 +32,7 @@ export type Image = ImageRecord;
 export interface ImageInfo {
   /** As people write it: `alpine:latest`, `localhost:5000/app@sha256:…`. */
   readonly reference: string;
-  /** The reference without tag and digest. */
+  /** The reference without tag and digest; `<none>` when the image has no name. */
   readonly repository: string;
   readonly tag?: string;
   /** What the registry calls it: the digest of the index where there is one, else of the manifest. */
@@ -58,13 +59,10 @@ export interface RemovedImage {
 
 export interface ListOptions {
   readonly signal?: AbortSignal | undefined;
+  /** `reference=alp*`, `dangling=true`, …: filter.ts. */
+  readonly filters?: readonly string[] | undefined;
   /** Told of each record that cannot be used, one line. */
   readonly onNotice?: ((notice: string) => void) | undefined;
-}
-
-/** What identifies a reference here: with a digest, the tag says nothing. */
-export function canonical({ registry, repository, tag, digest }: Reference): string {
-  return format({ registry, repository, ...(digest === undefined ? { tag } : { digest }) });
 }
 
 /** Whether the image is for this platform; if not, the reference has to be pulled again for it. */
@@ -92,7 +90,7 @@ export async function infoOf(store: Store, image: Image): Promise<ImageInfo> {
   const reference = parse(image.reference);
   return {
     reference: familiar(reference),
-    repository: familiarName(reference),
+    repository: isUnnamed(reference) ? "<none>" : familiarName(reference),
     ...(reference.tag === undefined ? {} : { tag: reference.tag }),
     digest: image.digest,
     id: image.configDigest,
@@ -108,6 +106,12 @@ export async function listImages(store: Store, options: ListOptions = {}): Promi
   const { images, problems } = await readRecords(store);
   for (const { path, message } of problems) options.onNotice?.(`${message}: ${path}`);
   options.signal?.throwIfAborted();
+  const { filters = [] } = options;
+  if (filters.length > 0) {
+    const { filterImages, parseFilters } = await import("./filter.ts");
+    const kept = await filterImages(store, images, parseFilters(filters));
+    return await Promise.all(kept.map((image) => infoOf(store, image)));
+  }
   return await Promise.all(images.map((image) => infoOf(store, image)));
 }
 
@@ -173,6 +177,19 @@ export async function findImage(store: Store, text: string): Promise<Image | und
   return (await findAll(store, text))[0];
 }
 
+/** @throws ImageError `image-not-found`, `ambiguous-image-id` */
+export async function requireImage(store: Store, text: string): Promise<Image> {
+  const image = await findImage(store, text);
+  if (image) return image;
+  throw notHere(text);
+}
+
+function notHere(text: string): ImageError {
+  return new ImageError("image-not-found", `no such image here: ${text}`, {
+    hint: "flamebox images lists what is here",
+  });
+}
+
 function removed(untagged: readonly Image[], { names, reclaimedBytes }: Collected): RemovedImage {
   const digests = names.flatMap((name) => {
     const [kind, rest = ""] = name.split(" ");
@@ -196,11 +213,7 @@ export async function removeImage(
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<RemovedImage> {
   const images = await findAll(store, text);
-  if (images.length === 0) {
-    throw new ImageError("image-not-found", `no such image here: ${text}`, {
-      hint: "flamebox images lists what is here",
-    });
-  }
+  if (images.length === 0) throw notHere(text);
   options.signal?.throwIfAborted();
   for (const image of images) await removeRecord(store, image.reference);
   return removed(images, await collect(store, options));

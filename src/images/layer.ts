@@ -99,7 +99,11 @@ async function download(
   const final = layerPaths(store.layout, diffId);
   try {
     await ingest(store, async (stage) => {
-      const target = { blobPath: stage(final.blobPath), indexPath: stage(final.indexPath) };
+      const target = {
+        blobPath: stage(final.blobPath),
+        headersPath: stage(final.headersPath),
+        indexPath: stage(final.indexPath),
+      };
       await convert(compressed, compression, target, { signal, expectedDiffId: diffId, ownsInput: true });
     });
   } catch (error) {

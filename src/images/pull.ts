@@ -26,12 +26,12 @@ import { StoreError } from "../store/error.ts";
 import { stored } from "../store/layout.ts";
 import type { Store } from "../store/layout.ts";
 import { takeLease } from "../store/lease.ts";
-import { namesOf, readRecord, writeRecord } from "../store/records.ts";
+import { namesOf, readRecord, readRecords, writeRecord } from "../store/records.ts";
 import { limit } from "../util/limit.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
-import { canonical } from "./images.ts";
 import type { Image } from "./images.ts";
+import { canonical, unnamed } from "./names.ts";
 import { fetchLayer } from "./layer.ts";
 import type { ConvertLayer } from "./layer.ts";
 import { EarlyMerge } from "./make-rootfs.ts";
@@ -47,6 +47,10 @@ export interface PullOptions {
   readonly onProgress?: OnProgress | undefined;
   /** Layers at once, default 4. */
   readonly concurrency?: number | undefined;
+  /** `REGISTRY/REPOSITORY` that is asked, where it is a registry: what leaves again may be found there. */
+  readonly origin?: string | undefined;
+  /** An image without an index is taken whatever it is for. */
+  readonly anyPlatform?: boolean | undefined;
   /** Converts a layer; default: in a thread beside this one, which is gone when all layers are here. */
   readonly convert?: ConvertLayer | undefined;
 }
@@ -93,10 +97,15 @@ async function keep(store: Store, { digest, bytes }: Document): Promise<void> {
 }
 
 /** An index has already been searched for the platform; a lone manifest says it only in its config. */
-function platformOf(resolved: ResolvedImage, config: ImageConfig, wanted: Platform, name: string): Platform {
+function platformOf(
+  resolved: ResolvedImage,
+  config: ImageConfig,
+  { platform: wanted, anyPlatform = false }: PullOptions,
+  name: string,
+): Platform {
   const { platform } = resolved.descriptor;
   if (platform) return normalize(platform);
-  requirePlatform(config, wanted, name);
+  if (!anyPlatform) requirePlatform(config, wanted, name);
   return normalize(config);
 }
 
@@ -104,6 +113,13 @@ function platformOf(resolved: ResolvedImage, config: ImageConfig, wanted: Platfo
 function instantOf(text: string | undefined): string | undefined {
   const ms = text === undefined ? Number.NaN : Date.parse(text);
   return Number.isNaN(ms) ? undefined : new Date(ms).toISOString();
+}
+
+/** One that the image has already, or none. */
+async function nameOf(store: Store, manifestDigest: Digest): Promise<string> {
+  const { images } = await readRecords(store);
+  const same = images.find((image) => image.manifestDigest === manifestDigest);
+  return same?.reference ?? unnamed(manifestDigest);
 }
 
 /** Runs the jobs; the first failure aborts the others, and is thrown when all have ended. */
@@ -157,22 +173,23 @@ async function fetchAll(
 }
 
 /**
- * Makes `reference` stand for the image that `source` has for the platform. Layers that are here already are
- * not asked for.
+ * Makes `reference` stand for the image that `source` has for the platform; without one the image gets no name.
+ * Layers that are here already are not asked for.
  * @throws what the source throws; OciError; `layer-…`, `tar-…`, `diff-id-mismatch` for bad layers; RootfsError
  *   for layers that make no tree; StoreError `disk-full`; the signal's reason. In each case what the reference
  *   stood for before is as it was.
  */
 export async function pullImage(
   store: Store,
-  reference: Reference,
+  reference: Reference | undefined,
   source: ImageSource,
   options: PullOptions,
 ): Promise<Image> {
   const { platform, signal, onProgress = silent } = options;
+  const name = reference && canonical(reference);
   await using pool = createConverterPool();
   // Threads start while the registry is asked, where it is clear that there will be something to do for them.
-  if (options.convert === undefined && !(await readRecord(store, canonical(reference)))) pool.warm();
+  if (options.convert === undefined && (name === undefined || !(await readRecord(store, name)))) pool.warm();
   const resolved = await source.resolve({ platform, signal });
   const manifest = parseManifest(resolved.manifestBytes);
   const manifestDigest = resolved.descriptor.digest;
@@ -186,11 +203,12 @@ export async function pullImage(
   const layers = layersOf(manifest, config);
   const contents = { manifestDigest, configDigest: manifest.config.digest, diffIds: config.rootfs.diff_ids };
   const record = {
-    reference: canonical(reference),
+    reference: name ?? (await nameOf(store, manifestDigest)),
     digest: resolved.referenceDigest,
     ...contents,
-    platform: platformOf(resolved, config, platform, source.name),
+    platform: platformOf(resolved, config, options, source.name),
     createdAt: instantOf(config.created),
+    ...(options.origin === undefined ? {} : { origins: [options.origin] }),
   };
   await lease.add(namesOf(contents));
 

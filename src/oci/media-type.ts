@@ -17,10 +17,17 @@ export const MediaType = {
 
 export type Compression = "none" | "gzip" | "zstd";
 
+/** OCI's layers. */
+export const LayerType = {
+  none: "application/vnd.oci.image.layer.v1.tar",
+  gzip: "application/vnd.oci.image.layer.v1.tar+gzip",
+  zstd: "application/vnd.oci.image.layer.v1.tar+zstd",
+} as const satisfies Record<Compression, string>;
+
 const LAYERS = new Map<string, Compression>([
-  ["application/vnd.oci.image.layer.v1.tar", "none"],
-  ["application/vnd.oci.image.layer.v1.tar+gzip", "gzip"],
-  ["application/vnd.oci.image.layer.v1.tar+zstd", "zstd"],
+  [LayerType.none, "none"],
+  [LayerType.gzip, "gzip"],
+  [LayerType.zstd, "zstd"],
   ["application/vnd.docker.image.rootfs.diff.tar", "none"],
   ["application/vnd.docker.image.rootfs.diff.tar.gzip", "gzip"],
   ["application/vnd.docker.image.rootfs.diff.tar.zstd", "zstd"],

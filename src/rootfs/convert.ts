@@ -2,10 +2,11 @@
  * One layer, from its compressed stream to a layer blob and its index, in one pass:
  *
  *     compressed ─► inflate ─► sha256 (the diff ID) ─► tar reader ─► layer writer ─┬─► blob
- *                                                                                  └─► index
+ *                                                                                  ├─► index
+ *                                                     what is not in these two ────┴─► headers
  *
  * The caller gives temporary paths, and publishes them when this has succeeded; on failure nothing is left.
- * The same tar makes the same bytes of both files, however it was compressed or cut into chunks.
+ * The same tar makes the same bytes of all files, however it was compressed or cut into chunks.
  */
 import { createHash } from "node:crypto";
 import { ftruncateSync, writeSync } from "node:fs";
@@ -18,6 +19,7 @@ import { algorithmOf, digestFrom, type Digest } from "../reference/digest.ts";
 import { BlobSums } from "./blob-sums.ts";
 import { ConversionError } from "./conversion-error.ts";
 import { LayerFile, writeFailure } from "./layer-file.ts";
+import { encodeFileHeader, FILE_HEADER_BYTES, HeadersWriter, type Place } from "./layer-headers.ts";
 import { encodeHeader, encodeTail, HEADER_BYTES } from "./layer-index-file.ts";
 import { BLOCK_SIZE } from "./layer-index.ts";
 import { LayerWriter, type LayerLimits } from "./layer-writer.ts";
@@ -46,6 +48,8 @@ export interface ConvertTarget {
   /** Temporary paths on the file system of the store; must not exist yet. */
   readonly blobPath: string;
   readonly indexPath: string;
+  /** Without it the archive cannot be made again. Not left where the archive is too strange. */
+  readonly headersPath?: string | undefined;
 }
 
 export interface ConvertOptions {
@@ -76,7 +80,7 @@ export type ConvertLayer = (
 ) => Promise<ConvertedLayer>;
 
 /**
- * Converts in this thread; inflating runs beside it on libuv's pool. Both files are 0600, synced and closed.
+ * Converts in this thread; inflating runs beside it on libuv's pool. All files are 0600, synced and closed.
  * @throws TarError, CompressionError, ConversionError (`diff-id-mismatch` among them), what the source throws
  */
 export const convertLayer: ConvertLayer = async (compressed, compression, target, options = {}) => {
@@ -85,7 +89,9 @@ export const convertLayer: ConvertLayer = async (compressed, compression, target
   // `wx`: a path that exists is somebody else's, and must not be removed on the way out.
   await using blob = await OutputFile.create(target.blobPath);
   await using index = await OutputFile.create(target.indexPath);
-  const conversion = new Conversion(blob.handle.fd, index.handle.fd, options);
+  await using headers = target.headersPath === undefined ? null : await OutputFile.create(target.headersPath);
+  const fds = { blob: blob.handle.fd, index: index.handle.fd, headers: headers?.handle.fd };
+  const conversion = new Conversion(fds, options);
   const maxOutputBytes = conversion.limits.maxTarBytes;
   let gatheredBytes = 0;
   for await (const chunk of decompress(compressed, compression, { signal, maxOutputBytes, ownsInput })) {
@@ -96,10 +102,12 @@ export const convertLayer: ConvertLayer = async (compressed, compression, target
     if (compression === "gzip") release(chunk);
   }
   const result = conversion.finish();
-  await Promise.all([result.blobBlocks > 0 ? blob.sync() : undefined, index.sync()]);
+  const files = [index];
+  if (result.blobBlocks > 0) files.push(blob);
+  if (headers !== null && conversion.hasHeaders) files.push(headers);
+  await Promise.all(files.map((file) => file.sync()));
   signal?.throwIfAborted();
-  if (result.blobBlocks > 0) blob.keep();
-  index.keep();
+  for (const file of files) file.keep();
   return result;
 };
 
@@ -158,6 +166,12 @@ class OutputFile implements AsyncDisposable {
   }
 }
 
+interface OutputFds {
+  readonly blob: number;
+  readonly index: number;
+  readonly headers: number | undefined;
+}
+
 /** The synchronous heart: inflated chunks in, files written. */
 class Conversion {
   readonly limits: ConvertLimits;
@@ -169,35 +183,56 @@ class Conversion {
   private readonly blob: LayerFile;
   private readonly index: LayerFile;
   private readonly blobSums = new BlobSums();
-  private readonly blobFd: number;
-  private readonly indexFd: number;
+  private readonly headers: HeadersWriter | undefined;
+  private readonly fds: OutputFds;
+  /** How far the chunk that is being pushed is kept. */
+  private keptTo = 0;
+  private chunk: Uint8Array = new Uint8Array(0);
   /** Of what follows the index's header. */
   private indexCrc = 0;
   private tarBytes = 0;
 
-  constructor(blobFd: number, indexFd: number, options: ConvertOptions) {
+  constructor(fds: OutputFds, options: ConvertOptions) {
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.expectedDiffId = options.expectedDiffId;
     this.algorithm = options.expectedDiffId === undefined ? "sha256" : algorithmOf(options.expectedDiffId);
     this.hash = createHash(this.algorithm);
-    this.blobFd = blobFd;
-    this.indexFd = indexFd;
-    this.blob = new LayerFile(blobFd, 0, this.blobSums);
-    this.index = new LayerFile(indexFd, HEADER_BYTES, {
+    this.fds = fds;
+    this.blob = new LayerFile(fds.blob, 0, this.blobSums);
+    this.index = new LayerFile(fds.index, HEADER_BYTES, {
       push: (bytes) => (this.indexCrc = crc32(bytes, this.indexCrc)),
       skip: (count) => {
         for (let left = count; left > 0; left -= BLOCK_SIZE)
           this.indexCrc = crc32(ZEROS.subarray(0, left), this.indexCrc);
       },
     });
-    this.writer = new LayerWriter(this.blob, this.index, this.limits);
+    this.headers =
+      fds.headers === undefined
+        ? undefined
+        : new HeadersWriter(new LayerFile(fds.headers, FILE_HEADER_BYTES));
+    this.writer = new LayerWriter(this.blob, this.index, this.limits, (...run) => this.stored(...run));
     this.reader = new TarReader(this.writer, { maxSparseBytes: this.limits.maxSparseBytes });
   }
 
   push(chunk: Uint8Array): void {
     this.tarBytes += chunk.length;
     this.hash.update(chunk);
+    this.chunk = chunk;
+    this.keptTo = 0;
     this.reader.push(chunk);
+    this.headers?.bytes(chunk, this.keptTo, chunk.length);
+  }
+
+  /** The archive can be made again. */
+  get hasHeaders(): boolean {
+    return this.headers?.isUsable ?? false;
+  }
+
+  /** What is between the last run and this one is in none of the other files. */
+  private stored(place: Place, offset: number, start: number, end: number): void {
+    this.headers?.bytes(this.chunk, this.keptTo, start);
+    this.headers?.stored(place, offset, end - start);
+    this.keptTo = end;
   }
 
   finish(): ConvertedLayer {
@@ -220,10 +255,13 @@ class Conversion {
     const tail = encodeTail(builder.finish(), heapBytes, this.blobSums.finish());
     this.index.write(tail, 0, tail.length);
     this.index.flush();
+    this.headers?.finish();
     const header = encodeHeader({ entryCount: builder.entryCount, heapBytes, blobBlocks }, this.indexCrc);
     try {
-      ftruncateSync(this.blobFd, blobBlocks * BLOCK_SIZE);
-      writeSync(this.indexFd, header, 0, header.length, 0);
+      ftruncateSync(this.fds.blob, blobBlocks * BLOCK_SIZE);
+      writeSync(this.fds.index, header, 0, header.length, 0);
+      if (this.fds.headers !== undefined)
+        writeSync(this.fds.headers, encodeFileHeader(this.tarBytes), 0, FILE_HEADER_BYTES, 0);
     } catch (error) {
       throw writeFailure(error);
     }

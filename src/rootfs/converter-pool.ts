@@ -191,8 +191,9 @@ class Job {
   /** Only what the worker is known to have made: it creates both before it takes a chunk. */
   private async removeFiles(): Promise<void> {
     if (!this.hasFiles) return;
-    const { blobPath, indexPath } = this.target;
-    await Promise.all([rm(blobPath, { force: true }), rm(indexPath, { force: true })]);
+    const { blobPath, headersPath, indexPath } = this.target;
+    const paths = [blobPath, indexPath, ...(headersPath === undefined ? [] : [headersPath])];
+    await Promise.all(paths.map((path) => rm(path, { force: true })));
   }
 
   private async feed(compressed: AsyncIterable<Uint8Array>, ownsInput = false): Promise<void> {

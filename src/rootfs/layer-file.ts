@@ -32,6 +32,8 @@ export interface FileObserver {
   skip(count: number): void;
 }
 
+const UNOBSERVED: FileObserver = { push: () => {}, skip: () => {} };
+
 export class LayerFile {
   private readonly fd: number;
   /** Where the buffer's first byte goes. */
@@ -40,7 +42,7 @@ export class LayerFile {
   private buffered = 0;
   private readonly observer: FileObserver;
 
-  constructor(fd: number, startsAt: number, observer: FileObserver) {
+  constructor(fd: number, startsAt: number, observer: FileObserver = UNOBSERVED) {
     this.fd = fd;
     this.flushedTo = startsAt;
     this.observer = observer;

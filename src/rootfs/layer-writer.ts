@@ -12,6 +12,7 @@ import type { TarHandler } from "../formats/tar/reader.ts";
 import { ConversionError } from "./conversion-error.ts";
 import { canonicalName, canonicalTarget, meaningOf } from "./entry-name.ts";
 import type { LayerFile } from "./layer-file.ts";
+import { Place } from "./layer-headers.ts";
 import { LayerIndexBuilder, type HeapSink, type LayerRow } from "./layer-index-builder.ts";
 import { MAX_HEAP_BYTES, MAX_MAJOR, MAX_MINOR } from "./layer-index-file.ts";
 import { BLOCK_SIZE, EntryKind, HOLE, INLINE_LIMIT } from "./layer-index.ts";
@@ -31,6 +32,9 @@ const MAX_OWNER_ID = 0xffff_fffe;
 const MAX_TARGET_BYTES = 4095;
 /** A sparse file has about this many chunks. */
 const SPARSE_CHUNKS = 1024;
+
+/** Told where each run of `chunk` went; what it is not told of is kept nowhere. */
+export type OnStored = (place: Place, offset: number, start: number, end: number) => void;
 
 const Destination = { nowhere: 0, heap: 1, extent: 2, chunks: 3 } as const;
 type Destination = (typeof Destination)[keyof typeof Destination];
@@ -72,6 +76,7 @@ export class LayerWriter implements TarHandler {
   private readonly blob: LayerFile;
   private readonly heap: FileHeap;
   private readonly limits: LayerLimits;
+  private readonly onStored: OnStored | undefined;
   /** Blocks of the blob that are spoken for. */
   private blobBlockCount = 0;
   private droppedXattrCount = 0;
@@ -83,8 +88,9 @@ export class LayerWriter implements TarHandler {
   private chunkBytes = 0;
   private chunks: Uint32Array = new Uint32Array(0);
 
-  constructor(blob: LayerFile, index: LayerFile, limits: LayerLimits) {
+  constructor(blob: LayerFile, index: LayerFile, limits: LayerLimits, onStored?: OnStored) {
     this.blob = blob;
+    this.onStored = onStored;
     this.limits = limits;
     this.heap = new FileHeap(index, limits.maxHeapBytes);
     this.builder = new LayerIndexBuilder(this.heap);
@@ -205,14 +211,18 @@ export class LayerWriter implements TarHandler {
     switch (this.destination) {
       case Destination.extent:
         this.blob.skipTo(this.dataStart + position);
+        this.onStored?.(Place.blob, this.dataStart + position, start, end);
         return this.blob.write(chunk, start, end);
       case Destination.heap:
         this.heap.appendZeros(this.dataStart + position - this.heap.length);
+        this.onStored?.(Place.heap, this.dataStart + position, start, end);
         return this.heap.append(chunk, start, end);
       case Destination.chunks: {
         // Chunks that touch each other in the file do so in the blob: a run needs no cutting.
         const block = this.chunks[Math.floor(position / this.chunkBytes)] as number;
-        this.blob.skipTo(block * BLOCK_SIZE + (position % this.chunkBytes));
+        const offset = block * BLOCK_SIZE + (position % this.chunkBytes);
+        this.blob.skipTo(offset);
+        this.onStored?.(Place.blob, offset, start, end);
         return this.blob.write(chunk, start, end);
       }
       default:

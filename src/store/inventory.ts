@@ -19,7 +19,7 @@ export interface Inventory {
 }
 
 /** Suffixes in the order of removal, so the commit point first. */
-const LAYER_SUFFIXES = ["index", "stamp", "blob"] as const;
+const LAYER_SUFFIXES = ["index", "stamp", "headers", "blob"] as const;
 const ROOTFS_SUFFIXES = ["json", "vmdk", "rawstamp", "raw", "erofs"] as const;
 
 function layerName(stem: string): StoredName | undefined {

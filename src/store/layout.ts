@@ -59,6 +59,8 @@ export function blobPath(layout: Layout, digest: Digest): string {
 export interface LayerPaths {
   /** Data; no such file when the layer has none. */
   readonly blobPath: string;
+  /** What the archive had besides; no such file when it was too strange, or an older FlameBox converted it. */
+  readonly headersPath: string;
   /** Entries; the layer is there when this file is. */
   readonly indexPath: string;
   /** What the blob looked like when it was last known to be right (stamp.ts). */
@@ -67,7 +69,12 @@ export interface LayerPaths {
 
 export function layerPaths(layout: Layout, diffId: Digest): LayerPaths {
   const base = join(layout.layersDir, hexOf(diffId));
-  return { blobPath: `${base}.blob`, indexPath: `${base}.index`, stampPath: `${base}.stamp` };
+  return {
+    blobPath: `${base}.blob`,
+    headersPath: `${base}.headers`,
+    indexPath: `${base}.index`,
+    stampPath: `${base}.stamp`,
+  };
 }
 
 export interface RootfsPaths {

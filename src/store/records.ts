@@ -40,6 +40,8 @@ const recordSchema = v.object({
   /** Of the layers, lowest first; one may be there twice. */
   diffIds: v.pipe(v.array(digestSchema), v.maxLength(1000)),
   platform: v.object({ os: word, architecture: word, variant: v.optional(word) }),
+  /** `REGISTRY/REPOSITORY`: where the manifest and its blobs are, as far as is known; the latest first. */
+  origins: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(512))), v.maxLength(16))),
   /** When the image was made, as its config says. */
   createdAt: v.optional(instant),
   pulledAt: instant,

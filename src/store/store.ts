@@ -3,6 +3,7 @@
  *
  *     DATA/blobs/sha256/HEX      manifests and configs, as they came
  *          layers/HEX.blob       converted layers by diff ID: file data …
+ *          layers/HEX.headers    … what its archive had besides, to make it again …
  *          layers/HEX.index      … and entries; published last, so the layer is there when this is
  *          layers/HEX.stamp      … what the blob looked like when it was right           (stamp.ts)
  *          images/HASH.json      one record a reference: what it is made of            (records.ts)

@@ -300,7 +300,8 @@ describe("run's flags to the library's options", () => {
     ],
   ];
   it.each(rows)("%s", (_, flags, command, options) => {
-    expect(containerOptions(flags, command, NO_FILES, environment)).toEqual(options);
+    const access = pullOptionsFrom({}, environment);
+    expect(containerOptions(flags, command, NO_FILES, environment)).toEqual({ ...access, ...options });
   });
 
   it("lets --env win over env files, and keeps a variable named __proto__", () => {
@@ -341,7 +342,34 @@ describe("the environment", () => {
       dataDir: "/d/flamebox",
       runtimeDir: "/r/flamebox",
     });
-    expect(pullOptionsFrom({}, { DOCKER_CONFIG: "/c" })).toEqual({ dockerConfig: "/c/config.json" });
-    expect(pullOptionsFrom({}, { DOCKER_CONFIG: "" })).toEqual({});
+    expect(pullOptionsFrom({}, { DOCKER_CONFIG: "/c" })).toMatchObject({ dockerConfig: "/c/config.json" });
+    expect(pullOptionsFrom({}, { DOCKER_CONFIG: "", HOME: "/h" })).toEqual({
+      dockerConfig: "/h/.docker/config.json",
+      containersAuthFiles: ["/h/.config/containers/auth.json"],
+      registrySettings: ["/h/.config/flamebox/registries.json", "/etc/flamebox/registries.json"],
+      certificateDirs: ["/h/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"],
+      proxies: { http: undefined, https: undefined, except: undefined },
+    });
+    const everything = {
+      HOME: "/h",
+      XDG_CONFIG_HOME: "/x",
+      XDG_RUNTIME_DIR: "/r",
+      FLAMEBOX_HOME: "/f",
+      REGISTRY_AUTH_FILE: "/auth.json",
+      HTTPS_PROXY: "http://capital:1",
+      https_proxy: "http://small:1",
+      ALL_PROXY: "http://all:1",
+      no_proxy: "a,b",
+    };
+    expect(pullOptionsFrom({ insecure: true, platform: "linux/arm64" }, everything)).toEqual({
+      platform: "linux/arm64",
+      insecure: true,
+      dockerConfig: "/h/.docker/config.json",
+      authFile: "/auth.json",
+      containersAuthFiles: ["/r/containers/auth.json", "/x/containers/auth.json"],
+      registrySettings: ["/f/registries.json", "/etc/flamebox/registries.json"],
+      certificateDirs: ["/x/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"],
+      proxies: { http: "http://all:1", https: "http://small:1", except: "a,b" },
+    });
   });
 });

@@ -226,7 +226,7 @@ describe.concurrent("results", () => {
       "B",
     ];
     const { stdout } = await flamebox(...words);
-    expect(JSON.parse(stdout)).toEqual({
+    expect(JSON.parse(stdout)).toMatchObject({
       image: "show-options",
       env: { A: "1", SET: "from outside" },
       memoryMib: 1024,

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { pullOptionsFrom } from "../../src/cli/args/access.ts";
 import { parseDuration } from "../../src/cli/args/duration.ts";
 import { parseLabelFile } from "../../src/cli/args/labels.ts";
 import { parseMount, parseVolume, volumeNotices } from "../../src/cli/args/mounts.ts";
@@ -184,7 +185,7 @@ describe("in the library's options", () => {
       },
     ],
   ])("%j", async (words, options) => {
-    expect(await optionsOf(...words)).toEqual(options);
+    expect(await optionsOf(...words)).toEqual({ ...pullOptionsFrom({}, {}), ...options });
   });
 
   it("--label-file, which --label wins over", async () => {

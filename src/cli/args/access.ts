@@ -36,12 +36,61 @@ export function parsePlatform(text: string): string {
   return text;
 }
 
+/** The first that is set and not empty. */
+function first(environment: Environment, ...names: readonly string[]): string | undefined {
+  return names.map((name) => environment[name]).find((value) => value !== undefined && value !== "");
+}
+
+/** As curl and Go read them: lower case wins, and HTTP_PROXY in capitals counts as well. */
+function proxiesFrom(environment: Environment): PullOptions["proxies"] {
+  const all = first(environment, "all_proxy", "ALL_PROXY");
+  return {
+    http: first(environment, "http_proxy", "HTTP_PROXY") ?? all,
+    https: first(environment, "https_proxy", "HTTPS_PROXY") ?? all,
+    except: first(environment, "no_proxy", "NO_PROXY"),
+  };
+}
+
+/** Where podman and skopeo keep logins: for this session, and for good. */
+function containersAuthFiles(environment: Environment): string[] {
+  const runtime = first(environment, "XDG_RUNTIME_DIR");
+  const config = configHome(environment);
+  return [runtime, config].flatMap((dir) =>
+    dir === undefined ? [] : [join(dir, "containers", "auth.json")],
+  );
+}
+
+function configHome(environment: Environment): string | undefined {
+  const home = first(environment, "HOME");
+  return first(environment, "XDG_CONFIG_HOME") ?? (home === undefined ? undefined : join(home, ".config"));
+}
+
+function settingsFiles(environment: Environment): string[] {
+  const own = first(environment, "FLAMEBOX_HOME") ?? configHome(environment);
+  const dir = first(environment, "FLAMEBOX_HOME") === undefined ? "flamebox" : "";
+  return [...(own === undefined ? [] : [join(own, dir, "registries.json")]), "/etc/flamebox/registries.json"];
+}
+
+function certificateDirs(environment: Environment): string[] {
+  const config = configHome(environment);
+  const own = config === undefined ? [] : [join(config, "containers", "certs.d")];
+  return [...own, "/etc/containers/certs.d", "/etc/docker/certs.d"];
+}
+
 /** `DOCKER_CONFIG` names the directory; unset, the library takes `~/.docker/config.json`. */
 export function pullOptionsFrom(flags: PullFlags, environment: Environment): PullOptions {
-  const directory = environment["DOCKER_CONFIG"];
+  const directory = first(environment, "DOCKER_CONFIG");
+  const home = first(environment, "HOME");
+  const docker = directory ?? (home === undefined ? undefined : join(home, ".docker"));
+  const authFile = first(environment, "REGISTRY_AUTH_FILE");
   return {
     ...(flags.platform === undefined ? {} : { platform: parsePlatform(flags.platform) }),
     ...(flags.insecure === true ? { insecure: true } : {}),
-    ...(directory === undefined || directory === "" ? {} : { dockerConfig: join(directory, "config.json") }),
+    ...(docker === undefined ? {} : { dockerConfig: join(docker, "config.json") }),
+    ...(authFile === undefined ? {} : { authFile }),
+    containersAuthFiles: containersAuthFiles(environment),
+    registrySettings: settingsFiles(environment),
+    certificateDirs: certificateDirs(environment),
+    proxies: proxiesFrom(environment),
   };
 }

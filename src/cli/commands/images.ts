@@ -1,7 +1,12 @@
 import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
-import { teach } from "./describe.ts";
+import { collect, teach } from "./describe.ts";
+
+interface ImagesFlags {
+  readonly digests?: boolean;
+  readonly filter?: readonly string[];
+}
 
 async function images(context: CliContext, command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
@@ -9,33 +14,37 @@ async function images(context: CliContext, command: Command): Promise<void> {
   const { formatImages, imageTable, newestFirst } = await import("../output/images.ts");
   const settings = settingsOf(command);
   checkOneStyle(settings);
+  const flags = command.opts<ImagesFlags>();
   const now = context.clock.now();
   const format = settings.format === undefined ? undefined : formatImages(settings.format, now);
   const list = newestFirst(
-    await operate(context, settings, async ({ library, options }) => library.listImages(options)),
+    await operate(context, settings, async ({ library, options }) =>
+      library.listImages({ ...options, filters: flags.filter }),
+    ),
   );
   if (settings.json) await print(context, toJson(list));
   else if (format !== undefined) await print(context, format(list));
   else if (settings.quiet) await print(context, list.map(({ reference }) => `${reference}\n`).join(""));
-  else
-    await print(
-      context,
-      imageTable(list, now, { digests: command.opts<{ digests?: boolean }>().digests ?? false }),
-    );
+  else await print(context, imageTable(list, now, { digests: flags.digests ?? false }));
 }
 
 /** Defines `images`. */
 export function define(command: Command, context: CliContext): void {
-  command.description("List the images that are here.").option("--digests", "show digests in full");
+  command
+    .description("List the images that are here.")
+    .option("--digests", "show digests in full")
+    .option("-f, --filter <filter>", "NAME=VALUE: only those (repeatable)", collect);
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
       ["flamebox images", "a table, newest first"],
       ["flamebox images --format '{{.Repository}}:{{.Tag}} {{.Size}}'", "what you choose"],
+      ["flamebox images --filter reference='*/team/*' --filter label=tier=web", "some of them"],
       ["flamebox rmi $(flamebox images -q)", "-q prints references, one a line"],
     ],
     notes: [
       "Fields for --format: .Repository .Tag .Reference .ID .Digest .Platform .Size .CreatedAt .CreatedSince .PulledAt.",
+      "Filters: reference=PATTERN, label=KEY[=VALUE], dangling=true (without a name), before=IMAGE, since=IMAGE, until=TIME. Filters of one name are alternatives, labels all count; different names must all be met.",
     ],
   });
   command.action(async () => images(context, command));

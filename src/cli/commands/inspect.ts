@@ -1,13 +1,27 @@
 import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
 import { AlreadyReported, describeFailure, renderFailure } from "../failure.ts";
+import type { Operation } from "./operation.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
 import { teach } from "./describe.ts";
+
+/** A container's; else an image's. */
+async function documentOf({ library, options }: Pick<Operation, "library" | "options">, name: string) {
+  const { containerDocument } = await import("../output/container-document.ts");
+  try {
+    return containerDocument(await library.inspectContainer(name, options));
+  } catch (error) {
+    if (!(error instanceof Error) || Reflect.get(error, "code") !== "container-not-found") throw error;
+    const { inspected } = await import("../output/image-details.ts");
+    const image = await library.inspectImage(name, options).catch(() => undefined);
+    if (image === undefined) throw error;
+    return inspected(image);
+  }
+}
 
 async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { print, toJson } = await import("../output/print.ts");
-  const { containerDocument } = await import("../output/container-document.ts");
   const { compileDocument } = await import("../output/template.ts");
   const settings = settingsOf(command);
   const format = settings.format === undefined ? undefined : compileDocument(settings.format);
@@ -16,7 +30,7 @@ async function inspect(context: CliContext, names: readonly string[], command: C
   await operate(context, settings, async ({ library, options }) => {
     for (const name of names) {
       try {
-        documents.push(containerDocument(await library.inspectContainer(name, options)));
+        documents.push(await documentOf({ library, options }, name));
       } catch (error) {
         if (options.signal?.aborted === true) throw error;
         failed = true;
@@ -32,8 +46,8 @@ async function inspect(context: CliContext, names: readonly string[], command: C
 /** Defines `inspect`. */
 export function define(command: Command, context: CliContext): void {
   command
-    .description("Show all that there is to know of containers, as Docker's JSON.")
-    .argument("<container...>", "names or ids");
+    .description("Show all that there is to know of containers, or of images, as Docker's JSON.")
+    .argument("<container...>", "names or ids of containers; else of images");
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [

@@ -25,8 +25,13 @@ async function pull(context: CliContext, reference: string, command: Command): P
 /** Defines `pull`. */
 export function define(command: Command, context: CliContext): void {
   command
-    .description("Fetch an image from its registry and make its layers ready to run.")
-    .argument("<image>", "image reference: alpine, ghcr.io/owner/name:tag, name@sha256:…")
+    .description(
+      "Fetch an image and make its layers ready to run: from a registry, or from a place on this host.",
+    )
+    .argument(
+      "<image>",
+      "alpine, ghcr.io/owner/name:tag, name@sha256:…; oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR",
+    )
     .option("--platform <platform>", "os/architecture[/variant]; default: the host's")
     .option("--insecure", "allow http and unverified TLS for the registry");
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
@@ -34,10 +39,12 @@ export function define(command: Command, context: CliContext): void {
     examples: [
       ["flamebox pull alpine", "docker.io/library/alpine:latest"],
       ["flamebox pull localhost:5000/team/app:1.2", "from a registry on this host, over http"],
+      ["flamebox pull oci-archive:app.tar:1.2", "the image 1.2 in an archive"],
       ["flamebox pull --platform linux/arm64 debian:12", "for another architecture"],
     ],
     notes: [
-      "Credentials are those of the Docker configuration: ~/.docker/config.json, or config.json in $DOCKER_CONFIG.",
+      "Places on this host are written as skopeo's: oci:DIR[:NAME] and oci-archive:FILE[:NAME] for OCI layouts, docker-archive:FILE[:NAME] for what docker save writes, dir:DIR for skopeo's own. NAME is one of several: a tag, a reference, or @0. run and rootfs take them as well.",
+      "Credentials are those that flamebox login, docker login and podman login keep. docs/registries.md tells of mirrors, certificates and proxies.",
     ],
   });
   command.action(async (reference: string) => pull(context, reference, command));

@@ -28,7 +28,7 @@ async function rmi(context: CliContext, references: readonly string[], command: 
   await operate(context, settings, async ({ library, options }) => {
     for (const reference of references) {
       try {
-        removed.push(await library.removeImage(reference, options));
+        removed.push(await library.removeImage(reference, { ...options, force }));
       } catch (error) {
         if (error instanceof Interrupted || options.signal?.aborted === true) throw error;
         const failure = describeFailure(error, "rmi");
@@ -50,7 +50,7 @@ export function define(command: Command, context: CliContext): void {
   command
     .description("Remove images, and the layers that no other image needs.")
     .argument("<image...>", "image references")
-    .option("-f, --force", "an image that is not here is no error");
+    .option("-f, --force", "also one that a container was made of; one that is not here is no error");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [

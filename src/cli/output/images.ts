@@ -1,5 +1,7 @@
 /** Images as rows: the table, and the fields that `--format` knows. */
+import { UsageError } from "../failure.ts";
 import type { ImageInfo } from "../library.ts";
+import type { Settings } from "../settings.ts";
 import { renderTable } from "./table.ts";
 import { compileTemplate, type TemplateFields, type TemplateRow } from "./template.ts";
 import { humanAge, humanSize } from "./units.ts";
@@ -70,6 +72,15 @@ export function imageTable(
     ageOf(image.createdAt, nowMs),
   ]);
   return renderTable([heading, ...rows]);
+}
+
+/** `app:1`; an image without a name is its id. */
+export function shownName({ repository, tag, reference, id }: ImageInfo): string {
+  return repository === NONE ? id : tag === undefined ? reference : `${repository}:${tag}`;
+}
+
+export function refuseFormat({ format }: Pick<Settings, "format">, commandName: string): void {
+  if (format !== undefined) throw new UsageError(`--format is of no use to ${commandName}`, "use --json");
 }
 
 /** As Docker lists them; images of unknown age come last. */

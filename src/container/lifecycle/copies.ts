@@ -9,7 +9,12 @@ import {
   copyToContainer,
 } from "../copy/copy.ts";
 import type { CopyOptions } from "../copy/copy.ts";
+import { commitImage } from "../../images/commit.ts";
+import { infoOf } from "../../images/images.ts";
+import type { ImageInfo } from "../../images/images.ts";
+import { parse } from "../../reference/reference.ts";
 import { locatePaths } from "../../util/paths.ts";
+import { openHome } from "../home.ts";
 import type { OperationOptions } from "../options.ts";
 import { withContents } from "./contents.ts";
 import { noteEvent } from "./events.ts";
@@ -85,6 +90,37 @@ export async function exportContainer(
     const { stream } = await contents.archive("/", { oneFileSystem: true });
     await pipeline(stream, out, { end: false });
     await note(options, "export", record);
+  });
+}
+
+export interface CommitContainerOptions extends OperationOptions {
+  /** Dockerfile instructions: `CMD ["/bin/sh"]`, `ENV A=b`. */
+  readonly changes?: readonly string[] | undefined;
+  /** For the image's history. */
+  readonly message?: string | undefined;
+  readonly author?: string | undefined;
+}
+
+/**
+ * Makes an image of a container's, with what it has changed as one more layer.
+ * @param reference what it is to be called; undefined is an image without a name
+ */
+export async function commitContainer(
+  name: string,
+  reference: string | undefined,
+  options: CommitContainerOptions = {},
+): Promise<ImageInfo> {
+  const target = reference === undefined ? undefined : parse(reference);
+  return await withContents(name, options, async (contents, record) => {
+    await using store = await openHome(options);
+    const layer = await contents.layer();
+    try {
+      const image = await commitImage(store, record.image, layer, target, options);
+      await note(options, "commit", record);
+      return await infoOf(store, image);
+    } finally {
+      layer.destroy();
+    }
   });
 }
 

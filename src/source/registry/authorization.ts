@@ -6,7 +6,7 @@
  *                                                  ──► {"token", "expires_in"} ──► Authorization: Bearer
  *                             Basic                ──► Authorization: Basic
  *
- * The scope is always ours, `repository:NAME:pull`: what the challenge asks for is not a reason to ask the
+ * The scopes are always ours, `repository:NAME:pull` to read: what the challenge asks for is not a reason to ask the
  * token server for more. One token serves all requests of a source until it expires or is refused.
  */
 import * as v from "valibot";
@@ -17,7 +17,7 @@ import { quote } from "../../util/printable.ts";
 import { retry } from "../../util/retry.ts";
 import { SourceError } from "../error.ts";
 import { isLocalOnly, isLoopback } from "./address.ts";
-import { detailOf } from "./http-error.ts";
+import { detailOf, parseRetryAfter } from "./http-error.ts";
 import { headerOf, readBody, readErrorBody } from "./transport.ts";
 import type { HttpResponse, Transport } from "./transport.ts";
 
@@ -42,6 +42,10 @@ export interface AuthorizationOptions {
   readonly registry: string;
   readonly repository: string;
   readonly keychain: Keychain | undefined;
+  /** Default: to pull from the repository. */
+  readonly scopes?: readonly string[] | undefined;
+  /** The longest Retry-After that is waited for. Default 60,000. */
+  readonly maxRetryAfterMs?: number | undefined;
 }
 
 interface Grant {
@@ -181,8 +185,8 @@ export class Authorization {
 
   /** Asked once: a helper may take its time, or ask a person. */
   async #credentials(): Promise<Credentials | undefined> {
-    const { keychain, registry } = this.#options;
-    this.#known ??= Promise.resolve(keychain?.credentialsFor(registry));
+    const { keychain, registry, repository } = this.#options;
+    this.#known ??= Promise.resolve(keychain?.credentialsFor(registry, { repository }));
     try {
       return await this.#known;
     } catch (error) {
@@ -196,13 +200,13 @@ export class Authorization {
     const more = detail === "" ? "" : ` (${detail})`;
     if (!credentials) {
       const message = `registry ${registry} gives ${repository} to nobody without credentials${more}`;
-      const hint = `look at the name; if it is private, log in with docker login ${registry}, which writes ~/.docker/config.json`;
+      const hint = `look at the name; if it is private, log in with flamebox login ${registry}`;
       return new SourceError("unauthorized", message, { hint, status: 401 });
     }
     const whose =
       credentials.kind === "password" ? `of user ${quote(credentials.username, 80)}` : "(a token)";
     const message = `registry ${registry} refuses the credentials ${whose} for ${repository}${more}`;
-    const hint = `look at the entry for ${registry} in ~/.docker/config.json, or log in again with docker login ${registry}`;
+    const hint = `look at the entry for ${registry} in ~/.docker/config.json, or log in again with flamebox login ${registry}`;
     return new SourceError("unauthorized", message, { hint, status: 401 });
   }
 
@@ -237,8 +241,11 @@ export class Authorization {
     const fields = new URLSearchParams();
     const service = challenge.parameters.get("service");
     if (service !== undefined) fields.set("service", service);
-    fields.set("scope", `repository:${this.#options.repository}:pull`);
-    return retry(() => this.#askTokenServer(url, fields, credentials));
+    const { repository, scopes = [`repository:${repository}:pull`] } = this.#options;
+    for (const scope of scopes) fields.append("scope", scope);
+    const { maxRetryAfterMs: maxDelayMs = 60_000 } = this.#options;
+    const delayOf = (error: unknown) => (error instanceof SourceError ? error.retryAfterMs : undefined);
+    return retry(() => this.#askTokenServer(url, fields, credentials), { maxDelayMs, delayOf });
   }
 
   async #askTokenServer(
@@ -268,9 +275,12 @@ export class Authorization {
     if ([400, 401, 403].includes(response.status)) throw this.#refused(credentials, detail);
     const more = detail === "" ? "" : `: ${detail}`;
     const code = response.status === 429 ? "too-many-requests" : "registry-error";
+    const retryAfterMs = parseRetryAfter(headerOf(response, "retry-after"), Date.now());
+    const patient = (retryAfterMs ?? 0) <= (this.#options.maxRetryAfterMs ?? 60_000);
     throw new SourceError(code, `token server ${url.host} answered ${response.status}${more}`, {
       status: response.status,
-      temporary: response.status >= 500 || response.status === 429,
+      retryAfterMs,
+      temporary: patient && (response.status >= 500 || response.status === 429),
     });
   }
 }

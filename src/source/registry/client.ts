@@ -6,6 +6,7 @@
  * with https and then with http if what answers does not speak TLS. One on loopback is asked with http before
  * that, which it speaks nearly always. A certificate that cannot be verified never leads to http.
  */
+import type { Readable } from "node:stream";
 import type { Keychain } from "../../auth/credentials.ts";
 import { DEFAULT_REGISTRY } from "../../reference/reference.ts";
 import { retry } from "../../util/retry.ts";
@@ -15,8 +16,9 @@ import { isLoopback } from "./address.ts";
 import { Authorization } from "./authorization.ts";
 import type { Addressing } from "./guard.ts";
 import { detailOf, isNotTls, parseRetryAfter } from "./http-error.ts";
-import { discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
-import type { HttpResponse, Timeouts, Transport } from "./transport.ts";
+import type { Proxies } from "./proxy.ts";
+import { admitRedirect, discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
+import type { ClientCertificate, HttpRequest, HttpResponse, Timeouts, Transport } from "./transport.ts";
 
 /** docker.io is a name; its registry answers elsewhere. */
 const DOCKER_HUB_HOST = "registry-1.docker.io";
@@ -24,10 +26,15 @@ const DOCKER_HUB_HOST = "registry-1.docker.io";
 export interface ClientOptions {
   /** As in `Reference`. */
   readonly registry: string;
+  /** "" asks the registry as a whole, at `/v2/`. */
   readonly repository: string;
   readonly keychain?: Keychain | undefined;
   readonly insecure?: boolean | undefined;
   readonly ca?: string | undefined;
+  readonly clientCertificate?: ClientCertificate | undefined;
+  readonly proxies?: Proxies | undefined;
+  /** Default: to pull from the repository. */
+  readonly scopes?: readonly string[] | undefined;
   readonly timeouts?: Timeouts | undefined;
   /** What names and addresses mean. Default: what the system says. */
   readonly addressing?: Addressing | undefined;
@@ -41,6 +48,11 @@ export interface ClientOptions {
 export interface ClientRequest {
   /** Behind `/v2/REPOSITORY/`: `manifests/latest`. */
   readonly path: string;
+  /** Instead of the path: where the registry has said to go on. */
+  readonly url?: URL | undefined;
+  readonly method?: HttpRequest["method"];
+  /** Read again when the request has to be sent again. */
+  readonly body?: Uint8Array | (() => Readable) | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
   /** What was asked for, in messages: `docker.io/library/alpine:latest`, `blob sha256:…`. */
@@ -73,6 +85,9 @@ export class RegistryClient implements AsyncDisposable {
       timeouts,
       addressing,
       userAgent = "flamebox",
+      clientCertificate,
+      proxies,
+      scopes,
     } = options;
     this.#options = options;
     const host = registry === DEFAULT_REGISTRY ? DOCKER_HUB_HOST : registry;
@@ -80,9 +95,17 @@ export class RegistryClient implements AsyncDisposable {
     const plain = insecure || isLoopback(https.hostname);
     this.#candidates = plain ? [https, new URL(`http://${host}`)] : [https];
     const registryHostname = https.hostname;
-    const how = { insecure, ca, timeouts, addressing, userAgent };
+    const how = { insecure, ca, clientCertificate, proxies, timeouts, addressing, userAgent };
     this.#transport = openTransport({ registryHostname, ...how });
-    this.#authorization = new Authorization({ transport: this.#transport, registry, repository, keychain });
+    const transport = this.#transport;
+    this.#authorization = new Authorization({
+      transport,
+      registry,
+      repository,
+      keychain,
+      scopes,
+      maxRetryAfterMs: options.maxRetryAfterMs,
+    });
   }
 
   /** For `retry` and loops like it. */
@@ -132,10 +155,26 @@ export class RegistryClient implements AsyncDisposable {
     await this.#transport[Symbol.asyncDispose]();
   }
 
+  /** Where an upload goes on, as the answer to its last step says. @throws SourceError `unsafe-redirect` */
+  nextOf(response: HttpResponse): URL {
+    const { hostname } = this.#candidates[0] as URL;
+    const location = headerOf(response, "location") || undefined;
+    const { protocol, host } = response.url;
+    // A registry that does not know of the TLS before it names itself with http.
+    const plain = `http://${host}/`;
+    const own = protocol === "https:" && location?.startsWith(plain) === true;
+    const next = own ? `https://${host}/${location.slice(plain.length)}` : location;
+    return admitRedirect(response.url, next, hostname);
+  }
+
   #send(base: URL, request: ClientRequest, authorization: string | undefined): Promise<HttpResponse> {
-    const { path, headers = {}, signal } = request;
-    const url = new URL(`/v2/${this.#options.repository}/${path}`, base);
-    return this.#transport.send({ url, headers, authorization, signal });
+    const { path, headers = {}, signal, method } = request;
+    const { repository } = this.#options;
+    const url = request.url ?? new URL(repository === "" ? "/v2/" : `/v2/${repository}/${path}`, base);
+    const body = typeof request.body === "function" ? request.body() : request.body;
+    // An upload may go on elsewhere: the credentials are the registry's alone.
+    const own = url.origin === base.origin ? authorization : undefined;
+    return this.#transport.send({ url, headers, authorization: own, signal, method, body });
   }
 
   /** Where the registry answers. Two callers at once may both ask; they find the same. */
@@ -169,7 +208,7 @@ export class RegistryClient implements AsyncDisposable {
 
   async #statusError(
     response: HttpResponse,
-    { what, notFound, signal }: ClientRequest,
+    { what, notFound, signal, method }: ClientRequest,
   ): Promise<SourceError> {
     const { status, sameOrigin } = response;
     const { registry, maxRetryAfterMs = 60_000 } = this.#options;
@@ -179,7 +218,8 @@ export class RegistryClient implements AsyncDisposable {
     const host = sameOrigin ? registry : `${response.url.host} (asked by ${registry})`;
     if (status === 401 && sameOrigin) return this.#authorization.refusal(detail);
     if (status === 401 || status === 403) {
-      const hint = "look at the name, and whether these credentials may pull it";
+      const isWrite = method !== undefined && method !== "GET" && method !== "HEAD";
+      const hint = `look at the name, and whether these credentials may ${isWrite ? "push" : "pull"} it`;
       return new SourceError("denied", `registry ${host} denies access to ${what}${more}`, { hint, status });
     }
     if (status === 404) {

@@ -5,6 +5,7 @@
 import { messageOf, systemCode } from "../../util/error.ts";
 import { printable } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
+import { certificateProblem } from "./certificate-problem.ts";
 
 /** Sockets that broke, servers that fell silent, resolvers that were busy: the next try may succeed. */
 const TEMPORARY = new Set([
@@ -42,23 +43,10 @@ const UNREACHABLE = new Map([
   ["EPERM", "the connection is not permitted here"],
 ]);
 
-const CERTIFICATES = new Map([
-  ["CERT_HAS_EXPIRED", "its certificate has expired"],
-  ["CERT_NOT_YET_VALID", "its certificate is not valid yet; is this machine's clock right?"],
-  ["DEPTH_ZERO_SELF_SIGNED_CERT", "its certificate is self-signed"],
-  ["SELF_SIGNED_CERT_IN_CHAIN", "its certificate comes from an authority that is not trusted here"],
-  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "its certificate comes from an authority that is not trusted here"],
-  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "its certificate comes from an authority that is not trusted here"],
-  ["UNABLE_TO_GET_ISSUER_CERT", "its certificate comes from an authority that is not trusted here"],
-  ["ERR_TLS_CERT_ALTNAME_INVALID", "its certificate was made for another host name"],
-  ["CERT_REVOKED", "its certificate was revoked"],
-]);
-
-const CERTIFICATE_HINT =
-  "give the authority's certificate (ca), or --insecure if you accept that anybody may answer in its place";
-
+/** Not an alert: only who speaks TLS sends one. */
 function isTlsFailure(error: unknown): boolean {
   const code = systemCode(error) ?? "";
+  if (code.includes("_ALERT_") || messageOf(error).includes(" alert ")) return false;
   return code === "EPROTO" || code.startsWith("ERR_SSL_");
 }
 
@@ -73,10 +61,17 @@ export function networkError(error: unknown, host: string): SourceError {
   if (error instanceof SourceError) return error;
   const code = systemCode(error) ?? "";
   const temporary = TEMPORARY.has(code);
-  const certificate = CERTIFICATES.get(code);
+  const certificate = certificateProblem(error, host);
   if (certificate !== undefined) {
-    const message = `registry ${host} cannot be trusted: ${certificate}`;
-    return new SourceError("tls-error", message, { cause: error, hint: CERTIFICATE_HINT });
+    const { problem, hint } = certificate;
+    return new SourceError("tls-error", `registry ${host} ${problem}`, { cause: error, hint });
+  }
+  const refusal = /^Proxy response \((\d{3})\)/.exec(messageOf(error))?.[1];
+  if (refusal !== undefined || messageOf(error).includes("Proxy Authentication Required")) {
+    const message = `the proxy does not connect to registry ${host}: it answers ${refusal ?? "407"}`;
+    const hint =
+      "look at HTTPS_PROXY, with USER:PASSWORD@ where the proxy wants it, or name the host in NO_PROXY";
+    return new SourceError("registry-unreachable", message, { cause: error, hint });
   }
   if (isTlsFailure(error)) {
     const message = `registry ${host} does not speak TLS on this port`;
@@ -90,7 +85,9 @@ export function networkError(error: unknown, host: string): SourceError {
   }
   const unreachable = UNREACHABLE.get(code);
   if (unreachable !== undefined) {
-    const hint = "look at the name in the reference, the network and the proxy";
+    const isClosed = code === "ECONNRESET" || code === "UND_ERR_SOCKET";
+    const or = isClosed ? "; a registry that wants a client certificate may do this, too" : "";
+    const hint = `look at the name in the reference, the network and the proxy${or}`;
     return new SourceError("registry-unreachable", `registry ${host} cannot be reached: ${unreachable}`, {
       cause: error,
       hint,

@@ -23,13 +23,15 @@ import { format } from "../../reference/reference.ts";
 import type { Reference } from "../../reference/reference.ts";
 import { quote } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
+import type { OutgoingImage } from "../sink.ts";
 import type { BlobOptions, ImageSource, ResolvedImage, ResolveOptions } from "../source.ts";
 import { streamBlob } from "./blob.ts";
 import { RegistryClient } from "./client.ts";
 import type { ClientOptions } from "./client.ts";
+import type { Proxies } from "./proxy.ts";
 import { headerOf, readBody } from "./transport.ts";
 import type { Addressing } from "./guard.ts";
-import type { HttpResponse, Timeouts } from "./transport.ts";
+import type { ClientCertificate, HttpResponse, Timeouts } from "./transport.ts";
 
 export interface RegistrySourceOptions {
   /** Who knows credentials; none means anonymous. */
@@ -38,6 +40,8 @@ export interface RegistrySourceOptions {
   readonly insecure?: boolean | undefined;
   /** Certificates of further authorities, PEM. */
   readonly ca?: string | undefined;
+  readonly clientCertificate?: ClientCertificate | undefined;
+  readonly proxies?: Proxies | undefined;
   readonly timeouts?: Timeouts | undefined;
   /** What names and addresses mean. Default: what the system says. */
   readonly addressing?: Addressing | undefined;
@@ -49,7 +53,14 @@ export interface RegistrySourceOptions {
 }
 
 /** Disposing closes the connections, and breaks blobs that are still being read. */
-export interface RegistrySource extends ImageSource, AsyncDisposable {}
+export interface RegistrySource extends ImageSource, AsyncDisposable {
+  /** Every platform's image, and the index where there is one. */
+  resolveAll(options?: {
+    readonly signal?: AbortSignal | undefined;
+  }): Promise<Omit<OutgoingImage, "references">>;
+  /** Any blob of the repository. */
+  readonly openBlob: ResolvedImage["openBlob"];
+}
 
 interface Fetched {
   readonly bytes: Uint8Array;
@@ -155,8 +166,25 @@ export function registrySource(reference: Reference, options: RegistrySourceOpti
     return bytes;
   };
 
+  const pointer = reference.digest ?? reference.tag ?? "latest";
+  const openBlob: RegistrySource["openBlob"] = (descriptor, blobOptions) =>
+    blobOf(client, descriptor, blobOptions);
+
+  const resolveAll: RegistrySource["resolveAll"] = async ({ signal } = {}) => {
+    const top = await fetchDocument(name, pointer, reference.digest, signal);
+    const { bytes, digest, document } = top;
+    const descriptor = { mediaType: document.mediaType, digest, size: bytes.length };
+    if (document.kind === "manifest")
+      return { images: [{ descriptor, manifestBytes: bytes, referenceDigest: digest, openBlob }] };
+    const images: ResolvedImage[] = [];
+    for (const entry of document.manifests) {
+      const manifestBytes = (await fetchChosen(entry, signal)).bytes;
+      images.push({ descriptor: entry, manifestBytes, referenceDigest: digest, openBlob });
+    }
+    return { index: { descriptor, bytes }, images };
+  };
+
   const resolve = async ({ platform, signal }: ResolveOptions): Promise<ResolvedImage> => {
-    const pointer = reference.digest ?? reference.tag ?? "latest";
     const top = await fetchDocument(name, pointer, reference.digest, signal);
     const chosen = top.document.kind === "index" ? choose(top.document, platform, name) : undefined;
     const image = chosen ? await fetchChosen(chosen, signal) : top;
@@ -178,6 +206,14 @@ export function registrySource(reference: Reference, options: RegistrySourceOpti
 
   return {
     name,
+    openBlob,
+    async resolveAll(options) {
+      try {
+        return await resolveAll(options);
+      } catch (error) {
+        throw await client.conceal(error);
+      }
+    },
     async resolve(options: ResolveOptions): Promise<ResolvedImage> {
       try {
         return await resolve(options);

@@ -7,8 +7,9 @@
  * the registry is (guard.ts); at most 10 redirects; headers, idle bodies and connects have deadlines, and bodies a
  * least speed (pace.ts). Only the registry's own host may go unverified with `insecure`.
  */
+import type { Readable } from "node:stream";
 import { rootCertificates } from "node:tls";
-import type { Agent, Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { printable, quote } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
 import { isLocalOnly, isLoopback } from "./address.ts";
@@ -17,6 +18,8 @@ import type { Addressing } from "./guard.ts";
 import { networkError } from "./http-error.ts";
 import { DEFAULT_PACE, paced } from "./pace.ts";
 import type { Pace } from "./pace.ts";
+import { proxyFor } from "./proxy.ts";
+import type { Proxies } from "./proxy.ts";
 import { loadUndici } from "./undici.ts";
 
 const DEFAULT_CONNECT_MS = 15_000;
@@ -49,14 +52,26 @@ export interface TransportOptions {
   readonly insecure: boolean;
   /** PEM, trusted beside the usual authorities. */
   readonly ca?: string | undefined;
+  /** Shown to the registry's host only. */
+  readonly clientCertificate?: ClientCertificate | undefined;
+  readonly proxies?: Proxies | undefined;
   readonly timeouts?: Timeouts | undefined;
   /** Default: the system's. */
   readonly addressing?: Addressing | undefined;
   readonly userAgent: string;
 }
 
+/** Both PEM. */
+export interface ClientCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
 export interface HttpRequest {
   readonly url: URL;
+  /** Default GET, or POST with a form. What is neither GET nor HEAD is not redirected. */
+  readonly method?: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | undefined;
+  readonly body?: Uint8Array | Readable | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   /** Value of the Authorization header; goes to the origin of `url` only. */
   readonly authorization?: string | undefined;
@@ -92,7 +107,7 @@ export function discard(response: Pick<HttpResponse, "body">): void {
 }
 
 /** The next URL of a redirect, or the reason not to go there. */
-function admitRedirect(from: URL, location: string | undefined, registryHostname: string): URL {
+export function admitRedirect(from: URL, location: string | undefined, registryHostname: string): URL {
   const refuse = (problem: string) =>
     new SourceError("unsafe-redirect", `${from.host} redirects ${problem}`, {
       hint: "the registry or a proxy before it is set up wrongly, or somebody is meddling",
@@ -118,39 +133,50 @@ function tooLate(host: string): SourceError {
 class UndiciTransport implements Transport {
   readonly #options: TransportOptions;
   readonly #guard: ConnectGuard;
-  /** To the registry's own host, and to all others. */
-  #own: Promise<Agent> | undefined;
-  #others: Promise<Agent> | undefined;
+  readonly #agents = new Map<string, Promise<Dispatcher>>();
 
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#guard = new ConnectGuard(options.registryHostname, options.addressing);
   }
 
-  async #makeAgent(isRegistry: boolean): Promise<Agent> {
-    const { Agent, buildConnector } = await loadUndici();
-    const { ca, insecure, timeouts = {} } = this.#options;
+  async #makeAgent(isRegistry: boolean, proxy: URL | undefined): Promise<Dispatcher> {
+    const undici = await loadUndici();
+    const { ca, insecure, clientCertificate, timeouts = {} } = this.#options;
+    const timeout = timeouts.connectMs ?? DEFAULT_CONNECT_MS;
     const connect = {
-      timeout: timeouts.connectMs ?? DEFAULT_CONNECT_MS,
+      timeout,
       rejectUnauthorized: !(isRegistry && insecure),
       ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
+      ...(isRegistry ? clientCertificate : {}),
     };
-    return new Agent({
+    const common = {
       headersTimeout: timeouts.headersMs ?? DEFAULT_HEADERS_MS,
       bodyTimeout: timeouts.bodyIdleMs ?? 60_000,
       maxHeaderSize: MAX_HEADER_BYTES,
       pipelining: 1,
-      connect: this.#guard.connector(buildConnector, connect, isRegistry),
-    });
+    };
+    if (proxy === undefined) {
+      const guarded = this.#guard.connector(undici.buildConnector, connect, isRegistry);
+      return new undici.Agent({ ...common, connect: guarded });
+    }
+    const ProxyAgent = await undici.loadProxyAgent();
+    const proxyTls = { timeout, ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }) };
+    // Proxies often refuse to tunnel to port 80, and have to be asked for http itself.
+    return new ProxyAgent({ ...common, uri: proxy.href, requestTls: connect, proxyTls, proxyTunnel: false });
   }
 
-  #agentFor(url: URL): Promise<Agent> {
-    if (url.hostname === this.#options.registryHostname) return (this.#own ??= this.#makeAgent(true));
-    return (this.#others ??= this.#makeAgent(false));
+  #agentFor(url: URL): Promise<Dispatcher> {
+    const isRegistry = url.hostname === this.#options.registryHostname;
+    const proxy = proxyFor(url, this.#options.proxies ?? {});
+    const key = `${isRegistry} ${proxy?.href ?? ""}`;
+    const agent = this.#agents.get(key) ?? this.#makeAgent(isRegistry, proxy);
+    this.#agents.set(key, agent);
+    return agent;
   }
 
   async #request(url: URL, request: HttpRequest, authorization: string | undefined) {
-    const { form, signal, headers } = request;
+    const { form, signal, headers, method = form ? "POST" : "GET", body = form?.toString() } = request;
     signal?.throwIfAborted();
     const undici = await loadUndici();
     const agent = await this.#agentFor(url);
@@ -162,7 +188,7 @@ class UndiciTransport implements Transport {
       return await undici.request(agent, {
         origin: url.origin,
         path: url.pathname + url.search,
-        method: form ? "POST" : "GET",
+        method,
         headers: {
           "user-agent": this.#options.userAgent,
           // Digests are of the bytes as they are: nobody may compress them on the way.
@@ -171,7 +197,7 @@ class UndiciTransport implements Transport {
           ...(form ? { "content-type": "application/x-www-form-urlencoded" } : {}),
           ...(authorization === undefined ? {} : { authorization }),
         },
-        body: form?.toString() ?? null,
+        body: body ?? null,
         // Until the headers are here; the body has deadlines of its own.
         signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal,
         highWaterMark: READ_AHEAD_BYTES,
@@ -203,6 +229,8 @@ class UndiciTransport implements Transport {
       }
       discard(response);
       if (request.form) throw new SourceError("unsafe-redirect", `${url.host} redirects a token request`);
+      if (request.method !== undefined && request.method !== "GET" && request.method !== "HEAD")
+        throw new SourceError("unsafe-redirect", `${url.host} redirects an upload`);
       if (redirects >= MAX_REDIRECTS) {
         const message = `${request.url.host} redirects more than ${MAX_REDIRECTS} times`;
         throw new SourceError("unsafe-redirect", message);
@@ -218,8 +246,7 @@ class UndiciTransport implements Transport {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const agents = await Promise.all([this.#own, this.#others]);
-    for (const agent of agents) await agent?.destroy();
+    for (const agent of await Promise.all(this.#agents.values())) await agent.destroy();
   }
 }
 

@@ -4,7 +4,7 @@
  * version has moved them, all of it is loaded.
  */
 import { createRequire } from "node:module";
-import type { Agent, buildConnector, Dispatcher } from "undici";
+import type { Agent, buildConnector, Dispatcher, ProxyAgent } from "undici";
 import { systemCode } from "../../util/error.ts";
 
 type Request = (options: Dispatcher.RequestOptions) => Promise<Dispatcher.ResponseData>;
@@ -12,7 +12,9 @@ type Request = (options: Dispatcher.RequestOptions) => Promise<Dispatcher.Respon
 export interface Undici {
   readonly Agent: typeof Agent;
   readonly buildConnector: typeof buildConnector;
-  request(agent: Agent, options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData>;
+  /** Not loaded before it is wanted. */
+  loadProxyAgent(): Promise<typeof ProxyAgent>;
+  request(agent: Dispatcher, options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData>;
 }
 
 function loadParts(): Undici {
@@ -21,11 +23,13 @@ function loadParts(): Undici {
     Agent: require("undici/lib/dispatcher/agent.js") as typeof Agent,
     buildConnector: require("undici/lib/core/connect.js") as typeof buildConnector,
     request: require("undici/lib/api/api-request.js") as (
-      this: Agent,
+      this: Dispatcher,
       ...args: Parameters<Request>
     ) => ReturnType<Request>,
   };
-  return { ...parts, request: (agent, options) => parts.request.call(agent, options) };
+  // It calls methods that only the whole package gives to its classes.
+  const loadProxyAgent = async () => (await import("undici")).ProxyAgent;
+  return { ...parts, loadProxyAgent, request: (agent, options) => parts.request.call(agent, options) };
 }
 
 let loaded: Promise<Undici> | undefined;
@@ -38,7 +42,8 @@ async function load(): Promise<Undici> {
     if (!moved) throw error;
     const whole = await import("undici");
     const { Agent, buildConnector } = whole;
-    return { Agent, buildConnector, request: (agent, options) => agent.request(options) };
+    const loadProxyAgent = async () => whole.ProxyAgent;
+    return { Agent, buildConnector, loadProxyAgent, request: (agent, options) => agent.request(options) };
   }
 }
 

@@ -1,0 +1,86 @@
+/**
+ * What it takes to talk to a registry: where to ask, with which credentials, certificates and proxies.
+ *
+ *     reference ─► settings ─► endpoints: mirrors …, the registry itself
+ *                                 each: credentials, certs.d, proxies ─► source or target
+ */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Keychain } from "../auth/credentials.ts";
+import { passwordCredentials } from "../auth/credentials.ts";
+import { loadDockerConfig } from "../auth/docker-config.ts";
+import { dockerConfigKeychain, firstOf, fixedKeychain } from "../auth/keychain.ts";
+import type { Reference } from "../reference/reference.ts";
+import { findCertificates, readPem } from "../source/registry/certificates.ts";
+import type { RegistrySourceOptions } from "../source/registry/registry.ts";
+import { endpointsOf, loadRegistrySettings } from "../source/registry/settings.ts";
+import type { Endpoint } from "../source/registry/settings.ts";
+import type { RegistryAccess } from "./options.ts";
+
+function settingsPaths(): string[] {
+  return [join(homedir(), ".config", "flamebox", "registries.json"), "/etc/flamebox/registries.json"];
+}
+
+function certificateDirs(): string[] {
+  const own = join(homedir(), ".config", "containers", "certs.d");
+  return [own, "/etc/containers/certs.d", "/etc/docker/certs.d"];
+}
+
+export function dockerConfigPath({ dockerConfig }: Pick<RegistryAccess, "dockerConfig">): string {
+  return dockerConfig ?? join(homedir(), ".docker", "config.json");
+}
+
+/** Everybody who may know credentials, in the order in which they are asked. */
+export async function keychainOf(reference: Reference, options: RegistryAccess): Promise<Keychain> {
+  const { credentials, dockerConfig, authFile, containersAuthFiles } = options;
+  const explicit =
+    credentials &&
+    fixedKeychain(reference.registry, passwordCredentials(credentials.username, credentials.password));
+  const keychains = explicit ? [explicit] : [];
+  if (dockerConfig === null) return firstOf(...keychains);
+  const podmans = containersAuthFiles ?? [join(homedir(), ".config", "containers", "auth.json")];
+  const files = [
+    ...(authFile === undefined ? [] : [{ path: authFile, hasNamespaces: true }]),
+    { path: dockerConfigPath(options), hasNamespaces: false },
+    ...podmans.map((path) => ({ path, hasNamespaces: true })),
+  ];
+  for (const { path, hasNamespaces } of files)
+    keychains.push(dockerConfigKeychain(await loadDockerConfig(path, { hasNamespaces })));
+  return firstOf(...keychains);
+}
+
+/** @throws SourceError `registry-blocked`, `invalid-settings` */
+export async function endpointsFor(reference: Reference, options: RegistryAccess): Promise<Endpoint[]> {
+  const settings = await loadRegistrySettings(options.registrySettings ?? settingsPaths());
+  return endpointsOf(reference, settings);
+}
+
+/** The place itself, which is what is pushed to and logged in to. */
+export async function ownEndpoint(reference: Reference, options: RegistryAccess): Promise<Endpoint> {
+  const endpoints = await endpointsFor(reference, options);
+  return endpoints.find(({ isMirror }) => !isMirror) as Endpoint;
+}
+
+/** @throws AuthError; SourceError `invalid-settings` */
+export async function connectionTo(
+  endpoint: Endpoint,
+  options: RegistryAccess,
+): Promise<RegistrySourceOptions> {
+  const { reference, isMirror } = endpoint;
+  const found = await findCertificates(options.certificateDirs ?? certificateDirs(), reference.registry);
+  const own = endpoint.ca === undefined ? undefined : await readPem(endpoint.ca);
+  const authorities = [options.ca, own, found.ca].filter((pem) => pem !== undefined);
+  const { cert, key } = endpoint;
+  const given =
+    cert === undefined || key === undefined
+      ? undefined
+      : { cert: await readPem(cert), key: await readPem(key) };
+  return {
+    keychain: await keychainOf(reference, options),
+    // What the command line says is of the registry that it names.
+    insecure: endpoint.insecure || (!isMirror && options.insecure === true),
+    ca: authorities.length === 0 ? undefined : authorities.join("\n"),
+    clientCertificate: given ?? found.clientCertificate,
+    proxies: options.proxies,
+  };
+}

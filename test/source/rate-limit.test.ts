@@ -1,0 +1,74 @@
+/** Servers that want to be left alone for a while, and what is asked of token servers. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { expect, onTestFinished, test } from "vitest";
+import { hostPlatform } from "../../src/oci/platform.ts";
+import { parse } from "../../src/reference/reference.ts";
+import { registryTarget } from "../../src/source/registry/push.ts";
+import { registrySource } from "../../src/source/registry/registry.ts";
+import { startServer } from "../support/loopback-server.ts";
+import { makeImage } from "../support/oci-layout.ts";
+import { archive } from "../support/tar-builder.ts";
+
+const platform = hostPlatform(process.arch);
+const image = makeImage({ platform: platform as never, layers: [archive()] });
+
+/** `limits` has a Retry-After for each request that is turned away, at the token server and at the registry. */
+async function limited(limits: {
+  readonly token?: readonly string[];
+  readonly registry?: readonly string[];
+}) {
+  const left = { token: [...(limits.token ?? [])], registry: [...(limits.registry ?? [])] };
+  const answer = (request: IncomingMessage, response: ServerResponse) => {
+    const isToken = request.url?.startsWith("/token") === true;
+    const isPing = request.url === "/v2/";
+    const wait = isPing ? undefined : left[isToken ? "token" : "registry"].shift();
+    if (wait !== undefined) response.writeHead(429, { "retry-after": wait }).end();
+    else if (isToken) response.end('{"token":"t"}');
+    else if (request.headers.authorization !== "Bearer t") {
+      const realm = `http://${request.headers.host}/token`;
+      response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="s"` }).end();
+    } else if (request.url?.includes("/manifests/"))
+      response.writeHead(200, { "content-type": image.manifest.mediaType }).end(image.manifestBytes);
+    else if (request.url?.includes(image.config.digest)) response.end(image.configBytes);
+    else response.writeHead(request.method === "POST" ? 202 : 404).end();
+  };
+  const server = await startServer(answer);
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  return server;
+}
+
+const resolveAt = async (host: string) => {
+  await using source = registrySource(parse(`${host}/a/b:1`), { maxRetryAfterMs: 5000 });
+  return await source.resolve({ platform });
+};
+
+test.each([
+  ["the token server", { token: ["1"] }],
+  ["the registry", { registry: ["1"] }],
+])("%s is waited for as long as it asks", async (_, limits) => {
+  const { host } = await limited(limits);
+  const startMs = performance.now();
+  expect((await resolveAt(host)).referenceDigest).toBe(image.manifest.digest);
+  expect(performance.now() - startMs).toBeGreaterThan(990);
+});
+
+test.each([
+  ["the token server", { token: ["1000000000"] }],
+  ["the registry", { registry: ["1000000000"] }],
+  ["a registry that says it often", { registry: Array.from({ length: 9 }, () => "0") }],
+])("%s is left alone when it asks for too much", async (_, limits) => {
+  const { host } = await limited(limits);
+  await expect(resolveAt(host)).rejects.toMatchObject({ code: "too-many-requests" });
+});
+
+test("a push asks for its own repository, and to read those that it mounts from", async () => {
+  const { host, requests } = await limited({});
+  await using target = registryTarget(parse(`${host}/mine/app:1`), { mountFrom: ["theirs/app", "mine/app"] });
+  expect(await target.mount(image.config.digest, "theirs/app")).toBe(false);
+  const asked = requests.map(({ line }) => line).find((line) => line.startsWith("GET /token"));
+  const { searchParams } = new URL(asked?.slice("GET ".length) ?? "", "http://x");
+  expect(searchParams.getAll("scope")).toEqual([
+    "repository:mine/app:pull,push",
+    "repository:theirs/app:pull",
+  ]);
+});
