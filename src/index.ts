@@ -32,7 +32,7 @@ import type * as installation from "./container/setup.ts";
 import type * as templates from "./container/templates.ts";
 import { locatePaths } from "./util/paths.ts";
 import * as images from "./images/images.ts";
-import type { ImageInfo, RemovedImage } from "./images/images.ts";
+import type { ImageInfo } from "./images/images.ts";
 import type { ExportedRootfs, ExportOptions } from "./images/export.ts";
 
 export type { AttachedExec, AttachOptions, ExecInOptions } from "./container/lifecycle/attach.ts";

@@ -61,10 +61,13 @@ export async function prepareImage(store: Store, request: ImageRequest): Promise
     return await openImage(store, image, request);
   } catch (error) {
     const damaged = error instanceof FlameBoxError && error.code === "image-incomplete";
-    if (!damaged || options.pull === "never" || berth.image !== undefined) throw error;
+    if (!damaged || options.pull === "never") throw error;
     // A pull takes what is damaged for absent, and fetches only that.
     options.onNotice?.(`${error.message}; fetching it again`);
-    return await openImage(store, await pullFromSource(store, name, options), request);
+    const fetched = await pullFromSource(store, name, options);
+    // A container has one image, whatever its name stands for by now.
+    if (berth.image !== undefined && berth.image.configDigest !== fetched.configDigest) throw error;
+    return await openImage(store, berth.image ?? fetched, request);
   }
 }
 

@@ -1,19 +1,15 @@
 /** From what somebody asks for to a container that is there, and runs when it is told to. */
-import { imageConfig } from "../../images/images.ts";
 import type { Image } from "../../images/images.ts";
-import { takeLease } from "../../store/lease.ts";
-import { namesOf } from "../../store/records.ts";
 import { CleanupStack } from "../../util/cleanup.ts";
 import { FlameBoxError } from "../../util/error.ts";
 import { locatePaths } from "../../util/paths.ts";
 import type { Paths } from "../../util/paths.ts";
-import { acquireImage, requireRunnable } from "../acquire.ts";
-import { publishedPorts } from "../connection.ts";
 import { newContainerId } from "../container-id.ts";
 import { openHome } from "../home.ts";
 import type { ContainerOptions } from "../options.ts";
-import { planContainer, planMachine } from "../plan.ts";
+import { planMachine } from "../plan.ts";
 import type { ContainerPlan } from "../plan.ts";
+import { prepareImage } from "../prepare.ts";
 import { noteEvent } from "./events.ts";
 import type { ContainerRecord, KeptOptions, LogOptions, RestartPolicy } from "./record.ts";
 import { DEFAULT_LOG, NO_RESTART } from "./record.ts";
@@ -113,15 +109,14 @@ export async function create(image: string, options: CreateOptions = {}): Promis
   const machine = await planMachine(options);
   await using cleanup = new CleanupStack();
   const store = cleanup.use(await openHome(options));
-  const found = await acquireImage(store, image, options);
-  // Until its record keeps it.
-  cleanup.use(await takeLease(store, namesOf(found), { signal: options.signal }));
-  requireRunnable(found.platform);
-  const { config: execution = {} } = await imageConfig(store, found);
   const id = newContainerId();
-  const plan = planContainer(id, execution, machine.size, options);
-  publishedPorts(options, execution);
-  const record = await addContainer(paths, draftOf(id, { name: image, image: found, plan }, options));
+  let record: ContainerRecord | undefined;
+  const onPlanned = async (found: Image, plan: ContainerPlan): Promise<void> => {
+    record = await addContainer(paths, draftOf(id, { name: image, image: found, plan }, options));
+  };
+  // Until its record keeps it, the opened image is what keeps the layers.
+  cleanup.use(await prepareImage(store, { name: image, berth: { id }, machine, options, onPlanned }));
+  if (record === undefined) throw new FlameBoxError("internal-error", "the container has no record");
   await noteEvent(paths, "create", record);
   return record;
 }
