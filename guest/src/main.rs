@@ -8,6 +8,7 @@
 //! cannot go on, the machine is powered off: the host sees that, and a machine that hangs helps nobody.
 
 mod console;
+mod enclose;
 mod init;
 mod mounts;
 mod protocol;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     if let Some(code) = runtime::trigger() {
         return ExitCode::from(code);
     }
-    if let Some(code) = tap::trigger() {
+    if let Some(code) = enclose::trigger() {
         return code;
     }
     // A container can execute its init's own program, which is this one, as /proc/self/exe; and there it is process

@@ -26,6 +26,13 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// A descriptor that the kernel has just made, or its error.
+fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = check(fd as libc::c_int)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// One child that has ended, if any has. Real-time signals included, which wrappers with an enum of signals
 /// turn into an error after the status is gone.
 pub fn reap() -> Option<(i32, Ending)> {

@@ -90,7 +90,7 @@ export async function firecrackerCandidate({
   const program = await locateFirecracker(firecracker);
   if (program === undefined) return undefined;
   return {
-    driver: firecrackerDriver({ program, runtimeDir: paths.runtimeDir, tapProgram: agent }),
+    driver: firecrackerDriver({ program, runtimeDir: paths.runtimeDir, helper: agent }),
     program,
     boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths, signal) },
     network: network !== "none",

@@ -24,7 +24,7 @@ export async function firecrackerHost(): Promise<Host> {
     driver: firecrackerDriver({
       program: await firecrackerProgram(),
       runtimeDir: paths.runtimeDir,
-      tapProgram: agent,
+      helper: agent,
     }),
     boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths) },
     kernel,

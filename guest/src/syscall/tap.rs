@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::{check, size};
+use super::{check, owned, size};
 
 /// `struct virtio_net_hdr`, in front of every frame of a packet socket that was asked for it.
 pub const VNET_HEADER_BYTES: usize = 10;
@@ -62,9 +62,7 @@ pub fn raise(name: &str) -> io::Result<()> {
 
 fn new_socket(family: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: no memory is involved.
-    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(libc::c_long::from(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) }))
 }
 
 /// A socket that sees every frame that comes out of the device, and puts frames into it.

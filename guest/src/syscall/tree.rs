@@ -3,10 +3,10 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::check;
+use super::{check, owned};
 
 // linux/mount.h
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
@@ -17,12 +17,6 @@ const FSMOUNT_CLOEXEC: libc::c_uint = 1;
 const MOUNT_ATTR_RDONLY: libc::c_uint = 0x0000_0001;
 const MOUNT_ATTR_NOATIME: libc::c_uint = 0x0000_0010;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
-
-fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
-    let fd = check(fd as libc::c_int)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
 
 fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())

@@ -1,5 +1,6 @@
 /** What Firecracker is told of a machine, on a VMM's way from its API to its start. */
 import type { BootFiles, MachineConfig } from "../machine.ts";
+import type { Place } from "../place.ts";
 import { putBootSource } from "./api/boot-source.ts";
 import type { ApiClient } from "./api/client.ts";
 import { putDrive } from "./api/drive.ts";
@@ -22,14 +23,14 @@ const KERNEL_ARGUMENTS =
 
 /** All that a machine has but its disks and its network. */
 export async function putCommon(
-  api: ApiClient,
+  { api, place }: { readonly api: ApiClient; readonly place: Place },
   boot: BootFiles,
   { cpus, memoryMib }: Pick<MachineConfig, "cpus" | "memoryMib">,
 ): Promise<void> {
   await putMachineConfig(api, { vcpu_count: cpus, mem_size_mib: memoryMib });
   await putBootSource(api, {
-    kernel_image_path: boot.kernelPath,
-    initrd_path: boot.initramfsPath,
+    kernel_image_path: await place.lend(boot.kernelPath),
+    initrd_path: await place.lend(boot.initramfsPath),
     boot_args: KERNEL_ARGUMENTS,
   });
   // Relative: a restored machine makes its socket in the directory of its own VMM.

@@ -1,0 +1,60 @@
+/** Whether this process can jail machines: what that takes, looked up in /proc. */
+import { readFile } from "node:fs/promises";
+import { resolve, sep } from "node:path";
+import { MACHINE_GROUP, USER_COUNT } from "./users.ts";
+
+/** Numbers of linux/capability.h. */
+const CAPABILITIES = {
+  CAP_CHOWN: 0,
+  CAP_DAC_OVERRIDE: 1,
+  CAP_FOWNER: 3,
+  CAP_KILL: 5,
+  CAP_SETGID: 6,
+  CAP_SETUID: 7,
+  CAP_SYS_CHROOT: 18,
+  CAP_SYS_ADMIN: 21,
+} as const;
+/** Whose devices the jailer makes. */
+const MKNOD = { CAP_MKNOD: 27 } as const;
+
+/** What stands in the way, as a half sentence; undefined when nothing does. @param devices whether it will have some */
+export async function jailProblem(
+  dataDir: string,
+  { devices }: { readonly devices: boolean },
+): Promise<string | undefined> {
+  if (process.geteuid?.() !== 0) return "this user is not root";
+  const [status, uidMap, mounts] = await Promise.all(
+    ["status", "uid_map", "mountinfo"].map(async (name) => await readFile(`/proc/self/${name}`, "latin1")),
+  );
+  const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status ?? "")?.[1] ?? "0"}`);
+  const needed = devices ? { ...CAPABILITIES, ...MKNOD } : CAPABILITIES;
+  for (const [name, bit] of Object.entries(needed))
+    if ((capabilities & (1n << BigInt(bit))) === 0n) return `this process lacks ${name}`;
+  if (!isMapped(uidMap ?? "", MACHINE_GROUP, USER_COUNT + 1))
+    return "this user namespace has no users for machines";
+  if (devices && mountOptions(mounts ?? "", resolve(dataDir)).includes("nodev"))
+    return `${dataDir} is mounted with nodev`;
+  return undefined;
+}
+
+/** Lines of `first inside, first outside, how many`. */
+export function isMapped(uidMap: string, first: number, count: number): boolean {
+  return uidMap.split("\n").some((line) => {
+    const [inside = Number.NaN, , size = 0] = line.trim().split(/\s+/).map(Number);
+    return inside <= first && first + count <= inside + size;
+  });
+}
+
+/** Of the mount that a path is on: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html */
+export function mountOptions(mountinfo: string, path: string): string[] {
+  let best = { point: "", options: [] as string[] };
+  for (const line of mountinfo.split("\n")) {
+    const [, , , , text = "", options = ""] = line.split(" ");
+    const point = text.replace(/\\(\d{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
+    const holds = path === point || path.startsWith(point.endsWith(sep) ? point : `${point}${sep}`);
+    // A later one on the same point lies over the earlier.
+    if (point !== "" && holds && point.length >= best.point.length)
+      best = { point, options: options.split(",") };
+  }
+  return best.options;
+}
