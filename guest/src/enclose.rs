@@ -147,8 +147,9 @@ fn execute(program: &[CString]) -> io::Error {
     io::Error::new(io::Error::from(error).kind(), format!("{name}: {error}"))
 }
 
-/// Holds nothing of the streams of whoever it stands beside, or their ends could not be seen.
+/// Holds nothing of the streams of whoever it stands beside, or their ends could not be seen; and no folder.
 pub fn let_go(keep: &[&OwnedFd]) -> io::Result<()> {
+    nix::unistd::chdir("/")?;
     let keep: Vec<i32> = keep.iter().map(|fd| fd.as_raw_fd()).collect();
     let null = File::options().read(true).write(true).open("/dev/null")?;
     for fd in 0..=2 {

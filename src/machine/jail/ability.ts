@@ -12,30 +12,32 @@ const CAPABILITIES = {
   CAP_SETGID: 6,
   CAP_SETUID: 7,
   CAP_SYS_CHROOT: 18,
-  CAP_SYS_ADMIN: 21,
 } as const;
-/** Whose devices the jailer makes. */
-const MKNOD = { CAP_MKNOD: 27 } as const;
+/** The jailer makes devices and mounts. */
+const JAILER_CAPABILITIES = { CAP_SYS_ADMIN: 21, CAP_MKNOD: 27 } as const;
 
-/** What stands in the way, as a half sentence; undefined when nothing does. @param devices whether it will have some */
+/** What stands in the way, as a half sentence; undefined when nothing does. @param jailer whether Firecracker's makes them */
 export async function jailProblem(
   dataDir: string,
-  { devices }: { readonly devices: boolean },
+  { jailer }: { readonly jailer: boolean },
 ): Promise<string | undefined> {
-  if (process.geteuid?.() !== 0) return "this user is not root";
+  if (process.geteuid?.() !== 0) return NOT_ROOT;
   const [status, uidMap, mounts] = await Promise.all(
     ["status", "uid_map", "mountinfo"].map(async (name) => await readFile(`/proc/self/${name}`, "latin1")),
   );
   const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status ?? "")?.[1] ?? "0"}`);
-  const needed = devices ? { ...CAPABILITIES, ...MKNOD } : CAPABILITIES;
+  const needed = jailer ? { ...CAPABILITIES, ...JAILER_CAPABILITIES } : CAPABILITIES;
   for (const [name, bit] of Object.entries(needed))
     if ((capabilities & (1n << BigInt(bit))) === 0n) return `this process lacks ${name}`;
   if (!isMapped(uidMap ?? "", MACHINE_GROUP, USER_COUNT + 1))
     return "this user namespace has no users for machines";
-  if (devices && mountOptions(mounts ?? "", resolve(dataDir)).includes("nodev"))
+  if (jailer && mountOptions(mounts ?? "", resolve(dataDir)).includes("nodev"))
     return `${dataDir} is mounted with nodev`;
   return undefined;
 }
+
+/** Where root cannot jail, that is worth a word; others never could. */
+export const NOT_ROOT = "this user is not root";
 
 /** Lines of `first inside, first outside, how many`. */
 export function isMapped(uidMap: string, first: number, count: number): boolean {

@@ -11,7 +11,7 @@
  * copied. What a killed process left is removed by the next command.
  */
 import { constants } from "node:fs";
-import { chmod, chown, copyFile, link, mkdir, open, realpath, rm, stat } from "node:fs/promises";
+import { chmod, chown, copyFile, link, mkdir, open, readdir, realpath, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { makePrivateDir } from "../../util/atomic-file.ts";
@@ -141,6 +141,8 @@ export async function makeJail(dataDir: string, inner = "root"): Promise<Jail> {
 export async function collectJails(dataDir: string): Promise<void> {
   // Nobody else has any.
   if (process.geteuid?.() !== 0) return;
-  await collectAbandoned(jailsDir(dataDir), PREFIX);
+  const any = await readdir(jailsDir(dataDir)).catch(() => []);
+  if (any.length === 0) return;
   await collectCgroups();
+  await collectAbandoned(jailsDir(dataDir), PREFIX);
 }
