@@ -14,9 +14,11 @@ import type { Paths } from "../util/paths.ts";
 import { locatePaths } from "../util/paths.ts";
 import { version } from "../util/version.ts";
 import { checkKvm, findAgent } from "./host.ts";
+import { checkConfinement, checkJail } from "./jail-check.ts";
 import type { OperationOptions } from "./options.ts";
 import { productionChecks } from "./production.ts";
-import { firecrackerCandidate, locateFirecracker } from "./vmm.ts";
+import type { Candidate } from "./vmm.ts";
+import { confinementOf, firecrackerCandidate, locateFirecracker } from "./vmm.ts";
 
 export interface Check {
   /** `KVM`, `QEMU`, `kernel`; stable. */
@@ -99,10 +101,17 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<HostRepor
   const { paths = locatePaths() } = options;
   const qemu = await checkQemu();
   const boot = await checkBoot(paths);
-  const acceleration = await checkAcceleration(paths, boot.parts?.files, qemu.program, options);
+  const acceleration = await checkAcceleration(paths, boot.parts, qemu.program, options);
   const firecracker = await checkFirecracker(paths, boot.parts, acceleration.kvm, options);
-  const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool)]);
-  if (options.production === true) rest.push(...(await productionChecks()));
+  const { production = false } = options;
+  const jail = await checkJail({ ...options, paths, firecracker: firecracker.program, production });
+  const rest = await Promise.all([jail, checkDisk(paths), ...TOOLS.map(checkTool)]);
+  if (production) {
+    rest.push(...(await productionChecks()));
+    const running = firecracker.candidate ?? acceleration.candidate;
+    if (running !== undefined)
+      rest.push(await checkConfinement(running.driver, running.boot, options.signal));
+  }
   // One VMM is enough.
   const isSpare = firecracker.machine !== undefined && qemu.check.status === "missing";
   const qemuCheck: Check = isSpare ? { ...qemu.check, status: "warning" } : qemu.check;
@@ -148,6 +157,9 @@ interface BootParts {
 
 interface FirecrackerReport {
   readonly check: Check;
+  /** Where it would run containers. */
+  readonly program?: string;
+  readonly candidate?: Candidate;
   /** Where it would run a container. */
   readonly machine?: HostReport["machine"];
 }
@@ -179,6 +191,8 @@ async function checkFirecracker(
       return {
         check: { name, status: "ok", detail },
         machine: { vmm: "firecracker", version: found.text, acceleration: "kvm" },
+        program,
+        candidate,
       };
     // Where there is no KVM, that has been said already.
     const status = kvm ? "warning" : "ok";
@@ -218,22 +232,32 @@ async function checkKernel(paths: Paths): Promise<{ check: Check; kernel: Kernel
 
 async function checkAcceleration(
   paths: Paths,
-  boot: BootFiles | undefined,
+  parts: BootParts | undefined,
   program: string | undefined,
   options: OperationOptions,
-): Promise<{ check: Check; kvm: boolean }> {
-  if (boot === undefined || program === undefined) {
+): Promise<{ check: Check; kvm: boolean; candidate?: Pick<Candidate, "driver" | "boot"> }> {
+  if (parts === undefined || program === undefined) {
     const detail = "not tried: that takes QEMU, a kernel and the agent";
     return { check: { name: "KVM", status: "warning", detail }, kvm: false };
   }
   const { signal, onProgress } = options;
-  const driver = qemuDriver({ acceleration: "kvm", program });
-  const verdict = await checkKvm({ paths, boot, driver, program, signal, onProgress });
-  if (verdict.usable) return { check: { name: "KVM", status: "ok", detail: verdict.reason }, kvm: true };
+  const { agent, files: boot } = parts;
+  // What stands in the way of a jail is a line of its own.
+  const confined = await confinementOf(program, { options: { signal }, paths, agent });
+  const isJailed = confined.jail !== undefined;
+  const driver = qemuDriver({ acceleration: "kvm", ...confined });
+  const verdict = await checkKvm({ paths, boot, driver, program, isJailed, signal, onProgress });
+  if (verdict.usable)
+    return {
+      check: { name: "KVM", status: "ok", detail: verdict.reason },
+      kvm: true,
+      candidate: { driver, boot },
+    };
   const hint = `${verdict.hint === undefined ? "" : `${verdict.hint}; until then `}machines run in software emulation, which is no isolation boundary`;
   return {
     check: { name: "KVM", status: "warning", detail: `not usable: ${verdict.reason}`, hint },
     kvm: false,
+    candidate: { driver: qemuDriver({ acceleration: "tcg", ...confined }), boot },
   };
 }
 
