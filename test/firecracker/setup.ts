@@ -3,7 +3,9 @@ import { inject } from "vitest";
 import type { Host } from "../../src/container/host.ts";
 import { requireAgent } from "../../src/container/host.ts";
 import { firecrackerDriver } from "../../src/machine/firecracker/firecracker.ts";
+import { findJailer } from "../../src/machine/firecracker/find-jailer.ts";
 import { findFirecracker } from "../../src/machine/firecracker/version.ts";
+import { jailProblem } from "../../src/machine/jail/ability.ts";
 import { findKernel, prepareBoot } from "../../src/machine/kernel/kernel.ts";
 import { elfKernel } from "../../src/machine/kernel/vmlinux.ts";
 
@@ -13,6 +15,17 @@ async function firecrackerProgram(): Promise<string> {
   return program;
 }
 
+/** Root's VMMs are jailed, others' cannot be. */
+export const isRoot = process.geteuid?.() === 0;
+
+async function jailerProgram(firecracker: string): Promise<string> {
+  const problem = await jailProblem(inject("firecracker").paths.dataDir, { jailer: true });
+  if (problem !== undefined) throw new Error(`root cannot jail machines here: ${problem}`);
+  const found = await findJailer({ paths: inject("firecracker").paths, firecracker });
+  if ("problem" in found) throw new Error(`there is no jailer for ${firecracker}: ${found.problem}`);
+  return found.program;
+}
+
 /** As `prepareHost` would find it, but for the probe of KVM, whose deadline an emulated processor may miss. */
 export async function firecrackerHost(): Promise<Host> {
   const { paths } = inject("firecracker");
@@ -20,11 +33,13 @@ export async function firecrackerHost(): Promise<Host> {
   if (kernel === undefined) throw new Error(`flamebox setup has left no kernel in ${paths.dataDir}`);
   const agent = await requireAgent(paths);
   const boot = await prepareBoot(kernel, agent, paths);
+  const program = await firecrackerProgram();
   return {
     driver: firecrackerDriver({
-      program: await firecrackerProgram(),
+      program,
       runtimeDir: paths.runtimeDir,
       helper: agent,
+      jailer: isRoot ? { program: await jailerProgram(program), dataDir: paths.dataDir } : undefined,
     }),
     boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths) },
     kernel,
