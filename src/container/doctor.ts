@@ -174,7 +174,7 @@ async function checkFirecracker(
   const name = "Firecracker";
   const { signal, onProgress } = options;
   try {
-    const program = await locateFirecracker(options.firecracker);
+    const program = await locateFirecracker(options.firecracker, paths);
     if (program === undefined)
       return { check: { name, status: "ok", detail: "not installed; machines run in QEMU" } };
     const found = await versionOf(program, signal);

@@ -14,6 +14,7 @@ import { elfKernel } from "../machine/kernel/vmlinux.ts";
 import { findJailer } from "../machine/firecracker/find-jailer.ts";
 import { firecrackerDriver } from "../machine/firecracker/firecracker.ts";
 import type { JailerOptions } from "../machine/firecracker/jailer.ts";
+import { installedFirecracker } from "../machine/firecracker/installed.ts";
 import { FIRECRACKER_HINT, findFirecracker } from "../machine/firecracker/version.ts";
 import { NOT_ROOT, jailProblem } from "../machine/jail/ability.ts";
 import type { BootFiles, MachineDriver } from "../machine/machine.ts";
@@ -113,7 +114,7 @@ export async function firecrackerCandidate({
   agent,
 }: Omit<VmmRequest, "tryKvm">): Promise<Candidate | undefined> {
   const { firecracker, network = "user", signal } = options;
-  const program = await locateFirecracker(firecracker);
+  const program = await locateFirecracker(firecracker, paths);
   if (program === undefined) return undefined;
   const jailer = await jailerFor(program, { options, paths });
   return {
@@ -144,9 +145,12 @@ function missing(isWanted: boolean): undefined {
     throw new MachineError("vmm-missing", "there is no firecracker program", { hint: FIRECRACKER_HINT });
 }
 
-/** @param given its path, which has to be absolute; by default it is looked up */
-export async function locateFirecracker(given: string | undefined): Promise<string | undefined> {
-  if (given === undefined) return await findFirecracker();
+/** @param given its path, which has to be absolute; default: what `setup` has fetched, or what is in the PATH */
+export async function locateFirecracker(
+  given: string | undefined,
+  paths: Paths,
+): Promise<string | undefined> {
+  if (given === undefined) return (await installedFirecracker(paths))?.path ?? (await findFirecracker());
   const isThere = isAbsolute(given) && (await canExecute(given));
   if (isThere) return given;
   throw new MachineError("vmm-missing", `${quote(given)} is no program`, { hint: FIRECRACKER_HINT });

@@ -1,9 +1,12 @@
-/** The suites of test/firecracker/, run in an outer machine. What they print is printed here. */
+/**
+ * The suites of test/firecracker/, run in an outer machine: by an ordinary user, and then by root, whose machines are
+ * jailed. What they print is printed here.
+ */
 import { pipeline } from "node:stream/promises";
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
 import { messageOf, systemCode } from "../../src/util/error.ts";
-import { startOuter } from "./outer.ts";
+import { AS_ROOT, AS_USER, startOuter } from "./outer.ts";
 
 const ENVIRONMENT = [
   "export PATH=/opt/flamebox/bin:$PATH:/usr/sbin:/sbin",
@@ -41,7 +44,17 @@ test("the suites pass on a real Firecracker in an outer machine", async () => {
   const program = process.env["FLAMEBOX_FIRECRACKER"];
   if (program === undefined) throw new Error("run scripts/test-firecracker.sh, which says which program");
   const suites = process.env["FLAMEBOX_TEST_SUITES"] ?? "";
-  const script = `${ENVIRONMENT}; id; uname -r; firecracker --version | head -n 1; node --version; ls -l /dev/kvm;
-    exec node node_modules/vitest/vitest.mjs run --project firecracker --reporter=verbose --no-cache ${suites}`;
+  const vitest =
+    "node node_modules/vitest/vitest.mjs run --project firecracker --reporter=verbose --no-cache";
+  const who = process.env["FLAMEBOX_TEST_USERS"] ?? "user root";
+  const script = [
+    ENVIRONMENT,
+    "uname -r; firecracker --version | head -n 1; jailer --version | head -n 1; node --version; ls -l /dev/kvm",
+    "code=0",
+    ...(who.includes("user") ? [`${AS_USER} sh -c 'id; exec ${vitest} ${suites}' || code=1`] : []),
+    // The times have been shown.
+    ...(who.includes("root") ? [AS_ROOT, `id; FLAMEBOX_TEST_STARTS=5 ${vitest} ${suites} || code=1`] : []),
+    "exit $code",
+  ].join("\n");
   expect(await codeOf(program, script)).toBe(0);
 });

@@ -100,7 +100,15 @@ async function fillPayload(root: string, payload: Payload): Promise<void> {
   const target = join(root, "opt", "flamebox");
   await mkdir(target, { recursive: true });
   const leave = new Set(LEFT_OUT.map((name) => join(repository, "node_modules", name)));
-  for (const name of ["src", "test", "protocol", "package.json", "package-lock.json", "vitest.config.ts"])
+  for (const name of [
+    "src",
+    "dist",
+    "test",
+    "protocol",
+    "package.json",
+    "package-lock.json",
+    "vitest.config.ts",
+  ])
     await cp(join(repository, name), join(target, name), { recursive: true });
   await cp(join(repository, "node_modules"), join(target, "node_modules"), {
     recursive: true,
@@ -146,9 +154,9 @@ async function pullInto(root: string, reference: string): Promise<void> {
   await acquireImage(store, reference, { dockerConfig: null });
 }
 
-/** Who runs what is to be tested, and owns /opt/flamebox: FlameBox needs no root. */
+/** Who runs what is to be tested first, and owns /opt/flamebox: FlameBox needs no root. */
 const USER = 1000;
-const AS_USER = `setpriv --reuid ${USER} --regid ${USER} --clear-groups --inh-caps=-all --bounding-set=-all`;
+export const AS_USER = `setpriv --reuid ${USER} --regid ${USER} --clear-groups --inh-caps=-all --bounding-set=-all`;
 
 /**
  * What a host has and no container of FlameBox's: nodes of the outer kernel's devices, with the modes that Debian
@@ -169,8 +177,19 @@ export interface Outer extends AsyncDisposable {
 }
 
 /**
- * Starts a shell script in an outer machine, as an ordinary user; /opt/flamebox is its working directory.
- * FLAMEBOX_TEST_IMAGE names an image that is there.
+ * What root needs besides, for jails: a home that is root's, and a control group below the topmost for this process, so
+ * that others can have controllers.
+ */
+export const AS_ROOT = [
+  "chown -R 0:0 /opt/flamebox/home",
+  "{ mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup; }",
+  "mkdir -p /sys/fs/cgroup/tests",
+  'for process in $(cat /sys/fs/cgroup/cgroup.procs); do echo "$process" > /sys/fs/cgroup/tests/cgroup.procs; done',
+].join("; ");
+
+/**
+ * Starts a shell script in an outer machine, as root; /opt/flamebox is its working directory. FLAMEBOX_TEST_IMAGE names
+ * an image that is there.
  */
 export async function startOuter(firecracker: string, script: string): Promise<Outer> {
   await using cleanup = new CleanupStack();
@@ -200,7 +219,7 @@ export async function startOuter(firecracker: string, script: string): Promise<O
         cpus: CPUS,
         memoryMib: MEMORY_MIB,
         workdir: "/opt/flamebox",
-        command: ["sh", "-c", `${SURROUNDINGS} && exec ${AS_USER} sh -c "$0"`, script],
+        command: ["sh", "-c", `${SURROUNDINGS} && eval "$0"`, script],
         env: { FLAMEBOX_TEST_IMAGE: image },
       },
     ),

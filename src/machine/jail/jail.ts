@@ -22,7 +22,7 @@ import { MachineError } from "../machine.ts";
 import type { Place } from "../place.ts";
 import { collectCgroups } from "./cgroup.ts";
 import type { MachineUser } from "./users.ts";
-import { takeUser } from "./users.ts";
+import { collectUsers, takeUser } from "./users.ts";
 
 const PREFIX = "jail";
 /** Other file systems, file systems without links, and files with too many. */
@@ -143,6 +143,6 @@ export async function collectJails(dataDir: string): Promise<void> {
   if (process.geteuid?.() !== 0) return;
   const any = await readdir(jailsDir(dataDir)).catch(() => []);
   if (any.length === 0) return;
-  await collectCgroups();
+  await Promise.all([collectCgroups(), collectUsers()]);
   await collectAbandoned(jailsDir(dataDir), PREFIX);
 }

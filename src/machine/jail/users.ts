@@ -10,9 +10,10 @@
  * else, and a machine reaches only those of them that lie in its jail.
  */
 import { randomInt } from "node:crypto";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { makePrivateDir } from "../../util/atomic-file.ts";
-import { tryLock } from "../../util/lock.ts";
+import { removeIfDead, tryLock } from "../../util/lock.ts";
 import { requirePrivate } from "../../util/private-dir.ts";
 import { MachineError } from "../machine.ts";
 
@@ -49,4 +50,10 @@ export async function takeUser(
   throw new MachineError("no-machine-user", `all users for machines are taken (see ${dir})`, {
     temporary: true,
   });
+}
+
+/** Frees the numbers of killed processes, whose machines have ended with them. */
+export async function collectUsers(dir: string = USERS_DIR): Promise<void> {
+  for (const name of await readdir(dir).catch(() => []))
+    if (/^\d+$/.test(name)) await removeIfDead(join(dir, name));
 }
