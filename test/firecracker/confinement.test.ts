@@ -1,4 +1,4 @@
 import { confinementContract } from "../contract/confinement.ts";
 import { firecrackerHost, isRoot } from "./setup.ts";
 
-confinementContract("Firecracker", firecrackerHost, { jailed: isRoot });
+confinementContract("Firecracker", async () => await firecrackerHost(), { jailed: isRoot });

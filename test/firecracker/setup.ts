@@ -1,9 +1,12 @@
 /** What the suites need: a host with the program, the kernel and the agent that `flamebox setup` left. */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { inject } from "vitest";
 import type { Host } from "../../src/container/host.ts";
 import { requireAgent } from "../../src/container/host.ts";
 import { firecrackerDriver } from "../../src/machine/firecracker/firecracker.ts";
 import { findJailer } from "../../src/machine/firecracker/find-jailer.ts";
+import type { FirecrackerTuning } from "../../src/machine/firecracker/tuning.ts";
 import { findFirecracker } from "../../src/machine/firecracker/version.ts";
 import { jailProblem } from "../../src/machine/jail/ability.ts";
 import { findKernel, prepareBoot } from "../../src/machine/kernel/kernel.ts";
@@ -13,6 +16,13 @@ async function firecrackerProgram(): Promise<string> {
   const program = process.env["FLAMEBOX_FIRECRACKER"] ?? (await findFirecracker());
   if (program === undefined) throw new Error("there is no firecracker: run scripts/test-firecracker.sh");
   return program;
+}
+
+/** What the host has of machines: directories of running ones, jailed and not. */
+export async function leftOfMachines(): Promise<string[]> {
+  const { dataDir, runtimeDir } = inject("firecracker").paths;
+  const dirs = [runtimeDir, join(dataDir, "jails"), "/run/flamebox-users"];
+  return (await Promise.all(dirs.map(async (dir) => await readdir(dir).catch(() => [])))).flat();
 }
 
 /** Root's VMMs are jailed, others' cannot be. */
@@ -27,7 +37,7 @@ async function jailerProgram(firecracker: string): Promise<string> {
 }
 
 /** As `prepareHost` would find it, but for the probe of KVM, whose deadline an emulated processor may miss. */
-export async function firecrackerHost(): Promise<Host> {
+export async function firecrackerHost(tuning?: FirecrackerTuning): Promise<Host> {
   const { paths } = inject("firecracker");
   const kernel = await findKernel(paths);
   if (kernel === undefined) throw new Error(`flamebox setup has left no kernel in ${paths.dataDir}`);
@@ -39,6 +49,7 @@ export async function firecrackerHost(): Promise<Host> {
       program,
       runtimeDir: paths.runtimeDir,
       helper: agent,
+      tuning,
       jailer: isRoot ? { program: await jailerProgram(program), dataDir: paths.dataDir } : undefined,
     }),
     boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths) },

@@ -150,7 +150,9 @@ describe("Firecracker's release", () => {
   ])("is refused when the archive with this digest is %s", async (_name, make, why) => {
     const archive = await make();
     answer = (_request, response) => response.end(archive);
-    expect(await refused(releaseOf(archive))).toMatchObject({ message: expect.stringMatching(why) as string });
+    expect(await refused(releaseOf(archive))).toMatchObject({
+      message: expect.stringMatching(why) as string,
+    });
   });
 
   it("is said to be out of reach, and where it is, when there is no network", async () => {

@@ -184,7 +184,7 @@ export const AS_ROOT = [
   "chown -R 0:0 /opt/flamebox/home",
   "{ mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup; }",
   "mkdir -p /sys/fs/cgroup/tests",
-  'for process in $(cat /sys/fs/cgroup/cgroup.procs); do echo "$process" > /sys/fs/cgroup/tests/cgroup.procs; done',
+  'for process in $(cat /sys/fs/cgroup/cgroup.procs); do { echo "$process" > /sys/fs/cgroup/tests/cgroup.procs; } 2>/dev/null; done',
 ].join("; ");
 
 /**

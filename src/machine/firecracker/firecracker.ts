@@ -46,10 +46,11 @@ async function startFirecracker(
   }
 }
 
-async function configure({ api, place }: FirecrackerMachine, config: MachineConfig): Promise<void> {
-  await putCommon({ api, place }, config.boot, config);
+async function configure(machine: FirecrackerMachine, config: MachineConfig): Promise<void> {
+  const { place } = machine;
+  await putCommon(machine, config.boot, config);
   const { base, scratch } = config.disks;
-  if (base !== undefined) await putBase(api, await place.lend(base.path));
-  if (scratch !== undefined) await putScratch(api, await place.give(scratch.path));
-  if (config.network !== undefined) await putNetwork(api, config.network.mac);
+  if (base !== undefined) await putBase(machine, await place.lend(base.path));
+  if (scratch !== undefined) await putScratch(machine, await place.give(scratch.path));
+  if (config.network !== undefined) await putNetwork(machine, config.network.mac);
 }

@@ -55,10 +55,12 @@ export function firecrackerTemplates(options: FirecrackerOptions): TemplateDrive
 }
 
 /** The program by its file; the processor is what this host's processor and kernel make of it. */
-async function identityOf({ program }: FirecrackerOptions): Promise<string> {
+async function identityOf({ program, tuning = {} }: FirecrackerOptions): Promise<string> {
   const { size, mtimeMs, ino } = await stat(program);
   const processor = [cpus()[0]?.model ?? "", release()];
-  return JSON.stringify(["firecracker", DEVICES_VERSION, program, size, mtimeMs, ino, ...processor]);
+  // The rest of it is no part of a machine.
+  const { metrics: _metrics, logLevel: _level, ...part } = tuning;
+  return JSON.stringify(["firecracker", DEVICES_VERSION, program, size, mtimeMs, ino, ...processor, part]);
 }
 
 async function makePlaceholder(place: Place, name: string, sizeBytes: number): Promise<void> {
@@ -86,9 +88,9 @@ async function save(
   await makePlaceholder(place, BASE_NAME, PLACEHOLDER_BYTES);
   await place.give(files.scratchPath, SCRATCH_NAME);
   await putCommon(machine, boot, shape);
-  await putBase(api, BASE_NAME);
-  await putScratch(api, SCRATCH_NAME);
-  if (shape.network) await putNetwork(api, TEMPLATE_MAC);
+  await putBase(machine, BASE_NAME);
+  await putScratch(machine, SCRATCH_NAME);
+  if (shape.network) await putNetwork(machine, TEMPLATE_MAC);
   await startInstance(api);
   const guest = await ready(machine);
   try {

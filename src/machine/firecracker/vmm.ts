@@ -27,8 +27,13 @@ import { getVersion } from "./api/version.ts";
 import { connectToGuest } from "./api/vsock.ts";
 import { DialledStream } from "./dialled-stream.ts";
 import type { JailerOptions } from "./jailer.ts";
+import type { MetricsPipe } from "./metrics.ts";
+import { openMetrics } from "./metrics.ts";
 import { Output } from "./output.ts";
 import { makePlace } from "./place.ts";
+import type { FirecrackerTuning } from "./tuning.ts";
+import { tuneVmm } from "./tuning.ts";
+import type { FirecrackerVersion } from "./version.ts";
 import { FIRECRACKER_HINT, requireSupported } from "./version.ts";
 
 const STDERR_BYTES = 16 * 1024;
@@ -59,6 +64,7 @@ export interface FirecrackerOptions {
   readonly helper?: string | undefined;
   /** Where this process is root, and the jailer is there: each VMM is in a jail. */
   readonly jailer?: JailerOptions | undefined;
+  readonly tuning?: FirecrackerTuning | undefined;
 }
 
 export interface SpawnOptions extends StartOptions {
@@ -108,7 +114,8 @@ export async function spawnFirecracker(
       child.once("spawn", resolve);
       child.once("error", (error) => reject(missing(file, error)));
     });
-    return await FirecrackerMachine.of(child, { place, id, dispose }, signal);
+    const { tuning = {} } = options;
+    return await FirecrackerMachine.of(child, { place, id, dispose, tuning }, signal);
   } catch (error) {
     await dispose();
     throw error;
@@ -137,6 +144,7 @@ interface Surroundings {
   readonly id: string;
   /** What it takes up on the host. */
   readonly dispose: () => Promise<void>;
+  readonly tuning: FirecrackerTuning;
 }
 
 export class FirecrackerMachine implements RestoredMachine {
@@ -144,17 +152,21 @@ export class FirecrackerMachine implements RestoredMachine {
   readonly exited: Promise<MachineExit>;
   readonly api: ApiClient;
   readonly place: Place;
+  readonly tuning: FirecrackerTuning;
   readonly #child: ChildProcess;
   readonly #output: Output;
   readonly #stderr = new TailBuffer(STDERR_BYTES);
   #pid: number;
+  #version: FirecrackerVersion | undefined;
+  #metrics: MetricsPipe | undefined;
   #stream: Duplex | undefined;
   #ended = false;
 
-  private constructor(child: ChildProcess, { place, id, dispose }: Surroundings) {
+  private constructor(child: ChildProcess, { place, id, dispose, tuning }: Surroundings) {
     if (child.pid === undefined) throw new MachineError("vmm-missing", "the VMM has no process id");
     this.#pid = child.pid;
     this.place = place;
+    this.tuning = tuning;
     this.#child = child;
     this.#output = new Output(id);
     this.api = new ApiClient(place.reach(API_SOCKET));
@@ -167,6 +179,7 @@ export class FirecrackerMachine implements RestoredMachine {
       });
     }).then(async (exit) => {
       this.api.close();
+      await this.#metrics?.[Symbol.asyncDispose]();
       // A dialled stream that has no connection yet would wait for ever.
       this.#stream?.destroy();
       await dispose();
@@ -182,7 +195,8 @@ export class FirecrackerMachine implements RestoredMachine {
   ): Promise<FirecrackerMachine> {
     const machine = new FirecrackerMachine(child, surroundings);
     try {
-      await machine.answers(signal);
+      machine.#version = await machine.#answers(signal);
+      await machine.#tune();
       machine.#pid = await enclosedProgram(machine.#pid);
       return machine;
     } catch (error) {
@@ -195,14 +209,37 @@ export class FirecrackerMachine implements RestoredMachine {
     return this.#pid;
   }
 
+  /** @throws MachineError `firecracker-version` before it has answered */
+  get version(): FirecrackerVersion {
+    if (this.#version === undefined)
+      throw new MachineError("firecracker-version", "Firecracker has not said which version it is");
+    return this.#version;
+  }
+
+  /** Most machines have nothing of it. */
+  async #tune(): Promise<void> {
+    const { logLevel, limits, metrics = false } = this.tuning;
+    if (logLevel === undefined && limits?.console === undefined && !metrics) return;
+    await tuneVmm(this.api, this.version, this.tuning);
+    if (metrics) this.#metrics = await openMetrics(this.api, this.place);
+  }
+
+  /** What Firecracker counts, where `tuning` asked for it: an object, unchecked. @throws MachineError `metrics-refused` */
+  async metrics(): Promise<unknown> {
+    if (this.#metrics === undefined)
+      throw new MachineError("metrics-refused", "this machine was started without metrics");
+    return await this.#metrics.read(this.api);
+  }
+
   /** Waits until the API answers, and sees that FlameBox can use what answers. */
-  async answers(signal: AbortSignal | undefined): Promise<void> {
+  async #answers(signal: AbortSignal | undefined): Promise<FirecrackerVersion> {
     const deadline = performance.now() + API_DEADLINE_MS;
     for (;;) {
       signal?.throwIfAborted();
       try {
-        requireSupported(await getVersion(this.api));
-        return;
+        const version = await getVersion(this.api);
+        requireSupported(version);
+        return version;
       } catch (error) {
         const isEarly = error instanceof FlameBoxError && error.code === "firecracker-lost";
         if (!isEarly) throw error;
