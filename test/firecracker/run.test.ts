@@ -8,12 +8,9 @@ import { text } from "node:stream/consumers";
 import { describe, expect, inject, test } from "vitest";
 import type { ContainerOptions, RunningContainer } from "../../src/container/options.ts";
 import { startOn } from "../../src/container/start.ts";
-import { firecrackerHost, leftOfMachines } from "./setup.ts";
+import { PATIENCE, firecrackerHost, leftOfMachines } from "./setup.ts";
 
 const { image, paths } = inject("firecracker");
-/** An emulated processor is slow, and its KVM slower. */
-const PATIENCE = { bootDeadlineMs: 120_000, patience: 10 };
-
 async function start(options: ContainerOptions): Promise<RunningContainer> {
   const surroundings = { ...PATIENCE, prepareHost: async () => await firecrackerHost() };
   return await startOn(surroundings, image, { paths, dockerConfig: null, ...options });

@@ -18,6 +18,9 @@ async function firecrackerProgram(): Promise<string> {
   return program;
 }
 
+/** An emulated processor is slow, and its KVM slower. */
+export const PATIENCE = { bootDeadlineMs: 120_000, patience: 10 };
+
 /** What the host has of machines: directories of running ones, jailed and not. */
 export async function leftOfMachines(): Promise<string[]> {
   const { dataDir, runtimeDir } = inject("firecracker").paths;

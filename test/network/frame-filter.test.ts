@@ -19,6 +19,17 @@ function frame(type: number, { from = "10.0.2.15", to = "192.0.2.1", sizeBytes =
   return Buffer.concat([length, bytes]);
 }
 
+/** To a link-local address: `first` is the byte with version and length, `fragment` the field with the offset. */
+function linkLocal({ port = 53, protocol = 17, first = 0x45, fragment = 0, sizeBytes = 60 } = {}): Buffer {
+  const bytes = frame(IPV4, { to: "169.254.169.254", sizeBytes });
+  const ip = 4 + 14;
+  bytes.writeUInt8(first, ip);
+  bytes.writeUInt16BE(fragment, ip + 6);
+  bytes.writeUInt8(protocol, ip + 9);
+  if (sizeBytes >= 38) bytes.writeUInt16BE(port, ip + 22);
+  return bytes;
+}
+
 async function filter(chunks: readonly Buffer[]): Promise<Buffer> {
   const filtering = new FrameFilter();
   const out: Buffer[] = [];
@@ -49,6 +60,16 @@ const cases: readonly (readonly [name: string, passes: boolean, frame: Buffer])[
   ["IPv4 from 0.0.0.0", false, frame(IPV4, { from: "0.0.0.0" })],
   ["a large IPv4 frame to 127.0.0.1", false, frame(IPV4, { to: "127.0.0.1", sizeBytes: 65_534 })],
   ["IPv4 cut before its last address is whole", false, frame(IPV4, { sizeBytes: 33 })],
+  ["UDP to a link-local name server", true, linkLocal()],
+  ["TCP to a link-local name server", true, linkLocal({ protocol: 6 })],
+  ["the first fragment of a long question", true, linkLocal({ fragment: 0x2000 })],
+  ["TCP to a link-local web server", false, linkLocal({ protocol: 6, port: 80 })],
+  ["a later fragment to a link-local address", false, linkLocal({ fragment: 1 })],
+  ["ICMP to a link-local address", false, linkLocal({ protocol: 1 })],
+  ["options in front of the port of a name server", false, linkLocal({ first: 0x46 })],
+  ["too little to have ports, to a link-local address", false, linkLocal({ sizeBytes: 37 })],
+  ["IPv4 to the first address behind 169.254/16", true, frame(IPV4, { to: "169.255.0.0" })],
+  ["IPv4 to the last address before 169.254/16", true, frame(IPV4, { to: "169.253.255.255" })],
   ["IPv6", false, frame(0x86dd)],
   ["IPv4 behind a VLAN tag", false, frame(0x8100)],
   ["less than an Ethernet header", false, frame(IPV4, { sizeBytes: 13 })],

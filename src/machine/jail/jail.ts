@@ -11,7 +11,19 @@
  * copied. What a killed process left is removed by the next command.
  */
 import { constants } from "node:fs";
-import { chmod, chown, copyFile, link, mkdir, open, readdir, realpath, rm, stat } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { makePrivateDir } from "../../util/atomic-file.ts";
@@ -39,6 +51,7 @@ export class Jail implements Place {
   readonly user: MachineUser;
   readonly #handle: FileHandle;
   readonly #owned: AsyncDisposable;
+  readonly #running = new Set<Promise<unknown>>();
   #count = 0;
   #disposed: Promise<void> | undefined;
 
@@ -56,6 +69,10 @@ export class Jail implements Place {
 
   /** @param name where it shall lie; default: a name that no other has */
   async lend(path: string, name = this.#nextName()): Promise<string> {
+    return await this.#whileThere(async () => await this.#lend(path, name));
+  }
+
+  async #lend(path: string, name: string): Promise<string> {
     const source = await realpath(path);
     const { uid, gid, mode } = await stat(source);
     const isReadable = (mode & 0o004) !== 0 || (gid === this.user.gid && (mode & 0o040) !== 0);
@@ -73,6 +90,10 @@ export class Jail implements Place {
 
   /** @throws MachineError `jail-refused` where files cannot be linked: what is written has to reach the file */
   async give(path: string, name = this.#nextName()): Promise<string> {
+    return await this.#whileThere(async () => await this.#give(path, name));
+  }
+
+  async #give(path: string, name: string): Promise<string> {
     await chown(path, this.user.uid, this.user.gid);
     if (await this.#link(path, join(this.dir, name))) return name;
     throw new MachineError("jail-refused", `${path} cannot be linked into ${this.dir}`, {
@@ -81,7 +102,29 @@ export class Jail implements Place {
   }
 
   async adopt(name: string): Promise<void> {
-    await chown(join(this.dir, name), this.user.uid, this.user.gid);
+    await this.#whileThere(async () => await chown(join(this.dir, name), this.user.uid, this.user.gid));
+  }
+
+  /** A file of the machine's own. */
+  async write(name: string, text: string): Promise<void> {
+    await this.#whileThere(async () => {
+      const path = join(this.dir, name);
+      await writeFile(path, text, { flag: "wx", mode: 0o600 });
+      await chown(path, this.user.uid, this.user.gid);
+    });
+  }
+
+  /** Its machine may end at any time; the directory is removed when nobody is putting anything into it any more. */
+  async #whileThere<T>(job: () => Promise<T>): Promise<T> {
+    if (this.#disposed !== undefined)
+      throw new MachineError("jail-refused", "the machine has ended, and its directory is gone");
+    const running = job();
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
   }
 
   #nextName(): string {
@@ -101,8 +144,13 @@ export class Jail implements Place {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed ??= Promise.resolve(this.#owned[Symbol.asyncDispose]());
+    this.#disposed ??= this.#remove();
     await this.#disposed;
+  }
+
+  async #remove(): Promise<void> {
+    await Promise.allSettled(this.#running);
+    await this.#owned[Symbol.asyncDispose]();
   }
 }
 

@@ -2,8 +2,8 @@
  * Disks for a QEMU that sees nothing but its jail. A disk that is joined of several files (VMDK) is described anew, by
  * the names that they have there.
  */
-import { readFile, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import type { Jail } from "../jail/jail.ts";
 import type { DiskFile, MachineConfig } from "../machine.ts";
 import { MachineError } from "../machine.ts";
@@ -44,8 +44,7 @@ async function placeBase(jail: Jail, { path, format }: DiskFile): Promise<DiskFi
     names.set(part, name);
     lines.push(`${head} "${name}" ${first}`);
   }
-  await writeFile(join(jail.dir, DESCRIPTION), lines.join("\n"), { flag: "wx", mode: 0o600 });
-  await jail.adopt(DESCRIPTION);
+  await jail.write(DESCRIPTION, lines.join("\n"));
   return { path: inJail(DESCRIPTION), format };
 }
 
