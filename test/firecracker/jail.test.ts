@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, inject, it } from "vitest";
 import { settledConfinement } from "../../src/machine/confinement.ts";
-import { findHierarchy } from "../../src/machine/jail/cgroup.ts";
+import { CGROUP_PARENT, findHierarchy } from "../../src/machine/jail/cgroup.ts";
 import { startTicksOf } from "../../src/util/liveness.ts";
 import { firecrackerHost, isRoot } from "./setup.ts";
 
@@ -76,7 +76,7 @@ describe.runIf(isRoot)("a jail (root's only)", () => {
     const of = (await readFile(`/proc/${machine.pid}/cgroup`, "latin1")).split("\n");
     const group =
       of.map((line) => line.split(":")[2] ?? "").find((path) => path.includes("/flamebox/")) ?? "";
-    const dir = join(hierarchy.dir, "flamebox", basename(group));
+    const dir = join(hierarchy.dir, CGROUP_PARENT, basename(group));
     expect((await readFile(join(dir, "pids.max"), "latin1")).trim()).toBe("48");
     expect(await readFile(`/proc/${machine.pid}/status`, "latin1")).toMatch(/^NSpid:\t\d+\t2$/m);
     await machine.kill();
@@ -123,7 +123,7 @@ describe.runIf(isRoot)("a jail (root's only)", () => {
     expect((await once(next, "exit"))[0]).toBe(0);
     expect([await readdir(jailsDir), await readdir(USERS_DIR)]).toEqual([[], []]);
     const hierarchy = await findHierarchy();
-    const groups = await readdir(join(hierarchy?.dir ?? "", "flamebox"), { withFileTypes: true });
+    const groups = await readdir(join(hierarchy?.dir ?? "", CGROUP_PARENT), { withFileTypes: true });
     expect(groups.filter((entry) => entry.isDirectory())).toEqual([]);
   });
 });

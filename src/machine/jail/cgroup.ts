@@ -55,12 +55,14 @@ export async function removeCgroup({ dir }: Hierarchy, id: string): Promise<void
   for (let tries = 0; tries < REMOVE_TRIES; tries++) {
     try {
       await rmdir(join(dir, CGROUP_PARENT, id));
-      return;
+      break;
     } catch (error) {
-      if (systemCode(error) !== "EBUSY") return;
+      if (systemCode(error) !== "EBUSY") break;
     }
     await sleep(REMOVE_PAUSE_MS);
   }
+  // The last one closes the door; the jailer makes it again for the next.
+  await rmdir(join(dir, CGROUP_PARENT)).catch(() => {});
 }
 
 /** Those of killed processes. */
