@@ -105,7 +105,7 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<HostRepor
   const firecracker = await checkFirecracker(paths, boot.parts, acceleration.kvm, options);
   const { production = false } = options;
   const jail = await checkJail({ ...options, paths, firecracker: firecracker.program, production });
-  const rest = await Promise.all([jail, checkDisk(paths), ...TOOLS.map(checkTool)]);
+  const rest = [jail, ...(await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool)]))];
   if (production) {
     rest.push(...(await productionChecks()));
     const running = firecracker.candidate ?? acceleration.candidate;

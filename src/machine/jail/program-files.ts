@@ -44,12 +44,12 @@ async function linkerOf(program: string): Promise<string | undefined> {
   const { magic, phoff, phentsize, phnum } = header.decode(await read(file, 0, header.sizeBytes, refuse), 0);
   if (magic !== ELF_MAGIC || phnum > MAX_PROGRAM_HEADERS || phentsize !== programHeader.sizeBytes)
     throw refuse();
-  const table = await read(file, Number(phoff), phnum * phentsize, refuse);
+  const table = await read(file, phoff, phnum * phentsize, refuse);
   for (let at = 0; at < table.length; at += phentsize) {
     const { type, offset, filesz } = programHeader.decode(table, at);
     if (type !== PT_INTERP) continue;
     if (filesz > MAX_PATH_BYTES) throw refuse();
-    const path = await read(file, Number(offset), Number(filesz), refuse);
+    const path = await read(file, offset, filesz, refuse);
     return path.toString("latin1").replace(/\0+$/, "");
   }
   return undefined;
