@@ -62,13 +62,6 @@ const TOOLS: readonly {
     required: true,
   },
   {
-    name: "setpriv",
-    program: "setpriv",
-    needed: "machines that end with a killed flamebox",
-    debianPackage: "util-linux",
-    required: false,
-  },
-  {
     name: "dpkg-deb",
     program: "dpkg-deb",
     needed: "installing the kernel",
