@@ -7,11 +7,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, inject, it } from "vitest";
 import { settledConfinement } from "../../src/machine/confinement.ts";
 import { CGROUP_PARENT, findHierarchy } from "../../src/machine/jail/cgroup.ts";
+import { USERS_DIR } from "../../src/machine/jail/users.ts";
 import { startTicksOf } from "../../src/util/liveness.ts";
 import { firecrackerHost, isRoot } from "./setup.ts";
 
 const { image, paths } = inject("firecracker");
-const USERS_DIR = "/run/flamebox-users";
 const jailsDir = join(paths.dataDir, "jails");
 
 async function start() {

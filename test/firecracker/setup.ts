@@ -9,6 +9,7 @@ import { findJailer } from "../../src/machine/firecracker/find-jailer.ts";
 import type { FirecrackerTuning } from "../../src/machine/firecracker/tuning.ts";
 import { findFirecracker } from "../../src/machine/firecracker/version.ts";
 import { jailProblem } from "../../src/machine/jail/ability.ts";
+import { USERS_DIR } from "../../src/machine/jail/users.ts";
 import { findKernel, prepareBoot } from "../../src/machine/kernel/kernel.ts";
 import { elfKernel } from "../../src/machine/kernel/vmlinux.ts";
 
@@ -24,7 +25,7 @@ export const PATIENCE = { bootDeadlineMs: 120_000, patience: 10 };
 /** What the host has of machines: directories of running ones, jailed and not. */
 export async function leftOfMachines(): Promise<string[]> {
   const { dataDir, runtimeDir } = inject("firecracker").paths;
-  const dirs = [runtimeDir, join(dataDir, "jails"), "/run/flamebox-users"];
+  const dirs = [runtimeDir, join(dataDir, "jails"), USERS_DIR];
   return (await Promise.all(dirs.map(async (dir) => await readdir(dir).catch(() => [])))).flat();
 }
 

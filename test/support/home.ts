@@ -93,7 +93,10 @@ export class Home implements AsyncDisposable {
 
   #files(): string[] {
     const { dataDir, runtimeDir } = this.paths;
-    const dirs = [runtimeDir, ...["containers", "tmp", "leases", "locks"].map((name) => join(dataDir, name))];
+    const dirs = [
+      runtimeDir,
+      ...["containers", "tmp", "leases", "locks", "jails"].map((name) => join(dataDir, name)),
+    ];
     return dirs.flatMap((dir) =>
       existsSync(dir) ? readdirSync(dir).map((name) => `file ${basename(dir)}/${name}`) : [],
     );

@@ -1,7 +1,7 @@
 /** Whether this process can jail machines: what that takes, looked up in /proc. */
-import { readFile } from "node:fs/promises";
-import { resolve, sep } from "node:path";
-import { MACHINE_GROUP, USER_COUNT } from "./users.ts";
+import { access, constants, readFile } from "node:fs/promises";
+import { dirname, resolve, sep } from "node:path";
+import { MACHINE_GROUP, USERS_DIR, USER_COUNT } from "./users.ts";
 
 /** Numbers of linux/capability.h. */
 const CAPABILITIES = {
@@ -31,9 +31,17 @@ export async function jailProblem(
     if ((capabilities & (1n << BigInt(bit))) === 0n) return `this process lacks ${name}`;
   if (!isMapped(uidMap ?? "", MACHINE_GROUP, USER_COUNT + 1))
     return "this user namespace has no users for machines";
+  if (!(await isWritable(dirname(USERS_DIR)))) return `${dirname(USERS_DIR)} cannot be written`;
   if (jailer && mountOptions(mounts ?? "", resolve(dataDir)).includes("nodev"))
     return `${dataDir} is mounted with nodev`;
   return undefined;
+}
+
+async function isWritable(dir: string): Promise<boolean> {
+  return await access(dir, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Where root cannot jail, that is worth a word; others never could. */

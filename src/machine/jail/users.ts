@@ -22,7 +22,7 @@ const FIRST_USER = MACHINE_GROUP + 1;
 export const USER_COUNT = 65_536;
 /** A number in a thousand is taken on a host with many machines: more than a few tries mean something else. */
 const MAX_TRIES = 64;
-const USERS_DIR = "/run/flamebox-users";
+export const USERS_DIR = "/run/flamebox-users";
 
 export interface MachineUser extends AsyncDisposable {
   readonly uid: number;
