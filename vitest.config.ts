@@ -18,7 +18,7 @@ const firecracker = [
     test: {
       name: "nested",
       include: ["test/nested/**/*.test.ts"],
-      testTimeout: 1_500_000,
+      testTimeout: 2_700_000,
       hookTimeout: 600_000,
     },
   },

@@ -7,6 +7,7 @@ import { setup } from "flamebox";
 import type { TemplateInfo } from "flamebox";
 import { FrameType, encodeJson } from "../src/agent/protocol/frame.ts";
 import { qemuArguments, restoringArguments } from "../src/machine/qemu/arguments.ts";
+import { sandboxArguments } from "../src/machine/qemu/confinement.ts";
 import { findQemu } from "../src/machine/qemu/vmm.ts";
 import type { Home } from "../test/support/home.ts";
 import { repository } from "../test/support/images/layouts.ts";
@@ -43,8 +44,9 @@ export async function prepareFloors(home: Home, template: TemplateInfo): Promise
   const { kernel, initramfs } = await setup({ paths: home.paths });
   const boot = { kernelPath: kernel.path, initramfsPath: initramfs.path };
   const { cpus, memoryMib } = template;
-  const restoring = restoringArguments(template, files, "tcg");
-  const booting = qemuArguments({ boot, cpus, memoryMib, disks: {} }, "tcg");
+  const sandbox = sandboxArguments({ isJailed: false });
+  const restoring = [...restoringArguments(template, files, "tcg"), ...sandbox];
+  const booting = [...qemuArguments({ boot, cpus, memoryMib, disks: {} }, "tcg"), ...sandbox];
   return {
     restore: [program, files.statePath, hello, vmm, ...restoring],
     boot: [program, "-", hello, vmm, ...booting],

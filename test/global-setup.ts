@@ -13,7 +13,7 @@ import { startRegistry } from "./support/registry.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** `127.0.0.1:PORT`, with flamebox/busybox:1, flamebox/debian:12 and, for root, flamebox/edge:1 and flamebox/services:TAG. */
+    /** `127.0.0.1:PORT`, with flamebox/busybox:1, flamebox/network:1, flamebox/debian:12 and, for root, flamebox/edge:1 and flamebox/services:TAG. */
     registry: string;
     /** `kernels/` of a home where `flamebox setup` has run; tests link it into theirs. */
     kernelDir: string;
@@ -40,7 +40,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await run(process.execPath, [join(repository, "dist", "cli", "main.js"), "setup", "--quiet"]);
   const registry = await startRegistry();
   try {
-    const names = ["busybox", "debian", ...(process.getuid?.() === 0 ? (["edge"] as const) : [])] as const;
+    const names = [
+      "busybox",
+      "network",
+      "debian",
+      ...(process.getuid?.() === 0 ? (["edge"] as const) : []),
+    ] as const;
     for (const name of names) {
       const { dir, tag } = await layout(name);
       await registry.push(dir, tag, `flamebox/${name}:${tag}`);

@@ -9,6 +9,7 @@
 
 mod archive;
 mod console;
+mod enclose;
 mod files;
 mod init;
 mod mounts;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     if let Some(code) = runtime::trigger() {
         return ExitCode::from(code);
     }
-    if let Some(code) = tap::trigger() {
+    if let Some(code) = enclose::trigger() {
         return code;
     }
     // A container can execute its init's own program, which is this one, as /proc/self/exe; and there it is process

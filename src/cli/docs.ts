@@ -94,6 +94,7 @@ const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
   ],
   ["`XDG_RUNTIME_DIR`", "sockets of running machines: `$XDG_RUNTIME_DIR/flamebox`"],
   ["`FLAMEBOX_FIRECRACKER`", "the Firecracker program; default: `firecracker` in the `PATH`"],
+  ["`FLAMEBOX_JAILER`", "its jailer, for root; default: beside it, or `jailer` in the `PATH`"],
   ["`DOCKER_CONFIG`", "directory of the `config.json` with registry credentials; default `~/.docker`"],
   [
     "`REGISTRY_AUTH_FILE`",

@@ -14,10 +14,12 @@ import type { Paths } from "../util/paths.ts";
 import { locatePaths } from "../util/paths.ts";
 import { version } from "../util/version.ts";
 import { checkKvm, findAgent } from "./host.ts";
+import { checkConfinement, checkJail } from "./jail-check.ts";
 import type { OperationOptions } from "./options.ts";
 import { networkChecks } from "./network-checks.ts";
 import { productionChecks } from "./production.ts";
-import { firecrackerCandidate, locateFirecracker } from "./vmm.ts";
+import type { Candidate } from "./vmm.ts";
+import { confinementOf, firecrackerCandidate, locateFirecracker } from "./vmm.ts";
 
 export interface Check {
   /** `KVM`, `QEMU`, `kernel`; stable. */
@@ -61,13 +63,6 @@ const TOOLS: readonly {
     required: true,
   },
   {
-    name: "setpriv",
-    program: "setpriv",
-    needed: "machines that end with a killed flamebox",
-    debianPackage: "util-linux",
-    required: false,
-  },
-  {
     name: "dpkg-deb",
     program: "dpkg-deb",
     needed: "installing the kernel",
@@ -100,10 +95,18 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<HostRepor
   const { paths = locatePaths() } = options;
   const qemu = await checkQemu();
   const boot = await checkBoot(paths);
-  const acceleration = await checkAcceleration(paths, boot.parts?.files, qemu.program, options);
+  const acceleration = await checkAcceleration(paths, boot.parts, qemu.program, options);
   const firecracker = await checkFirecracker(paths, boot.parts, acceleration.kvm, options);
-  const rest = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool), ...networkChecks()]);
-  if (options.production === true) rest.push(...(await productionChecks()));
+  const { production = false } = options;
+  const jail = await checkJail({ ...options, paths, firecracker: firecracker.program, production });
+  const tools = await Promise.all([checkDisk(paths), ...TOOLS.map(checkTool), ...networkChecks()]);
+  const rest = [jail, ...tools];
+  if (production) {
+    rest.push(...(await productionChecks()));
+    const running = firecracker.candidate ?? acceleration.candidate;
+    if (running !== undefined)
+      rest.push(await checkConfinement(running.driver, running.boot, options.signal));
+  }
   // One VMM is enough.
   const isSpare = firecracker.machine !== undefined && qemu.check.status === "missing";
   const qemuCheck: Check = isSpare ? { ...qemu.check, status: "warning" } : qemu.check;
@@ -149,6 +152,9 @@ interface BootParts {
 
 interface FirecrackerReport {
   readonly check: Check;
+  /** Where it would run containers. */
+  readonly program?: string;
+  readonly candidate?: Candidate;
   /** Where it would run a container. */
   readonly machine?: HostReport["machine"];
 }
@@ -163,7 +169,7 @@ async function checkFirecracker(
   const name = "Firecracker";
   const { signal, onProgress } = options;
   try {
-    const program = await locateFirecracker(options.firecracker);
+    const program = await locateFirecracker(options.firecracker, paths);
     if (program === undefined)
       return { check: { name, status: "ok", detail: "not installed; machines run in QEMU" } };
     const found = await versionOf(program, signal);
@@ -180,6 +186,8 @@ async function checkFirecracker(
       return {
         check: { name, status: "ok", detail },
         machine: { vmm: "firecracker", version: found.text, acceleration: "kvm" },
+        program,
+        candidate,
       };
     // Where there is no KVM, that has been said already.
     const status = kvm ? "warning" : "ok";
@@ -219,22 +227,32 @@ async function checkKernel(paths: Paths): Promise<{ check: Check; kernel: Kernel
 
 async function checkAcceleration(
   paths: Paths,
-  boot: BootFiles | undefined,
+  parts: BootParts | undefined,
   program: string | undefined,
   options: OperationOptions,
-): Promise<{ check: Check; kvm: boolean }> {
-  if (boot === undefined || program === undefined) {
+): Promise<{ check: Check; kvm: boolean; candidate?: Pick<Candidate, "driver" | "boot"> }> {
+  if (parts === undefined || program === undefined) {
     const detail = "not tried: that takes QEMU, a kernel and the agent";
     return { check: { name: "KVM", status: "warning", detail }, kvm: false };
   }
   const { signal, onProgress } = options;
-  const driver = qemuDriver({ acceleration: "kvm", program });
-  const verdict = await checkKvm({ paths, boot, driver, program, signal, onProgress });
-  if (verdict.usable) return { check: { name: "KVM", status: "ok", detail: verdict.reason }, kvm: true };
+  const { agent, files: boot } = parts;
+  // What stands in the way of a jail is a line of its own.
+  const confined = await confinementOf(program, { options: { signal }, paths, agent });
+  const isJailed = confined.jail !== undefined;
+  const driver = qemuDriver({ acceleration: "kvm", ...confined });
+  const verdict = await checkKvm({ paths, boot, driver, program, isJailed, signal, onProgress });
+  if (verdict.usable)
+    return {
+      check: { name: "KVM", status: "ok", detail: verdict.reason },
+      kvm: true,
+      candidate: { driver, boot },
+    };
   const hint = `${verdict.hint === undefined ? "" : `${verdict.hint}; until then `}machines run in software emulation, which is no isolation boundary`;
   return {
     check: { name: "KVM", status: "warning", detail: `not usable: ${verdict.reason}`, hint },
     kvm: false,
+    candidate: { driver: qemuDriver({ acceleration: "tcg", ...confined }), boot },
   };
 }
 

@@ -1,4 +1,5 @@
 /** What every command begins with: the store, opened, and whatever killed processes left, collected. */
+import { collectJails } from "../machine/jail/jail.ts";
 import type { Store } from "../store/layout.ts";
 import { openStore } from "../store/store.ts";
 import { locatePaths } from "../util/paths.ts";
@@ -17,7 +18,8 @@ export async function openHome(options: OperationOptions): Promise<Store> {
   const paths = options.paths ?? locatePaths();
   const store = await openStore(paths);
   try {
-    await collectWorkspaces(paths, async (id) => await healContainer(paths, id));
+    const heal = async (id: string) => await healContainer(paths, id);
+    await Promise.all([collectWorkspaces(paths, heal), collectJails(paths.dataDir)]);
     return store;
   } catch (error) {
     await store[Symbol.asyncDispose]();

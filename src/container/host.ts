@@ -104,6 +104,7 @@ export interface KvmCheckOptions {
   readonly program: string;
   /** Tried with a network interface. */
   readonly network?: boolean | undefined;
+  readonly isJailed?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }

@@ -30,6 +30,8 @@ export interface OperationOptions {
   readonly onNotice?: ((notice: string) => void) | undefined;
   /** Absolute path of the Firecracker program; default: looked up in the PATH. */
   readonly firecracker?: string | undefined;
+  /** Absolute path of Firecracker's jailer; default: beside it, or looked up in the PATH. Only root uses it. */
+  readonly jailer?: string | undefined;
 }
 
 export interface RegistryAccess {

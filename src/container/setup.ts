@@ -1,6 +1,8 @@
 /** What the first container needs: the kernel, the guest's agent, the initramfs of both, and a template. */
 import { access, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { InstalledFirecracker } from "../machine/firecracker/installed.ts";
+import { installFirecracker } from "../machine/firecracker/release.ts";
 import { findKernel, installKernel, prepareBoot } from "../machine/kernel/kernel.ts";
 import { MachineError } from "../machine/machine.ts";
 import { runCommand } from "../util/command.ts";
@@ -19,6 +21,8 @@ export interface SetupOptions extends OperationOptions {
   readonly kernelPackage?: string | undefined;
   /** Fetch the kernel again even when there is one. */
   readonly force?: boolean | undefined;
+  /** Fetch the Firecracker release that FlameBox is tested with, too. */
+  readonly withFirecracker?: boolean | undefined;
   /** Whose template is made; default: as a container's. */
   readonly vmm?: MachineOptions["vmm"];
 }
@@ -28,13 +32,15 @@ export interface SetupReport {
   readonly kernel: { readonly path: string; readonly release: string };
   readonly agent: { readonly path: string };
   readonly initramfs: { readonly path: string };
+  /** What was fetched by `withFirecracker`; null without. */
+  readonly firecracker: InstalledFirecracker | null;
   /** For containers of the default size; null where none could be made, which is told. */
   readonly template: TemplateInfo | null;
 }
 
 /**
  * Idempotent, and quick when all is there.
- * @throws MachineError `kernel-unavailable`, `kernel-missing`, `agent-missing`
+ * @throws MachineError `kernel-unavailable`, `kernel-missing`, `agent-missing`, `firecracker-unavailable`
  */
 export async function setup(options: SetupOptions = {}): Promise<SetupReport> {
   const { paths = locatePaths(), signal, onProgress = silent, kernelPackage, force } = options;
@@ -45,17 +51,20 @@ export async function setup(options: SetupOptions = {}): Promise<SetupReport> {
   if ((await findAgent(paths)) === undefined) await buildAgent(paths, onProgress, signal);
   const agent = await requireAgent(paths);
   const boot = await prepareBoot(kernel, agent, paths);
+  const firecracker =
+    options.withFirecracker === true ? await installFirecracker({ paths, force, signal, onProgress }) : null;
   return {
     kernel: { path: kernel.path, release: kernel.release },
     agent: { path: agent },
     initramfs: { path: boot.initramfsPath },
+    firecracker,
     template: await makeTemplate(options),
   };
 }
 
 /** The first container would make it; one that cannot be made keeps nobody from the rest. */
 async function makeTemplate(options: SetupOptions): Promise<TemplateInfo | null> {
-  const { kernelPackage: _package, force: _force, ...machine } = options;
+  const { kernelPackage: _package, force: _force, withFirecracker: _firecracker, ...machine } = options;
   const { signal, onNotice } = options;
   try {
     return await buildTemplate(machine);

@@ -11,12 +11,19 @@ import { access } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import type { Kernel } from "../machine/kernel/store.ts";
 import { elfKernel } from "../machine/kernel/vmlinux.ts";
+import { findJailer } from "../machine/firecracker/find-jailer.ts";
 import { firecrackerDriver } from "../machine/firecracker/firecracker.ts";
+import type { JailerOptions } from "../machine/firecracker/jailer.ts";
+import { installedFirecracker } from "../machine/firecracker/installed.ts";
 import { FIRECRACKER_HINT, findFirecracker } from "../machine/firecracker/version.ts";
+import { NOT_ROOT, jailProblem } from "../machine/jail/ability.ts";
 import type { BootFiles, MachineDriver } from "../machine/machine.ts";
 import { MachineError } from "../machine/machine.ts";
 import type { KvmVerdict } from "../machine/probe/kvm.ts";
+import { versionText } from "../machine/probe/remembered.ts";
+import { parseQemuVersion } from "../machine/qemu/confinement.ts";
 import { qemuDriver } from "../machine/qemu/qemu.ts";
+import type { QemuOptions } from "../machine/qemu/vmm.ts";
 import { findQemu } from "../machine/qemu/vmm.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { Paths } from "../util/paths.ts";
@@ -35,6 +42,8 @@ export interface Candidate {
   readonly program: string;
   readonly boot: BootFiles;
   readonly network?: boolean;
+  /** Whether its VMMs are jailed, which may stand in their way. */
+  readonly isJailed?: boolean;
 }
 
 export interface VmmRequest {
@@ -54,8 +63,26 @@ export async function chooseVmm(request: VmmRequest): Promise<Vmm> {
   const firecracker = options.vmm === "qemu" ? undefined : await chooseFirecracker(request);
   if (firecracker !== undefined) return firecracker;
   const program = await findQemu();
-  const kvm = await tryKvm({ driver: qemuDriver({ acceleration: "kvm", program }), program, boot });
-  return { driver: qemuDriver({ acceleration: kvm.usable ? "kvm" : "tcg", program }), boot, kvm };
+  const confined = await confinementOf(program, request);
+  const candidate = { driver: qemuDriver({ acceleration: "kvm", ...confined }), program, boot };
+  const kvm = await tryKvm({ ...candidate, isJailed: confined.jail !== undefined });
+  return { driver: qemuDriver({ acceleration: kvm.usable ? "kvm" : "tcg", ...confined }), boot, kvm };
+}
+
+/** What QEMU is started with besides its machine: a jail where this is root. */
+export async function confinementOf(
+  program: string,
+  { options, paths, agent }: Pick<VmmRequest, "options" | "paths" | "agent">,
+): Promise<Omit<QemuOptions, "acceleration">> {
+  const { signal } = options;
+  const problem = await jailProblem(paths.dataDir, { jailer: false });
+  if (problem !== undefined) {
+    if (problem !== NOT_ROOT) options.onNotice?.(`QEMU runs as root, because ${problem}`);
+    return { program, helper: agent };
+  }
+  const version = parseQemuVersion(await versionText(program, { paths, signal }));
+  if (version === undefined) throw new MachineError("vmm-missing", `${program} is no QEMU`);
+  return { program, helper: agent, jail: { dataDir: paths.dataDir, version } };
 }
 
 async function chooseFirecracker(request: VmmRequest): Promise<Vmm | undefined> {
@@ -87,14 +114,30 @@ export async function firecrackerCandidate({
   agent,
 }: Omit<VmmRequest, "tryKvm">): Promise<Candidate | undefined> {
   const { firecracker, network = "user", signal } = options;
-  const program = await locateFirecracker(firecracker);
+  const program = await locateFirecracker(firecracker, paths);
   if (program === undefined) return undefined;
+  const jailer = await jailerFor(program, { options, paths });
   return {
-    driver: firecrackerDriver({ program, runtimeDir: paths.runtimeDir, tapProgram: agent }),
+    driver: firecrackerDriver({ program, runtimeDir: paths.runtimeDir, helper: agent, jailer }),
     program,
     boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths, signal) },
     network: network !== "none",
+    isJailed: jailer !== undefined,
   };
+}
+
+async function jailerFor(
+  firecracker: string,
+  { options, paths }: Pick<VmmRequest, "options" | "paths">,
+): Promise<JailerOptions | undefined> {
+  const { jailer, signal, onNotice } = options;
+  const problem = await jailProblem(paths.dataDir, { jailer: true });
+  if (problem === NOT_ROOT) return undefined;
+  const found =
+    problem === undefined ? await findJailer({ paths, firecracker, jailer, signal }) : { problem };
+  if ("program" in found) return { program: found.program, dataDir: paths.dataDir };
+  onNotice?.(`Firecracker runs as root, because ${found.problem}`);
+  return undefined;
 }
 
 function missing(isWanted: boolean): undefined {
@@ -102,9 +145,12 @@ function missing(isWanted: boolean): undefined {
     throw new MachineError("vmm-missing", "there is no firecracker program", { hint: FIRECRACKER_HINT });
 }
 
-/** @param given its path, which has to be absolute; by default it is looked up */
-export async function locateFirecracker(given: string | undefined): Promise<string | undefined> {
-  if (given === undefined) return await findFirecracker();
+/** @param given its path, which has to be absolute; default: what `setup` has fetched, or what is in the PATH */
+export async function locateFirecracker(
+  given: string | undefined,
+  paths: Paths,
+): Promise<string | undefined> {
+  if (given === undefined) return (await installedFirecracker(paths))?.path ?? (await findFirecracker());
   const isThere = isAbsolute(given) && (await canExecute(given));
   if (isThere) return given;
   throw new MachineError("vmm-missing", `${quote(given)} is no program`, { hint: FIRECRACKER_HINT });

@@ -1,4 +1,4 @@
-/** How the programs of machines are started: they end with this process, on the CPUs that were chosen. */
+/** Programs of machines, by what util-linux has: they end with this process, and run on the CPUs that were chosen. */
 import { findProgram } from "../util/find-program.ts";
 import { MachineError } from "./machine.ts";
 
@@ -22,7 +22,7 @@ export async function boundCommand(
 }
 
 /** Set before the VMM begins, so that all of its threads are bound by it. @throws MachineError `program-missing` */
-async function pinnedTo(hostCpus: readonly number[]): Promise<string[]> {
+export async function pinnedTo(hostCpus: readonly number[]): Promise<string[]> {
   const taskset = await findProgram("taskset");
   if (taskset === undefined)
     throw new MachineError("program-missing", "taskset is not installed, which chooses a machine's CPUs", {

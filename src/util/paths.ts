@@ -2,7 +2,8 @@
  * Where FlameBox keeps what it has. The library never reads the environment: the command line passes its
  * environment to `locatePaths`, a program may pass its own, or build `Paths` by hand.
  *
- *     dataDir/     blobs/ layers/ images/ rootfs/ kernels/ guest/ scratch/ containers/ probe/ tmp/
+ *     dataDir/     blobs/ layers/ images/ rootfs/ kernels/ guest/ scratch/ containers/ templates/ firecracker/ probe/ tmp/
+ *                  jails/: of running machines, where root started them
  *     runtimeDir/  one directory a running machine (sockets, pids)
  */
 import { homedir, tmpdir, userInfo } from "node:os";

@@ -264,6 +264,7 @@ const library = {
     kernel: { path: "/k/vmlinuz", release: "6.12.1" },
     agent: { path: "/g/agent" },
     initramfs: { path: "/g/initramfs" },
+    firecracker: null,
     template: template("488425218ea368f5a883b2ba"),
   }),
   listTemplates: async () => [template("488425218ea368f5a883b2ba"), template("f".repeat(24))],

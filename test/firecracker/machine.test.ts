@@ -1,10 +1,9 @@
-import { readdir } from "node:fs/promises";
-import { expect, inject, test } from "vitest";
+import { expect, test } from "vitest";
 import { machineContract } from "../contract/machine.ts";
-import { firecrackerHost } from "./setup.ts";
+import { firecrackerHost, leftOfMachines } from "./setup.ts";
 
-machineContract("Firecracker", firecrackerHost);
+machineContract("Firecracker", async () => await firecrackerHost());
 
 test("nothing of all these machines is left", async () => {
-  expect(await readdir(inject("firecracker").paths.runtimeDir)).toEqual([]);
+  expect(await leftOfMachines()).toEqual([]);
 });

@@ -1,4 +1,4 @@
 import { templateContract } from "../contract/template.ts";
 import { firecrackerHost } from "./setup.ts";
 
-templateContract("Firecracker", firecrackerHost);
+templateContract("Firecracker", async () => await firecrackerHost());

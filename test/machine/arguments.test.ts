@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { MachineConfig } from "../../src/machine/machine.ts";
 import { qemuArguments } from "../../src/machine/qemu/arguments.ts";
+import { jailArguments, parseQemuVersion, sandboxArguments } from "../../src/machine/qemu/confinement.ts";
 
 const config: MachineConfig = {
   boot: { kernelPath: "/k/vmlinuz", initramfsPath: "/k/initramfs.cpio" },
@@ -32,9 +33,30 @@ describe("QEMU's command line", () => {
   });
 
   it("forbids new processes and privileges", () => {
-    expect(valuesOf(args, "-sandbox")).toEqual([
+    expect(sandboxArguments({ isJailed: false })).toEqual([
+      "-sandbox",
       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ]);
+    expect(sandboxArguments({ isJailed: true })[1]).toContain("elevateprivileges=allow");
+  });
+
+  it.each([
+    [
+      "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)",
+      ["-chroot", "/j/a,b", "-runas", "1001:1000"],
+    ],
+    ["QEMU emulator version 8.1.0", ["-run-with", "chroot=/j/a,,b", "-runas", "1001:1000"]],
+    ["QEMU emulator version 9.1.0", ["-run-with", "chroot=/j/a,,b,user=1001:1000"]],
+    ["QEMU emulator version 10.0.2", ["-run-with", "chroot=/j/a,,b,user=1001:1000"]],
+  ])("makes a directory all there is, and becomes its user, as %s has it", (text, expected) => {
+    const user = { uid: 1001, gid: 1000, [Symbol.asyncDispose]: async () => {} };
+    const version = parseQemuVersion(text);
+    if (version === undefined) throw new Error(`no version in ${text}`);
+    expect(jailArguments({ dir: "/j/a,b", user }, version)).toEqual(expected);
+  });
+
+  it.each(["", "QEMU", "version x.y", "version 7"])("%j is no version", (text) => {
+    expect(parseQemuVersion(text)).toBeUndefined();
   });
 
   it("opens the base read-only, with its format said, whatever is in the path", () => {

@@ -1,9 +1,12 @@
-/** The suites of test/firecracker/, run in an outer machine. What they print is printed here. */
+/**
+ * The suites of test/firecracker/, run in an outer machine: by an ordinary user, and then by root, whose machines are
+ * jailed. What they print is printed here.
+ */
 import { pipeline } from "node:stream/promises";
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
 import { messageOf, systemCode } from "../../src/util/error.ts";
-import { startOuter } from "./outer.ts";
+import { AS_ROOT, AS_USER, startOuter } from "./outer.ts";
 
 const ENVIRONMENT = [
   "export PATH=/opt/flamebox/bin:$PATH:/usr/sbin:/sbin",
@@ -37,11 +40,28 @@ async function codeOf(program: string, script: string): Promise<number> {
   }
 }
 
-test("the suites pass on a real Firecracker in an outer machine", async () => {
+const VITEST = "node node_modules/vitest/vitest.mjs run --project firecracker --reporter=verbose --no-cache";
+const SUITES = process.env["FLAMEBOX_TEST_SUITES"] ?? "";
+const USERS = (process.env["FLAMEBOX_TEST_USERS"] ?? "user root").split(" ");
+
+const RUNS = [
+  { who: "an ordinary user", user: "user", suites: `exec ${AS_USER} sh -c 'id; exec ${VITEST} ${SUITES}'` },
+  // Twenty starts have been shown then.
+  {
+    who: "root",
+    user: "root",
+    suites: [AS_ROOT, "id", "export FLAMEBOX_TEST_STARTS=5", `exec ${VITEST} ${SUITES}`].join("\n"),
+  },
+].filter(({ user }) => USERS.includes(user));
+
+// Each has an outer machine of its own: one that is lost costs only what was in it.
+test.each(RUNS)("the suites pass on a real Firecracker in an outer machine, for $who", async ({ suites }) => {
   const program = process.env["FLAMEBOX_FIRECRACKER"];
   if (program === undefined) throw new Error("run scripts/test-firecracker.sh, which says which program");
-  const suites = process.env["FLAMEBOX_TEST_SUITES"] ?? "";
-  const script = `${ENVIRONMENT}; id; uname -r; firecracker --version | head -n 1; node --version; ls -l /dev/kvm;
-    exec node node_modules/vitest/vitest.mjs run --project firecracker --reporter=verbose --no-cache ${suites}`;
+  const script = [
+    ENVIRONMENT,
+    "uname -r; firecracker --version | head -n 1; jailer --version | head -n 1; node --version; ls -l /dev/kvm",
+    suites,
+  ].join("\n");
   expect(await codeOf(program, script)).toBe(0);
 });

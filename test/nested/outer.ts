@@ -100,7 +100,15 @@ async function fillPayload(root: string, payload: Payload): Promise<void> {
   const target = join(root, "opt", "flamebox");
   await mkdir(target, { recursive: true });
   const leave = new Set(LEFT_OUT.map((name) => join(repository, "node_modules", name)));
-  for (const name of ["src", "test", "protocol", "package.json", "package-lock.json", "vitest.config.ts"])
+  for (const name of [
+    "src",
+    "dist",
+    "test",
+    "protocol",
+    "package.json",
+    "package-lock.json",
+    "vitest.config.ts",
+  ])
     await cp(join(repository, name), join(target, name), { recursive: true });
   await cp(join(repository, "node_modules"), join(target, "node_modules"), {
     recursive: true,
@@ -122,8 +130,8 @@ interface Payload {
   readonly home: Paths;
   readonly agentPath: string;
   readonly firecracker: string;
-  /** An image for the tests. */
-  readonly image: string;
+  /** Images for the tests. */
+  readonly images: readonly string[];
 }
 
 /** A layout of one image, with the tag `outer`. */
@@ -132,7 +140,7 @@ async function makeLayout(work: string, payload: Payload): Promise<string> {
   await run("bash", [join(repository, "scripts", "debian-image.sh"), base, PACKAGES]);
   const [dir, root, tar] = [join(work, "layout"), join(work, "root"), join(work, "payload.tar")];
   await fillPayload(root, payload);
-  await pullInto(root, payload.image);
+  for (const image of payload.images) await pullInto(root, image);
   await run("tar", [`--owner=${USER}`, `--group=${USER}`, "-C", root, "-cf", tar, "opt"]);
   await cp(base, dir, { recursive: true });
   await run("umoci", ["raw", "add-layer", "--image", `${dir}:12`, "--tag", "outer", tar]);
@@ -146,13 +154,13 @@ async function pullInto(root: string, reference: string): Promise<void> {
   await acquireImage(store, reference, { dockerConfig: null });
 }
 
-/** Who runs what is to be tested, and owns /opt/flamebox: FlameBox needs no root. */
+/** Who runs what is to be tested first, and owns /opt/flamebox: FlameBox needs no root. */
 const USER = 1000;
-const AS_USER = `setpriv --reuid ${USER} --regid ${USER} --clear-groups --inh-caps=-all --bounding-set=-all`;
+export const AS_USER = `setpriv --reuid ${USER} --regid ${USER} --clear-groups --inh-caps=-all --bounding-set=-all`;
 
 /**
  * What a host has and no container of FlameBox's: nodes of the outer kernel's devices, with the modes that Debian
- * gives them, and a network interface with an address and a route, which passt looks for.
+ * gives them, and a network interface with addresses, one of them link-local, and a route, which passt looks for.
  */
 const SURROUNDINGS = [
   "mkdir -p /dev/net",
@@ -160,6 +168,7 @@ const SURROUNDINGS = [
   "mknod -m 666 /dev/net/tun c 10 200",
   "ip link add lan0 type dummy",
   "ip address add 192.0.2.1/24 dev lan0",
+  "ip address add 169.254.77.1/16 dev lan0",
   "ip link set lan0 up",
   "ip route add default via 192.0.2.2",
 ].join(" && ");
@@ -169,8 +178,19 @@ export interface Outer extends AsyncDisposable {
 }
 
 /**
- * Starts a shell script in an outer machine, as an ordinary user; /opt/flamebox is its working directory.
- * FLAMEBOX_TEST_IMAGE names an image that is there.
+ * What root needs besides, for jails: a home that is root's, and a control group below the topmost for this process, so
+ * that others can have controllers.
+ */
+export const AS_ROOT = [
+  "chown -R 0:0 /opt/flamebox/home",
+  "{ mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup; }",
+  "mkdir -p /sys/fs/cgroup/tests",
+  'for process in $(cat /sys/fs/cgroup/cgroup.procs); do { echo "$process" > /sys/fs/cgroup/tests/cgroup.procs; } 2>/dev/null; done',
+].join("; ");
+
+/**
+ * Starts a shell script in an outer machine, as root; /opt/flamebox is its working directory. FLAMEBOX_TEST_REGISTRY
+ * is in the names of the images that are there.
  */
 export async function startOuter(firecracker: string, script: string): Promise<Outer> {
   await using cleanup = new CleanupStack();
@@ -182,10 +202,13 @@ export async function startOuter(firecracker: string, script: string): Promise<O
   const agentPath = await requireAgent(installedAt);
   const host = await outerHost(work, await outerKernel(installed), agentPath);
   const registry = cleanup.use(await startRegistry());
-  const busybox = await layout("busybox");
-  await registry.push(busybox.dir, busybox.tag, "busybox:1");
-  const image = `${registry.host}/busybox:1`;
-  const outer = await makeLayout(work, { home: installedAt, agentPath, firecracker, image });
+  const images: string[] = [];
+  for (const name of ["busybox", "network"] as const) {
+    const { dir, tag } = await layout(name);
+    await registry.push(dir, tag, `${name}:1`);
+    images.push(`${registry.host}/${name}:1`);
+  }
+  const outer = await makeLayout(work, { home: installedAt, agentPath, firecracker, images });
   await registry.push(outer, "outer", "outer:1");
   const container = cleanup.use(
     await startOn(
@@ -200,8 +223,8 @@ export async function startOuter(firecracker: string, script: string): Promise<O
         cpus: CPUS,
         memoryMib: MEMORY_MIB,
         workdir: "/opt/flamebox",
-        command: ["sh", "-c", `${SURROUNDINGS} && exec ${AS_USER} sh -c "$0"`, script],
-        env: { FLAMEBOX_TEST_IMAGE: image },
+        command: ["sh", "-c", `${SURROUNDINGS} && eval "$0"`, script],
+        env: { FLAMEBOX_TEST_REGISTRY: registry.host },
       },
     ),
   );

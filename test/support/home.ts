@@ -93,7 +93,9 @@ export class Home implements AsyncDisposable {
 
   #files(): string[] {
     const { dataDir, runtimeDir } = this.paths;
-    const kept = ["containers", "names", "tmp", "leases", "locks"].map((name) => join(dataDir, name));
+    const kept = ["containers", "names", "tmp", "leases", "locks", "jails"].map((name) =>
+      join(dataDir, name),
+    );
     // The folder of the control sockets stays.
     const sockets = join(runtimeDir, "containers");
     return [runtimeDir, sockets, ...kept].flatMap((dir) =>

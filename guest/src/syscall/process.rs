@@ -11,6 +11,67 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
+/// Waits until one of two processes, by `open`, has ended.
+pub fn either_ends(one: &OwnedFd, other: &OwnedFd) -> io::Result<()> {
+    let entry = |fd: &OwnedFd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut entries = [entry(one), entry(other)];
+    loop {
+        // SAFETY: the kernel writes to the two entries that it is told of.
+        match check(unsafe { libc::poll(entries.as_mut_ptr(), 2, -1) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Ends a process, if it has not ended yet.
+pub fn send_kill(process: &OwnedFd) -> io::Result<()> {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: without information of its own, the kernel reads nothing.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, nothing, 0) };
+    match check(result as libc::c_int) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Whether nobody has the other end of a pipe any more.
+pub fn is_hung_up(pipe: &OwnedFd) -> io::Result<bool> {
+    let mut entry = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: the kernel writes to the one entry that it is told of.
+    check(unsafe { libc::poll(&raw mut entry, 1, 0) })?;
+    Ok(entry.revents & libc::POLLHUP != 0)
+}
+
+/// Waits until a child has ended. Its status, as the kernel has it.
+pub fn wait_for(child: i32) -> io::Result<i32> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the kernel to write to.
+        match check(unsafe { libc::waitpid(child, &raw mut status, 0) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(|_| status),
+        }
+    }
+}
+
+/// Ends this process as another one did, without a core file of its own.
+pub fn end_as(status: i32) -> ! {
+    if libc::WIFSIGNALED(status) {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the kernel reads one rlimit; nothing else is involved.
+        unsafe {
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+            libc::signal(libc::WTERMSIG(status), libc::SIG_DFL);
+            libc::kill(libc::getpid(), libc::WTERMSIG(status));
+        }
+    }
+    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 255 };
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
 /// Joins namespaces: of a process, all those in `kinds`; or the one that `target` is.
 pub fn join_namespaces(target: BorrowedFd, kinds: libc::c_int) -> io::Result<()> {
     // SAFETY: no memory is involved; the agent's helpers have one thread, as some namespaces demand.

@@ -13,10 +13,16 @@ export function pathsFrom(environment: Environment, library: Pick<Library, "loca
   });
 }
 
-/** The path that `FLAMEBOX_FIRECRACKER` names, from where the command was given. */
-export function firecrackerFrom(environment: Environment): { readonly firecracker?: string } {
-  const path = environment["FLAMEBOX_FIRECRACKER"];
-  return path === undefined || path === "" ? {} : { firecracker: resolve(path) };
+/** The paths that `FLAMEBOX_FIRECRACKER` and `FLAMEBOX_JAILER` name, from where the command was given. */
+export function firecrackerFrom(environment: Environment): {
+  readonly firecracker?: string;
+  readonly jailer?: string;
+} {
+  const { FLAMEBOX_FIRECRACKER: firecracker, FLAMEBOX_JAILER: jailer } = environment;
+  return {
+    ...(firecracker === undefined || firecracker === "" ? {} : { firecracker: resolve(firecracker) }),
+    ...(jailer === undefined || jailer === "" ? {} : { jailer: resolve(jailer) }),
+  };
 }
 
 export interface PullFlags {

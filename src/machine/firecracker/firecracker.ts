@@ -4,12 +4,12 @@
  *
  *     spawn ─► /machine-config /boot-source /drives /vsock /entropy ─► /actions InstanceStart ─► guest listens
  */
+import { stat } from "node:fs/promises";
 import type { Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
 import { startInstance } from "./api/action.ts";
-import type { ApiClient } from "./api/client.ts";
 import { putBase, putCommon, putNetwork, putScratch } from "./configure.ts";
 import { firecrackerTemplates } from "./template.ts";
-import type { FirecrackerOptions } from "./vmm.ts";
+import type { FirecrackerMachine, FirecrackerOptions } from "./vmm.ts";
 import { spawnFirecracker } from "./vmm.ts";
 
 export function firecrackerDriver(options: FirecrackerOptions): MachineDriver {
@@ -30,10 +30,12 @@ async function startFirecracker(
   config: MachineConfig,
   { signal }: StartOptions = {},
 ): Promise<Machine> {
-  const { network, hostCpus } = config;
-  const machine = await spawnFirecracker(options, { hasNetwork: network !== undefined, hostCpus, signal });
+  const { network, hostCpus, disks } = config;
+  const mostFileBytes = disks.scratch === undefined ? 0 : (await stat(disks.scratch.path)).size;
+  const hasNetwork = network !== undefined;
+  const machine = await spawnFirecracker(options, { hasNetwork, hostCpus, mostFileBytes, signal });
   try {
-    await configure(machine.api, config);
+    await configure(machine, config);
     signal?.throwIfAborted();
     await startInstance(machine.api);
     if (network !== undefined) machine.attachNetwork(network);
@@ -44,10 +46,11 @@ async function startFirecracker(
   }
 }
 
-async function configure(api: ApiClient, config: MachineConfig): Promise<void> {
-  await putCommon(api, config.boot, config);
+async function configure(machine: FirecrackerMachine, config: MachineConfig): Promise<void> {
+  const { place } = machine;
+  await putCommon(machine, config.boot, config);
   const { base, scratch } = config.disks;
-  if (base !== undefined) await putBase(api, base.path);
-  if (scratch !== undefined) await putScratch(api, scratch.path);
-  if (config.network !== undefined) await putNetwork(api, config.network.mac);
+  if (base !== undefined) await putBase(machine, await place.lend(base.path));
+  if (scratch !== undefined) await putScratch(machine, await place.give(scratch.path));
+  if (config.network !== undefined) await putNetwork(machine, config.network.mac);
 }

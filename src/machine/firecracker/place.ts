@@ -7,17 +7,17 @@
  *
  * What a killed process left is removed by the next one that makes such a directory.
  */
-import { randomBytes } from "node:crypto";
-import { lstat, mkdir, open, readdir, rm } from "node:fs/promises";
+import { mkdir, open, rm, symlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { makePrivateDir } from "../../util/atomic-file.ts";
-import { bootId, isAlive, ownIdentity } from "../../util/liveness.ts";
-import { MachineError } from "../machine.ts";
+import { collectAbandoned, ownedName } from "../../util/owned-folder.ts";
+import { requirePrivate } from "../../util/private-dir.ts";
+import type { Place } from "../place.ts";
 
-const NAME = /^fc\.(\d+)\.(\d+)\.[0-9a-f]+$/;
+const PREFIX = "fc";
 
-export class Place implements AsyncDisposable {
+class RuntimePlace implements Place {
   readonly dir: string;
   readonly #handle: FileHandle;
   #disposed: Promise<void> | undefined;
@@ -27,10 +27,21 @@ export class Place implements AsyncDisposable {
     this.#handle = handle;
   }
 
-  /** A path in it, short however long the directory's is; good until this object is disposed. */
   reach(name: string): string {
     return `/proc/self/fd/${this.#handle.fd}/${name}`;
   }
+
+  async lend(path: string): Promise<string> {
+    return path;
+  }
+
+  async give(path: string, name?: string): Promise<string> {
+    if (name === undefined) return path;
+    await symlink(path, join(this.dir, name));
+    return name;
+  }
+
+  async adopt(): Promise<void> {}
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed ??= this.#remove();
@@ -43,32 +54,12 @@ export class Place implements AsyncDisposable {
   }
 }
 
-/** @throws MachineError `runtime-dir-unsafe` */
+/** @throws FlameBoxError `runtime-dir-unsafe` */
 export async function makePlace(runtimeDir: string): Promise<Place> {
   await makePrivateDir(runtimeDir);
   await requirePrivate(runtimeDir);
-  await collectPlaces(runtimeDir);
-  const { pid, startTicks } = ownIdentity();
-  const dir = join(runtimeDir, `fc.${pid}.${startTicks}.${randomBytes(4).toString("hex")}`);
+  await collectAbandoned(runtimeDir, PREFIX);
+  const dir = join(runtimeDir, ownedName(PREFIX));
   await mkdir(dir, { mode: 0o700 });
-  return new Place(dir, await open(dir, "r"));
-}
-
-/** In a directory that everybody can write to, another user may have made it first, to reach what is put there. */
-async function requirePrivate(dir: string): Promise<void> {
-  const found = await lstat(dir);
-  const isOwn = found.uid === process.geteuid?.();
-  if (found.isDirectory() && isOwn && (found.mode & 0o022) === 0) return;
-  throw new MachineError("runtime-dir-unsafe", `${dir} can be changed by other users`, {
-    hint: "remove it, or set XDG_RUNTIME_DIR or FLAMEBOX_HOME to a directory of your own",
-  });
-}
-
-async function collectPlaces(runtimeDir: string): Promise<void> {
-  for (const name of await readdir(runtimeDir)) {
-    const [, pid, startTicks] = NAME.exec(name) ?? [];
-    if (pid === undefined || startTicks === undefined) continue;
-    const owner = { pid: Number(pid), startTicks: Number(startTicks), bootId: bootId() };
-    if (!isAlive(owner)) await rm(join(runtimeDir, name), { recursive: true, force: true });
-  }
+  return new RuntimePlace(dir, await open(dir, "r"));
 }

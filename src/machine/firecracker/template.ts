@@ -7,7 +7,7 @@
  * A saved machine names its disks and its vsock socket by relative paths: each VMM has a directory of its own. While it
  * is saved the writable disk there is the template's; after a restore both are empty until files are put behind them.
  */
-import { open, rename, rm, stat, symlink } from "node:fs/promises";
+import { chown, open, rename, rm, stat } from "node:fs/promises";
 import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -22,13 +22,13 @@ import type {
   TemplateFiles,
 } from "../machine.ts";
 import { MachineError, TEMPLATE_MAC } from "../machine.ts";
+import type { Place } from "../place.ts";
 import { startInstance } from "./api/action.ts";
 import { createSnapshot, loadSnapshot } from "./api/snapshot.ts";
 import { patchVm } from "./api/vm.ts";
 import type { FoundShape } from "./api/vm-config.ts";
 import { getShape } from "./api/vm-config.ts";
 import { putBase, putCommon, putNetwork, putScratch } from "./configure.ts";
-import type { Place } from "./place.ts";
 import type { FirecrackerMachine, FirecrackerOptions } from "./vmm.ts";
 import { spawnFirecracker } from "./vmm.ts";
 
@@ -43,6 +43,8 @@ const PLACEHOLDER_BYTES = 2 ** 43;
 const BASE_NAME = "base";
 const SCRATCH_NAME = "scratch";
 const MIB = 2 ** 20;
+/** The devices' state takes some 30 KiB. */
+const MAX_STATE_BYTES = 16 * MIB;
 
 export function firecrackerTemplates(options: FirecrackerOptions): TemplateDriver {
   return {
@@ -53,19 +55,22 @@ export function firecrackerTemplates(options: FirecrackerOptions): TemplateDrive
 }
 
 /** The program by its file; the processor is what this host's processor and kernel make of it. */
-async function identityOf({ program }: FirecrackerOptions): Promise<string> {
+async function identityOf({ program, tuning = {} }: FirecrackerOptions): Promise<string> {
   const { size, mtimeMs, ino } = await stat(program);
   const processor = [cpus()[0]?.model ?? "", release()];
-  return JSON.stringify(["firecracker", DEVICES_VERSION, program, size, mtimeMs, ino, ...processor]);
+  // The rest of it is no part of a machine.
+  const { metrics: _metrics, logLevel: _level, ...part } = tuning;
+  return JSON.stringify(["firecracker", DEVICES_VERSION, program, size, mtimeMs, ino, ...processor, part]);
 }
 
-async function makePlaceholder({ dir }: Place, name: string, sizeBytes: number): Promise<void> {
-  const handle = await open(join(dir, name), "wx", 0o600);
+async function makePlaceholder(place: Place, name: string, sizeBytes: number): Promise<void> {
+  const handle = await open(join(place.dir, name), "wx", 0o600);
   try {
     await handle.truncate(sizeBytes);
   } finally {
     await handle.close();
   }
+  await place.adopt(name);
 }
 
 async function save(
@@ -73,22 +78,31 @@ async function save(
   { boot, shape, files, ready }: SaveRequest,
   { signal }: StartOptions = {},
 ): Promise<void> {
-  await using machine = await spawnFirecracker(options, { hasNetwork: shape.network, signal });
+  const mostFileBytes = Math.max(shape.storageBytes, shape.memoryMib * MIB, MAX_STATE_BYTES);
+  await using machine = await spawnFirecracker(options, {
+    hasNetwork: shape.network,
+    mostFileBytes,
+    signal,
+  });
   const { api, place } = machine;
   await makePlaceholder(place, BASE_NAME, PLACEHOLDER_BYTES);
-  await symlink(files.scratchPath, join(place.dir, SCRATCH_NAME));
-  await putCommon(api, boot, shape);
-  await putBase(api, BASE_NAME);
-  await putScratch(api, SCRATCH_NAME);
-  if (shape.network) await putNetwork(api, TEMPLATE_MAC);
+  await place.give(files.scratchPath, SCRATCH_NAME);
+  await putCommon(machine, boot, shape);
+  await putBase(machine, BASE_NAME);
+  await putScratch(machine, SCRATCH_NAME);
+  if (shape.network) await putNetwork(machine, TEMPLATE_MAC);
   await startInstance(api);
   const guest = await ready(machine);
   try {
     await sleep(SETTLE_MS, undefined, { signal });
     await patchVm(api, "Paused");
     await makeOwn(files);
-    await createSnapshot(api, { snapshot_path: files.statePath, mem_file_path: files.ramPath });
+    await createSnapshot(api, {
+      snapshot_path: await place.give(files.statePath),
+      mem_file_path: await place.give(files.ramPath),
+    });
     await machine.kill();
+    await takeBack(files);
   } finally {
     await guest[Symbol.asyncDispose]();
   }
@@ -99,6 +113,12 @@ async function save(
 /** The VMM would make them for everybody to read. */
 async function makeOwn({ ramPath, statePath }: TemplateFiles): Promise<void> {
   for (const path of [ramPath, statePath]) await (await open(path, "wx", 0o600)).close();
+}
+
+/** They are nobody's but this user's again: no machine writes to them any more. */
+async function takeBack({ ramPath, statePath, scratchPath }: TemplateFiles): Promise<void> {
+  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  for (const path of [ramPath, statePath, scratchPath]) await chown(path, uid, gid);
 }
 
 /** Firecracker writes every page, and most were never touched. */
@@ -126,13 +146,21 @@ async function restore(
   { shape, files, hostCpus }: RestoreRequest,
   { signal }: StartOptions = {},
 ): Promise<FirecrackerMachine> {
-  const machine = await spawnFirecracker(options, { hasNetwork: shape.network, hostCpus, signal });
+  const machine = await spawnFirecracker(options, {
+    hasNetwork: shape.network,
+    hostCpus,
+    mostFileBytes: shape.storageBytes,
+    signal,
+  });
   try {
     const { api, place } = machine;
     await makePlaceholder(place, BASE_NAME, PLACEHOLDER_BYTES);
     await makePlaceholder(place, SCRATCH_NAME, shape.storageBytes);
     await requireMemory(files, shape);
-    await loadSnapshot(api, { snapshot_path: files.statePath, mem_file_path: files.ramPath });
+    await loadSnapshot(api, {
+      snapshot_path: await place.lend(files.statePath),
+      mem_file_path: await place.lend(files.ramPath),
+    });
     requireShape(await getShape(api), shape);
     signal?.throwIfAborted();
     await patchVm(api, "Resumed");

@@ -18,7 +18,7 @@ export interface FirecrackerVersion {
 export const FIRECRACKER_PROGRAM = "firecracker";
 export const FIRECRACKER_FLOOR = { major: 1, minor: 12 } as const;
 export const FIRECRACKER_HINT =
-  "put the firecracker program of version 1.12 or later into the PATH, or name it in FLAMEBOX_FIRECRACKER";
+  "flamebox setup --firecracker fetches it; or put version 1.12 or later into the PATH, or name it in FLAMEBOX_FIRECRACKER";
 
 const VERSION = /\bv?(\d{1,4})\.(\d{1,4})\.(\d{1,4})(?:-[0-9A-Za-z.-]{1,40})?/;
 

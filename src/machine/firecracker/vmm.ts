@@ -4,11 +4,11 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FlameBoxError, messageOf } from "../../util/error.ts";
-import { boundCommand } from "../command.ts";
+import { ownedName } from "../../util/owned-folder.ts";
+import { enclosedCommand } from "../enclosure.ts";
 import type {
   Diagnostics,
   MachineConfig,
@@ -18,6 +18,8 @@ import type {
   StartOptions,
 } from "../machine.ts";
 import { AGENT_PORT, MachineError } from "../machine.ts";
+import type { Place } from "../place.ts";
+import { enclosedProgram } from "../processes.ts";
 import { TailBuffer } from "../tail-buffer.ts";
 import { ApiClient } from "./api/client.ts";
 import { patchDrive } from "./api/drive.ts";
@@ -25,9 +27,14 @@ import { patchVm } from "./api/vm.ts";
 import { getVersion } from "./api/version.ts";
 import { connectToGuest } from "./api/vsock.ts";
 import { DialledStream } from "./dialled-stream.ts";
+import type { JailerOptions } from "./jailer.ts";
+import type { MetricsPipe } from "./metrics.ts";
+import { openMetrics } from "./metrics.ts";
 import { Output } from "./output.ts";
-import type { Place } from "./place.ts";
 import { makePlace } from "./place.ts";
+import type { FirecrackerTuning } from "./tuning.ts";
+import { tuneVmm } from "./tuning.ts";
+import type { FirecrackerVersion } from "./version.ts";
 import { FIRECRACKER_HINT, requireSupported } from "./version.ts";
 
 const STDERR_BYTES = 16 * 1024;
@@ -52,61 +59,80 @@ export interface FirecrackerOptions {
   /** Where running machines have their sockets. */
   readonly runtimeDir: string;
   /**
-   * Absolute path of the agent's program, which also puts a tap device between a VMM and a stream of frames;
-   * machines cannot have a network without.
+   * Absolute path of the agent's program, which also encloses a VMM, and puts a tap device between it and a stream of
+   * frames; machines cannot have a network without.
    */
-  readonly tapProgram?: string | undefined;
+  readonly helper?: string | undefined;
+  /** Where this process is root, and the jailer is there: each VMM is in a jail. */
+  readonly jailer?: JailerOptions | undefined;
+  readonly tuning?: FirecrackerTuning | undefined;
 }
 
 export interface SpawnOptions extends StartOptions {
   readonly hasNetwork: boolean;
   /** CPUs of the host that its threads may run on; undefined is any. */
   readonly hostCpus?: readonly number[] | undefined;
+  /** The largest file that it will write. */
+  readonly mostFileBytes: number;
+}
+
+interface Start {
+  readonly place: Place;
+  readonly command: readonly string[];
+  readonly uid: number;
+  readonly isJailed: boolean;
+  readonly dispose: () => Promise<void>;
 }
 
 /** A VMM that answers, and has no machine yet. @throws MachineError `vmm-missing`, `vmm-failed`; the signal's reason */
 export async function spawnFirecracker(
   options: FirecrackerOptions,
-  { hasNetwork, hostCpus, signal }: SpawnOptions,
+  { hasNetwork, hostCpus, mostFileBytes, signal }: SpawnOptions,
 ): Promise<FirecrackerMachine> {
   signal?.throwIfAborted();
-  const id = `fb-${randomBytes(12).toString("hex")}`;
-  const { program, runtimeDir } = options;
-  const command = [program, "--id", id, "--api-sock", API_SOCKET, "--level", "Warning"];
-  if (hasNetwork) command.unshift(...tapCommand(options));
-  const [file = program, ...args] = await boundCommand(command, hostCpus);
-  const place = await makePlace(runtimeDir);
-  const child = spawn(file, args, {
-    cwd: place.dir,
-    env: {},
-    stdio: ["ignore", "pipe", "pipe", hasNetwork ? "pipe" : "ignore"],
-    // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
-    detached: true,
-  });
+  // Which no guest can guess (output.ts), and of letters, digits and hyphens.
+  const id = ownedName("fb").replaceAll(".", "-");
+  const { command, uid, isJailed, place, dispose } = await prepareStart(options, id, mostFileBytes);
   try {
+    const [file = "", ...args] = await enclosedCommand(
+      [...command, ...(isJailed ? [] : ["--id", id]), "--api-sock", API_SOCKET, "--level", "Warning"],
+      {
+        helper: options.helper,
+        hostCpus,
+        tap: hasNetwork ? { name: TAP_DEVICE, uid } : undefined,
+        strict: isJailed,
+        changesUser: isJailed ? "contained" : undefined,
+      },
+    );
+    const child = spawn(file, args, {
+      cwd: isJailed ? "/" : place.dir,
+      env: {},
+      stdio: ["ignore", "pipe", "pipe", hasNetwork ? "pipe" : "ignore"],
+      // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
+      detached: true,
+    });
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
       child.once("error", (error) => reject(missing(file, error)));
     });
+    const { tuning = {} } = options;
+    return await FirecrackerMachine.of(child, { place, id, dispose, tuning }, signal);
   } catch (error) {
-    await place[Symbol.asyncDispose]();
-    throw error;
-  }
-  const machine = new FirecrackerMachine(child, place, id);
-  try {
-    await machine.answers(signal);
-    return machine;
-  } catch (error) {
-    await machine.kill();
+    await dispose();
     throw error;
   }
 }
 
-/** guest/src/tap.rs: a network namespace with one tap device, whose frames are those of descriptor 3. */
-function tapCommand({ tapProgram }: FirecrackerOptions): string[] {
-  if (tapProgram === undefined)
-    throw new MachineError("network-refused", "there is no program for this machine's network");
-  return [tapProgram, "tap", TAP_DEVICE];
+async function prepareStart(options: FirecrackerOptions, id: string, mostFileBytes: number): Promise<Start> {
+  const { program, jailer, runtimeDir } = options;
+  if (jailer === undefined) {
+    const place = await makePlace(runtimeDir);
+    const dispose = async () => await place[Symbol.asyncDispose]();
+    return { place, command: [program], uid: process.geteuid?.() ?? 0, isJailed: false, dispose };
+  }
+  const { jailFirecracker } = await import("./jailer.ts");
+  const { jail, command, dispose } = await jailFirecracker(jailer, { program, id, mostFileBytes });
+  return { place: jail, command, uid: jail.user.uid, isJailed: true, dispose };
 }
 
 function missing(file: string, error: Error): MachineError {
@@ -114,22 +140,34 @@ function missing(file: string, error: Error): MachineError {
   return new MachineError("vmm-missing", message, { hint: FIRECRACKER_HINT, cause: error });
 }
 
+interface Surroundings {
+  readonly place: Place;
+  readonly id: string;
+  /** What it takes up on the host. */
+  readonly dispose: () => Promise<void>;
+  readonly tuning: FirecrackerTuning;
+}
+
 export class FirecrackerMachine implements RestoredMachine {
   readonly description = "firecracker (kvm)";
-  readonly pid: number;
   readonly exited: Promise<MachineExit>;
   readonly api: ApiClient;
   readonly place: Place;
+  readonly tuning: FirecrackerTuning;
   readonly #child: ChildProcess;
   readonly #output: Output;
   readonly #stderr = new TailBuffer(STDERR_BYTES);
+  #pid: number;
+  #version: FirecrackerVersion | undefined;
+  #metrics: MetricsPipe | undefined;
   #stream: Duplex | undefined;
   #ended = false;
 
-  constructor(child: ChildProcess, place: Place, id: string) {
+  private constructor(child: ChildProcess, { place, id, dispose, tuning }: Surroundings) {
     if (child.pid === undefined) throw new MachineError("vmm-missing", "the VMM has no process id");
-    this.pid = child.pid;
+    this.#pid = child.pid;
     this.place = place;
+    this.tuning = tuning;
     this.#child = child;
     this.#output = new Output(id);
     this.api = new ApiClient(place.reach(API_SOCKET));
@@ -142,9 +180,10 @@ export class FirecrackerMachine implements RestoredMachine {
       });
     }).then(async (exit) => {
       this.api.close();
+      await this.#metrics?.[Symbol.asyncDispose]();
       // A dialled stream that has no connection yet would wait for ever.
       this.#stream?.destroy();
-      await place[Symbol.asyncDispose]();
+      await dispose();
       return exit;
     });
   }
@@ -153,15 +192,59 @@ export class FirecrackerMachine implements RestoredMachine {
     pause: async (): Promise<void> => await patchVm(this.api, "Paused"),
     resume: async (): Promise<void> => await patchVm(this.api, "Resumed"),
   };
+  /** One that answers. @throws MachineError `vmm-failed`; the signal's reason */
+  static async of(
+    child: ChildProcess,
+    surroundings: Surroundings,
+    signal: AbortSignal | undefined,
+  ): Promise<FirecrackerMachine> {
+    const machine = new FirecrackerMachine(child, surroundings);
+    try {
+      machine.#version = await machine.#answers(signal);
+      await machine.#tune();
+      machine.#pid = await enclosedProgram(machine.#pid);
+      return machine;
+    } catch (error) {
+      await machine.kill();
+      throw error;
+    }
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  /** @throws MachineError `firecracker-version` before it has answered */
+  get version(): FirecrackerVersion {
+    if (this.#version === undefined)
+      throw new MachineError("firecracker-version", "Firecracker has not said which version it is");
+    return this.#version;
+  }
+
+  /** Most machines have nothing of it. */
+  async #tune(): Promise<void> {
+    const { logLevel, limits, metrics = false } = this.tuning;
+    if (logLevel === undefined && limits?.console === undefined && !metrics) return;
+    await tuneVmm(this.api, this.version, this.tuning);
+    if (metrics) this.#metrics = await openMetrics(this.api, this.place);
+  }
+
+  /** What Firecracker counts, where `tuning` asked for it: an object, unchecked. @throws MachineError `metrics-refused` */
+  async metrics(): Promise<unknown> {
+    if (this.#metrics === undefined)
+      throw new MachineError("metrics-refused", "this machine was started without metrics");
+    return await this.#metrics.read(this.api);
+  }
 
   /** Waits until the API answers, and sees that FlameBox can use what answers. */
-  async answers(signal: AbortSignal | undefined): Promise<void> {
+  async #answers(signal: AbortSignal | undefined): Promise<FirecrackerVersion> {
     const deadline = performance.now() + API_DEADLINE_MS;
     for (;;) {
       signal?.throwIfAborted();
       try {
-        requireSupported(await getVersion(this.api));
-        return;
+        const version = await getVersion(this.api);
+        requireSupported(version);
+        return version;
       } catch (error) {
         const isEarly = error instanceof FlameBoxError && error.code === "firecracker-lost";
         if (!isEarly) throw error;
@@ -193,8 +276,13 @@ export class FirecrackerMachine implements RestoredMachine {
   }
 
   async attachDisks({ base, scratch }: MachineConfig["disks"]): Promise<void> {
-    if (base) await patchDrive(this.api, { drive_id: BASE_DRIVE, path_on_host: base.path });
-    if (scratch) await patchDrive(this.api, { drive_id: SCRATCH_DRIVE, path_on_host: scratch.path });
+    if (base)
+      await patchDrive(this.api, { drive_id: BASE_DRIVE, path_on_host: await this.place.lend(base.path) });
+    if (scratch)
+      await patchDrive(this.api, {
+        drive_id: SCRATCH_DRIVE,
+        path_on_host: await this.place.give(scratch.path),
+      });
   }
 
   attachNetwork(network: NetworkAttachment): void {

@@ -33,6 +33,8 @@ export interface KvmProbeOptions {
   readonly program: string;
   /** Tried with a network interface, which some VMMs need more for than KVM. */
   readonly network?: boolean | undefined;
+  /** Whether the driver jails its VMMs, which may stand in their way. */
+  readonly isJailed?: boolean | undefined;
   /** Resolves once the guest behind the stream has answered. */
   readonly answered: (stream: Duplex, deadlineMs: number, signal: AbortSignal | undefined) => Promise<void>;
   readonly deadlineMs?: number;
@@ -44,6 +46,12 @@ export interface KvmProbeOptions {
 const DEVICE = "/dev/kvm";
 /** With working KVM the agent answers within a second or two, on a busy host as well. */
 const DEADLINE_MS = 10_000;
+/**
+ * How long the VMM takes to start tells how slow this host is: some 60 ms usually, a second where the host is a machine
+ * in an emulator. There a guest may take 10 s.
+ */
+const DEADLINE_PER_START = 25;
+const MAX_DEADLINE_MS = 60_000;
 const EXIT_GRACE_MS = 500;
 const PROBE_MAC = "52:54:00:00:00:01";
 
@@ -58,9 +66,8 @@ export async function probeKvm(options: KvmProbeOptions): Promise<KvmVerdict> {
     `kvm-${options.driver.name}${options.network === true ? "-network" : ""}.json`,
   );
   const { mtimeMs } = await stat(options.program);
-  const key = [bootId(), options.program, mtimeMs, options.boot.kernelPath, options.boot.initramfsPath].join(
-    " ",
-  );
+  const { program, boot, isJailed = false } = options;
+  const key = [bootId(), program, mtimeMs, boot.kernelPath, boot.initramfsPath, isJailed].join(" ");
   const cached = await readCache(cachePath, key);
   if (cached !== undefined) return cached;
   options.onStart?.();
@@ -106,12 +113,15 @@ function verdictOf({ usable, reason }: { usable: boolean; reason: string }): Kvm
 }
 
 async function runGuest(options: KvmProbeOptions): Promise<KvmVerdict> {
-  const { driver, boot, answered, signal, deadlineMs = DEADLINE_MS } = options;
+  const { driver, boot, answered, signal } = options;
   const network = { attach: (frames: Duplex) => void frames.resume(), mac: PROBE_MAC };
   const config = { boot, cpus: 1, memoryMib: 256, disks: {}, ...(options.network === true && { network }) };
   let said: string | undefined;
   try {
+    const began = performance.now();
     await using machine = await driver.start(config, { signal });
+    const slow = (performance.now() - began) * DEADLINE_PER_START;
+    const { deadlineMs = Math.min(DEADLINE_MS + slow, MAX_DEADLINE_MS) } = options;
     const stream = await machine.dial(AGENT_PORT);
     try {
       await answered(stream, deadlineMs, signal);

@@ -62,7 +62,7 @@ export function qemuArguments(
 ): string[] {
   return [
     ["-M", "q35", ...processorArguments(config, acceleration, processor)],
-    SANDBOX,
+    NOTHING_ELSE,
     bootArguments(config.boot, acceleration),
     commonDevices(),
     diskArguments(config),
@@ -80,7 +80,7 @@ export function savingArguments(
   return [
     memoryArguments(shape, files, "on"),
     processorArguments(shape, acceleration),
-    SANDBOX,
+    NOTHING_ELSE,
     bootArguments(boot, acceleration),
     commonDevices(),
     basePlaceholder(),
@@ -99,7 +99,7 @@ export function restoringArguments(
   return [
     memoryArguments(shape, files, "off"),
     processorArguments(shape, acceleration),
-    SANDBOX,
+    NOTHING_ELSE,
     ["-incoming", "defer"],
     commonDevices(),
     basePlaceholder(),
@@ -128,11 +128,7 @@ function processorArguments(
   return ["-accel", acceleration, "-cpu", model, "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`];
 }
 
-const SANDBOX = [
-  ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-  // No child processes, no new privileges, no set*uid: what a broken-out guest would want first.
-  ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
-].flat();
+const NOTHING_ELSE = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"];
 
 function bootArguments({ kernelPath, initramfsPath }: BootFiles, acceleration: Acceleration): string[] {
   return ["-kernel", kernelPath, "-initrd", initramfsPath, "-append", kernelCommandLine(acceleration)];

@@ -1,5 +1,6 @@
 /** The QEMU driver: vmm.ts is the process, arguments.ts its command line, template.ts saving and restoring. */
-import type { Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
+import { stat } from "node:fs/promises";
+import type { DiskFile, Machine, MachineConfig, MachineDriver, StartOptions } from "../machine.ts";
 import { BASE_SERIAL, SCRATCH_SERIAL, qemuArguments } from "./arguments.ts";
 import { qemuTemplates } from "./template.ts";
 import type { QemuOptions } from "./vmm.ts";
@@ -25,8 +26,13 @@ async function startQemu(
   const machine = await spawnQemu(options, qemuArguments(config, acceleration, processor), {
     hasNetwork: config.network !== undefined,
     hostCpus: config.hostCpus,
+    mostFileBytes: await sizeOf(config.disks.scratch),
     signal: start.signal,
   });
   if (config.network !== undefined) machine.attachNetwork(config.network);
   return machine;
+}
+
+async function sizeOf(disk: DiskFile | undefined): Promise<number> {
+  return disk === undefined ? 0 : (await stat(disk.backingPath ?? disk.path)).size;
 }

@@ -65,18 +65,26 @@ async function save(
   // A socket's path may have 107 bytes, and a home directory more; by way of a descriptor it is short for both.
   const dir = await open(dirname(files.statePath), "r");
   try {
-    await using state = await receiveState(`/proc/self/fd/${dir.fd}/${SOCKET}`, files.statePath);
     const args = savingArguments(boot, shape, files, options.acceleration);
     await using machine = await spawnQemu(options, args, {
       hasNetwork: shape.network,
-      stateFd: dir.fd,
+      // Nothing leads out of a jail.
+      stateFd: options.jail === undefined ? dir.fd : undefined,
+      mostFileBytes: Math.max(shape.storageBytes, shape.memoryMib * 2 ** 20),
       signal,
     });
+    // Where both of them reach it.
+    const [ours, theirs] =
+      machine.jail === undefined
+        ? [`/proc/self/fd/${dir.fd}/${SOCKET}`, `/proc/self/fd/${STATE_FD}/${SOCKET}`]
+        : [machine.jail.reach(SOCKET), `/${SOCKET}`];
     const guest = await ready(machine);
     try {
       await sleep(SETTLE_MS, undefined, { signal });
+      await using state = await receiveState(ours, files.statePath);
+      await machine.jail?.adopt(SOCKET);
       await machine.execute("migrate-set-capabilities", IGNORE_SHARED);
-      await machine.execute("migrate", { uri: `unix:/proc/self/fd/${STATE_FD}/${SOCKET}` });
+      await machine.execute("migrate", { uri: `unix:${theirs}` });
       await migrated(machine, signal);
       await state.received;
       await machine.kill();
@@ -159,6 +167,7 @@ async function restore(
       hasNetwork: shape.network,
       stateFd: state.fd,
       hostCpus,
+      mostFileBytes: shape.storageBytes,
       signal,
     });
     // Not waited for: whoever wants the machine waits for its guest, which answers only when this has been done.

@@ -1,13 +1,14 @@
 /**
- * QEMU as a process. It is started with three inherited socket pairs (monitor, agent, console); it is killed
- * by the kernel when this process dies, and nothing of it is left in the file system.
+ * QEMU as a process. It is started with three inherited socket pairs (monitor, agent, console) and ends with this
+ * process. Nothing of it is left in the file system, but for the jail that root gives it, which is removed.
  */
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { Duplex } from "node:stream";
 import { messageOf } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
-import { boundCommand } from "../command.ts";
+import { enclosedCommand } from "../enclosure.ts";
+import type { Jail } from "../jail/jail.ts";
 import type {
   Diagnostics,
   MachineConfig,
@@ -29,6 +30,8 @@ import {
   baseNode,
   scratchNode,
 } from "./arguments.ts";
+import type { QemuVersion } from "./confinement.ts";
+import { jailArguments, sandboxArguments } from "./confinement.ts";
 import { QmpClient } from "./qmp.ts";
 
 const CONSOLE_BYTES = 64 * 1024;
@@ -43,6 +46,17 @@ export interface QemuOptions {
   readonly processor?: string | undefined;
   /** Absolute path of the program; default: found as a shell would. */
   readonly program?: string | undefined;
+  /** Absolute path of the agent's program, which encloses a VMM in namespaces of its own. */
+  readonly helper?: string | undefined;
+  /** Where this process is root: each VMM is in a jail. Takes the helper. */
+  readonly jail?: QemuJail | undefined;
+}
+
+export interface QemuJail {
+  /** Where the jails are made. */
+  readonly dataDir: string;
+  /** The program's. */
+  readonly version: QemuVersion;
 }
 
 /** @throws MachineError `vmm-missing` */
@@ -59,41 +73,79 @@ export interface SpawnOptions extends StartOptions {
   readonly stateFd?: number | undefined;
   /** CPUs of the host that its threads may run on; undefined is any. */
   readonly hostCpus?: readonly number[] | undefined;
+  /** The largest file that it will write. */
+  readonly mostFileBytes: number;
 }
+
+/** A VMM has its sockets open, and a file or two for each layer of an image, of which there are at most 127. */
+const MOST_FILES = 1_024;
+/** qcow2's tables, beside what they are about. */
+const OVERHEAD_BYTES = 64 * 2 ** 20;
 
 /** @throws MachineError `vmm-missing`; the signal's reason */
 export async function spawnQemu(
-  { acceleration, program: given }: QemuOptions,
+  options: QemuOptions,
   qemuArgs: readonly string[],
-  { hasNetwork, stateFd, hostCpus, signal }: SpawnOptions,
+  { hasNetwork, stateFd, hostCpus, mostFileBytes, signal }: SpawnOptions,
 ): Promise<QemuMachine> {
-  const program = given ?? (await findQemu());
-  const [file = program, ...args] = await boundCommand([program, ...qemuArgs], hostCpus);
+  const program = options.program ?? (await findQemu());
   signal?.throwIfAborted();
-  const network = hasNetwork ? "pipe" : "ignore";
-  const state = stateFd === undefined ? [] : [stateFd];
-  const child = spawn(file, args, {
-    stdio: ["ignore", "ignore", "pipe", "pipe", "pipe", "pipe", network, ...state],
-    // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
-    detached: true,
-  });
+  const jail = options.jail === undefined ? undefined : await makeJailOf(options.jail);
+  try {
+    const own =
+      jail === undefined || options.jail === undefined ? [] : jailArguments(jail, options.jail.version);
+    const sandbox = sandboxArguments({ isJailed: jail !== undefined });
+    const [file = program, ...args] = await enclosedCommand([program, ...qemuArgs, ...sandbox, ...own], {
+      helper: options.helper,
+      hostCpus,
+      mostFiles: MOST_FILES,
+      mostFileBytes: Math.ceil(mostFileBytes * 1.01) + OVERHEAD_BYTES,
+      changesUser: jail === undefined ? undefined : "watched",
+    });
+    const network = hasNetwork ? "pipe" : "ignore";
+    const child = spawn(file, args, {
+      // What the environment of this process has in it is not the VMM's business.
+      env: {},
+      stdio: [
+        "ignore",
+        "ignore",
+        "pipe",
+        "pipe",
+        "pipe",
+        "pipe",
+        network,
+        ...(stateFd === undefined ? [] : [stateFd]),
+      ],
+      // Its own process group: Ctrl-C in a terminal is for the container, not for its machine.
+      detached: true,
+    });
+    await begun(child, file);
+    const machine = new QemuMachine(child, options.acceleration, jail);
+    if (signal?.aborted === true) {
+      await machine.kill();
+      signal.throwIfAborted();
+    }
+    return machine;
+  } catch (error) {
+    await jail?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Loaded where it is used: most users are not root. */
+async function makeJailOf({ dataDir }: QemuJail): Promise<Jail> {
+  const { makeJail } = await import("./jailing.ts");
+  return await makeJail(dataDir);
+}
+
+async function begun(child: ChildProcess, file: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     child.once("spawn", resolve);
-    child.once("error", (error) =>
-      reject(
-        new MachineError("vmm-missing", `cannot start ${file}: ${messageOf(error)}`, {
-          hint: QEMU_HINT,
-          cause: error,
-        }),
-      ),
-    );
+    child.once("error", (cause) => {
+      const message = `cannot start ${file}: ${messageOf(cause)}`;
+      reject(new MachineError("vmm-missing", message, { hint: QEMU_HINT, cause }));
+    });
   });
-  const machine = new QemuMachine(child, acceleration);
-  if (signal?.aborted === true) {
-    await machine.kill();
-    signal.throwIfAborted();
-  }
-  return machine;
 }
 
 export class QemuMachine implements RestoredMachine {
@@ -105,19 +157,24 @@ export class QemuMachine implements RestoredMachine {
   readonly #stderr = new TailBuffer(STDERR_BYTES);
   readonly #agent: Duplex;
   readonly #qmp: QmpClient;
+  readonly #jail: Jail | undefined;
   #dialled = false;
   #ended = false;
 
-  constructor(child: ChildProcess, acceleration: Acceleration) {
+  constructor(child: ChildProcess, acceleration: Acceleration, jail: Jail | undefined) {
     this.#child = child;
+    this.#jail = jail;
     this.description = acceleration === "kvm" ? "qemu (kvm)" : "qemu (software emulation)";
     if (child.pid === undefined) throw new MachineError("vmm-missing", "the VMM has no process id");
     this.pid = child.pid;
-    this.exited = new Promise((resolve) => {
+    this.exited = new Promise<MachineExit>((resolve) => {
       child.once("close", (code, signal) => {
         this.#ended = true;
         resolve({ code, signal });
       });
+    }).then(async (exit) => {
+      await jail?.[Symbol.asyncDispose]();
+      return exit;
     });
     child.stderr?.on("data", (chunk: Buffer) => this.#stderr.write(chunk));
     const console = inherited(child, CONSOLE_FD);
@@ -153,7 +210,13 @@ export class QemuMachine implements RestoredMachine {
     network.attach(inherited(this.#child, NETWORK_FD));
   }
 
-  async attachDisks({ base, scratch }: MachineConfig["disks"]): Promise<void> {
+  /** All that it sees of the host's files, where it is in one. */
+  get jail(): Jail | undefined {
+    return this.#jail;
+  }
+
+  async attachDisks(disks: MachineConfig["disks"]): Promise<void> {
+    const { base, scratch } = this.#jail === undefined ? disks : await inJail(this.#jail, disks);
     const behind = async (device: string, node: object, name: string) => {
       // The monitor carries them out in order, so nothing is gained by waiting between the two.
       await Promise.all([
@@ -185,6 +248,11 @@ export class QemuMachine implements RestoredMachine {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
+}
+
+async function inJail(jail: Jail, disks: MachineConfig["disks"]): Promise<MachineConfig["disks"]> {
+  const { placeDisks } = await import("./jailing.ts");
+  return await placeDisks(jail, disks);
 }
 
 function inherited(child: ChildProcess, fd: number): Duplex {

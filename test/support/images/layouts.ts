@@ -28,6 +28,8 @@ export const repository = findRepository();
 const scripts = {
   /** Debian's static busybox with its applets; users root, www-data, nobody. */
   busybox: { script: "test/support/images/busybox.sh", tag: "1" },
+  /** `busybox` and network-probe, for the network contract. */
+  network: { script: "test/support/images/network.sh", tag: "1" },
   /** Debian 12 with Python. */
   debian: { script: "scripts/debian-image.sh", tag: "12" },
   /** Six layers of rare things below /edge, on `debian`. Only root can make it. */

@@ -6,3 +6,9 @@ export async function startInstance(api: ApiClient): Promise<void> {
   const body = { action_type: "InstanceStart" };
   await api.send({ method: "PUT", path: "/actions", body, refusal: "start-refused", deadlineMs: 30_000 });
 }
+
+/** Writes a line of metrics. @throws MachineError `metrics-refused` */
+export async function flushMetrics(api: ApiClient): Promise<void> {
+  const body = { action_type: "FlushMetrics" };
+  await api.send({ method: "PUT", path: "/actions", body, refusal: "metrics-refused" });
+}
