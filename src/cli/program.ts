@@ -133,6 +133,7 @@ const ENTRIES: readonly Entry[] = [
     summary: "print a completion script for a shell",
     load: () => import("./commands/completion.ts"),
   },
+  { name: "man", summary: "write manual pages", load: () => import("./commands/man.ts") },
   { name: "help", summary: "show the help of a command", load: () => import("./commands/help.ts") },
   { name: "__docs", summary: "print docs/cli.md", hidden: true, load: () => import("./commands/docs.ts") },
   {

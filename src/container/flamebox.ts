@@ -15,8 +15,11 @@ import type { ContainerExit, ContainerOptions, ContainerStatistics, Health, Port
 import type { Container } from "./running.ts";
 import { startContainerOf } from "./start.ts";
 
-/** Without a command, its first process does nothing, and the container is there until it is stopped. */
-export type FlameBoxOptions = Omit<ContainerOptions, "idle" | "onHealth">;
+/**
+ * Without a command, its first process does nothing, and the container is there until it is stopped; with `idle: false`
+ * it is the image's own.
+ */
+export type FlameBoxOptions = Omit<ContainerOptions, "onHealth">;
 
 export interface ExecResult {
   /** 0 … 255; 128+n when signal n ended it. */
@@ -62,8 +65,8 @@ export class FlameBox implements AsyncDisposable {
    * @throws FlameBoxError as `start`
    */
   static async create(image: string, options: FlameBoxOptions = {}): Promise<FlameBox> {
-    const isIdle = options.command === undefined && options.entrypoint === undefined;
-    return new FlameBox(await startContainerOf(image, { ...options, ...(isIdle && { idle: true }) }));
+    const { idle = options.command === undefined && options.entrypoint === undefined } = options;
+    return new FlameBox(await startContainerOf(image, { ...options, idle }));
   }
 
   get id(): string {

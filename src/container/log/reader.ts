@@ -4,7 +4,7 @@
  */
 import { watch } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { open, readdir } from "node:fs/promises";
+import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { systemCode } from "../../util/error.ts";
@@ -85,13 +85,34 @@ class LogFile implements AsyncDisposable {
   }
 }
 
+/** Inodes of the files, oldest first, as they are called now. */
+async function inodesOf(dir: string): Promise<number[]> {
+  const inodes: number[] = [];
+  for (const path of await filesOf(dir)) {
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined) inodes.push(found.ino);
+  }
+  return inodes;
+}
+
+/** All files, oldest first. A rotation in the middle of it would have some twice, and others not at all. */
+async function openAll(dir: string): Promise<LogFile[]> {
+  for (;;) {
+    const opened: LogFile[] = [];
+    for (const path of await filesOf(dir)) {
+      const file = await LogFile.open(path);
+      if (file !== undefined) opened.push(file);
+    }
+    const now = await inodesOf(dir);
+    if (opened.length === now.length && opened.every(({ inode }, index) => inode === now[index]))
+      return opened;
+    for (const file of opened) await file[Symbol.asyncDispose]();
+  }
+}
+
 /** The file that came after that one; the oldest when it is there no more; undefined when there is none yet. */
 async function nextAfter(dir: string, inode: number): Promise<LogFile | undefined> {
-  const opened: LogFile[] = [];
-  for (const path of await filesOf(dir)) {
-    const file = await LogFile.open(path);
-    if (file !== undefined) opened.push(file);
-  }
+  const opened = await openAll(dir);
   const at = opened.findIndex((file) => file.inode === inode);
   const next = opened[at + 1];
   for (const file of opened) if (file !== next) await file[Symbol.asyncDispose]();

@@ -1,0 +1,203 @@
+/** Containers by name and id; records and states that are damaged; who may run one. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { claimContainer, healContainer, isOwned, whileIdle } from "../../src/container/lifecycle/heal.ts";
+import { Backoff, codeOfFailure, isToRestart } from "../../src/container/lifecycle/policy.ts";
+import { randomName } from "../../src/container/lifecycle/random-name.ts";
+import { DEFAULT_LOG, NO_RESTART, parseRecord, readRecord } from "../../src/container/lifecycle/record.ts";
+import type { ContainerRecord } from "../../src/container/lifecycle/record.ts";
+import {
+  addContainer,
+  checkName,
+  containerIds,
+  findContainer,
+  removeContainerFiles,
+  renameContainer,
+} from "../../src/container/lifecycle/roster.ts";
+import type { Draft } from "../../src/container/lifecycle/roster.ts";
+import { CREATED, parseState, readState, writeState } from "../../src/container/lifecycle/state.ts";
+import { removeOwner } from "../../src/container/workspace.ts";
+import { FlameBoxError } from "../../src/util/error.ts";
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "flamebox-roster-"));
+  mkdirSync(join(dir, "data", "locks"), { recursive: true });
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+const paths = () => ({ dataDir: join(dir, "data"), runtimeDir: join(dir, "run") });
+const folderOf = (id: string) => join(dir, "data", "containers", id);
+
+function draft(name: string | undefined, id: string): Draft {
+  return {
+    id,
+    name,
+    imageName: "busybox",
+    image: { reference: "docker.io/library/busybox:latest", configDigest: "sha256:0", diffIds: [] } as never,
+    createdAt: "2026-11-29T00:00:00.000Z",
+    options: {},
+    args: ["sh"],
+    labels: {},
+    restart: NO_RESTART,
+    log: DEFAULT_LOG,
+    autoRemove: false,
+  };
+}
+
+const idOf = (digit: string) => digit.repeat(64);
+const add = async (name: string | undefined, digit: string): Promise<ContainerRecord> =>
+  await addContainer(paths(), draft(name, idOf(digit)));
+
+describe("names", () => {
+  test.each(["a", "-a", "a b", "a/b", "../a", "", "a\n", "ü1", "a".repeat(129)])("%j is none", (name) => {
+    expect(() => checkName(name)).toThrow(FlameBoxError);
+  });
+
+  test("are made up in the same form", () => {
+    for (let i = 0; i < 200; i++) expect(() => checkName(randomName(i % 5))).not.toThrow();
+  });
+
+  test("belong to one container at a time, whoever is quicker", async () => {
+    const results = await Promise.allSettled(
+      ["a", "b", "c", "d"].map(async (digit) => await add("web", digit)),
+    );
+    expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    for (const result of results)
+      if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "name-taken" });
+    expect(await containerIds(paths())).toHaveLength(1);
+    expect(readdirSync(join(dir, "data", "containers"))).toHaveLength(1);
+  });
+
+  test("of a container that is gone are free, and so is one that leads nowhere", async () => {
+    const record = await add("web", "a");
+    rmSync(folderOf(record.id), { recursive: true });
+    expect(await add("web", "b")).toMatchObject({ name: "web" });
+    symlinkSync("not an id", join(dir, "data", "names", "odd"));
+    expect(await add("odd", "c")).toMatchObject({ name: "odd" });
+  });
+
+  test("are given back when they are changed or their container is removed", async () => {
+    const record = await add("old", "a");
+    const renamed = await renameContainer(paths(), record, "new");
+    await expect(findContainer(paths(), "old")).rejects.toMatchObject({ code: "container-not-found" });
+    expect(await findContainer(paths(), "new")).toMatchObject({ id: record.id, name: "new" });
+    expect(await add("old", "b")).toMatchObject({ name: "old" });
+    await expect(renameContainer(paths(), renamed, "old")).rejects.toMatchObject({ code: "name-taken" });
+    await removeContainerFiles(paths(), renamed);
+    expect(existsSync(folderOf(record.id))).toBe(false);
+    expect(await add("new", "c")).toMatchObject({ name: "new" });
+  });
+});
+
+describe("finding", () => {
+  test("by name, id, and the beginning of one", async () => {
+    const { id } = await add("web", "a");
+    await addContainer(paths(), draft("db", `aab${"0".repeat(61)}`));
+    for (const text of ["web", id, "aaaa"]) expect(await findContainer(paths(), text)).toMatchObject({ id });
+    await expect(findContainer(paths(), "aa")).rejects.toMatchObject({ code: "ambiguous-container-id" });
+    await expect(findContainer(paths(), "weeb")).rejects.toMatchObject({
+      hint: expect.stringContaining("web") as string,
+    });
+    for (const text of ["", "../x", "f", "/", "a b"])
+      await expect(findContainer(paths(), text)).rejects.toMatchObject({ code: "container-not-found" });
+  });
+
+  test("a name that looks like an id goes before it", async () => {
+    await add("web", "a");
+    const named = await add("aaaa", "b");
+    expect(await findContainer(paths(), "aaaa")).toMatchObject({ id: named.id });
+  });
+
+  test("one whose record is damaged says so", async () => {
+    const { id } = await add("web", "a");
+    for (const text of ["", "{", "null", "[]", JSON.stringify({ version: 1, id: idOf("b") })]) {
+      writeFileSync(join(folderOf(id), "container.json"), text);
+      await expect(readRecord(paths(), id)).rejects.toMatchObject({ code: "container-damaged" });
+    }
+  });
+});
+
+describe("owners", () => {
+  test("are one at a time; a dead one is put right", async () => {
+    const record = await add("web", "a");
+    await claimContainer(paths(), record);
+    expect(await isOwned(paths(), record.id)).toBe(true);
+    await expect(claimContainer(paths(), record)).rejects.toMatchObject({ code: "container-running" });
+    await expect(whileIdle(paths(), record, async () => {})).rejects.toMatchObject({
+      code: "container-running",
+    });
+    await writeState(folderOf(record.id), { ...CREATED, status: "running" });
+    // As of another boot.
+    const owner = { pid: process.pid, startTicks: 1, bootId: "another" };
+    writeFileSync(join(folderOf(record.id), "owner.json"), JSON.stringify({ owner }));
+    await Promise.all([1, 2, 3].map(async () => await healContainer(paths(), record.id)));
+    expect(await readState(paths(), record.id)).toMatchObject({ status: "exited", exitCode: 137 });
+    expect(await isOwned(paths(), record.id)).toBe(false);
+    expect(await whileIdle(paths(), record, async () => "free")).toBe("free");
+  });
+
+  test("who is done leaves the state as it is", async () => {
+    const record = await add("web", "a");
+    await claimContainer(paths(), record);
+    await writeState(folderOf(record.id), { ...CREATED, status: "exited", exitCode: 3 });
+    await removeOwner(folderOf(record.id));
+    await healContainer(paths(), record.id);
+    expect(await readState(paths(), record.id)).toMatchObject({ status: "exited", exitCode: 3 });
+  });
+});
+
+test.each(["", "{", "[]", "7", '{"version":2}', '{"version":1,"status":"dancing","restartCount":0}'])(
+  "the state %j is that of a container that has ended, nobody knows how",
+  (text) => {
+    expect(parseState(text)).toMatchObject({ status: "exited", exitCode: 137 });
+  },
+);
+
+test("records and states of any text are read or not, and never throw (seeded)", () => {
+  const text = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc.json().map((inner) => `{"version":1,"status":${inner}}`),
+  );
+  fc.assert(
+    fc.property(text, (given) => {
+      parseRecord(given);
+      expect(parseState(given).version).toBe(1);
+    }),
+    { seed: 5, numRuns: 2_000 },
+  );
+});
+
+test.each([
+  ["no", 0, 1, 0, false],
+  ["always", 0, 0, 99, true],
+  ["unless-stopped", 0, 0, 99, true],
+  ["on-failure", 0, 0, 0, false],
+  ["on-failure", 0, 1, 99, true],
+  ["on-failure", 3, 1, 2, true],
+  ["on-failure", 3, 1, 3, false],
+] as const)(
+  "the policy %s:%i after exit code %i and %i restarts: %s",
+  (name, maximumRetryCount, code, count, again) => {
+    expect(isToRestart({ name, maximumRetryCount }, { code }, count)).toBe(again);
+  },
+);
+
+test("restarts wait longer and longer, up to a minute, and begin anew after a while of running", () => {
+  const backoff = new Backoff();
+  expect([0, 0, 0].map((ran) => backoff.nextMs(ran))).toEqual([100, 200, 400]);
+  for (let i = 0; i < 20; i++) backoff.nextMs(0);
+  expect(backoff.nextMs(0)).toBe(60_000);
+  expect(backoff.nextMs(11_000)).toBe(100);
+});
+
+test.each([
+  ["command-not-found", 127],
+  ["command-not-executable", 126],
+  ["machine-lost", 128],
+])("a start that fails with %s has exit code %i", (code, exitCode) => {
+  expect(codeOfFailure(new FlameBoxError(code, "x"))).toBe(exitCode);
+});

@@ -1,0 +1,127 @@
+/** Files in and out of containers, what they have changed, and images made of them, from the command line. */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { FlameBox } from "flamebox";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { makeHome } from "../support/home.ts";
+import type { Home } from "../support/home.ts";
+
+const busybox = `${inject("registry")}/flamebox/busybox:1`;
+const SCRIPT =
+  "mkdir -p /d/e; echo hi >/d/e/f; ln -s e /d/l; rm /etc/shells; echo x >>/etc/group; echo ready; sleep 1000";
+let home: Home;
+
+beforeAll(async () => {
+  home = await makeHome(inject("kernelDir"));
+  await fine("pull", "-q", busybox);
+  await fine("run", "-q", "-d", "--name", "box", "--network", "none", busybox, "sh", "-c", SCRIPT);
+  while (!(await fine("logs", "box")).includes("ready"))
+    await new Promise((resolve) => setTimeout(resolve, 100));
+});
+afterAll(async () => {
+  await fine("rm", "-f", "box");
+  const left = await home.leftovers();
+  await home[Symbol.asyncDispose]();
+  if (left.length > 0) throw new Error(`left behind: ${left.join(", ")}`);
+});
+
+async function fine(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await home.run(args);
+  if (code !== 0) throw new Error(`${args.join(" ")}: ${stderr}`);
+  return stdout.trimEnd();
+}
+
+const CHANGES = ["A /d", "A /d/e", "A /d/e/f", "A /d/l", "C /etc", "C /etc/group"];
+const local = (name: string) => join(home.dir, name);
+
+describe.each(["that runs", "that has ended"])("a container %s", (state) => {
+  beforeAll(async () => {
+    if (state === "that has ended") await fine("stop", "-t", "0", "box");
+  });
+
+  test("tells what it has changed", async () => {
+    const changes = (await fine("diff", "box")).split("\n");
+    for (const change of CHANGES) expect(changes).toContain(change);
+  });
+
+  test("gives and takes 100 MB exactly, and trees", async () => {
+    const bytes = randomBytes(100 << 20);
+    writeFileSync(local("big"), bytes);
+    await fine("cp", local("big"), "box:/tmp/");
+    await fine("cp", "box:/tmp/big", local("again"));
+    expect(readFileSync(local("again")).equals(bytes)).toBe(true);
+    mkdirSync(local("out"), { recursive: true });
+    await fine("cp", "box:/d", local("out"));
+    expect(readFileSync(join(local("out"), "d", "l", "f"), "utf8")).toBe("hi\n");
+    await fine("cp", `${join(local("out"), "d")}/.`, "box:/srv");
+    await fine("cp", "box:/srv/e/f", local("back"));
+    expect(readFileSync(local("back"), "utf8")).toBe("hi\n");
+  });
+
+  test("refuses what docker cp refuses, and says why", async () => {
+    for (const [from, to, words] of [
+      ["box:/no/such", local("x"), "no such"],
+      [local("no-such"), "box:/tmp", "there is no such file"],
+      ["box:/d/e/f", `${local("missing")}/`, "there is no directory"],
+      ["box:/d", local("big"), "is no directory"],
+      ["box:/d", "box:/e", "one of the two"],
+    ] as const) {
+      const { code, stderr } = await home.run(["cp", from, to]);
+      expect(code).not.toBe(0);
+      expect(stderr.toLowerCase()).toContain(words);
+    }
+  });
+
+  test("is exported as an archive, and becomes an image", async () => {
+    await fine("export", "-o", local("box.tar"), "box");
+    expect(existsSync(local("box.tar"))).toBe(true);
+    const id = await fine("commit", "-m", "with d", "-c", 'CMD ["cat", "/d/e/f"]', "box", "made:1");
+    expect(id).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(await fine("run", "--rm", "-q", "--network", "none", "made:1")).toBe("hi");
+    expect(await fine("history", "--format", "{{.Comment}}", "made:1")).toContain("with d");
+    await fine("rmi", "made:1");
+  });
+});
+
+test("an image that a container was made of stays", async () => {
+  expect((await home.run(["rmi", busybox])).stderr).toContain("is that of the container box");
+});
+
+test("a box of the library's: files, commands, changes, and what it costs", async () => {
+  const options = { paths: home.paths, dockerConfig: null, network: "none" as const };
+  const box = await FlameBox.create(busybox, options);
+  try {
+    await box.files.write("/deep/in/there/run.sh", "echo $((6 * 7)); echo no >&2; exit 3\n", { mode: 0o755 });
+    expect(await box.exec("/deep/in/there/run.sh || sh /deep/in/there/run.sh")).toEqual({
+      exitCode: 3,
+      stdout: "42\n",
+      stderr: expect.stringContaining("no\n") as string,
+      oomKilled: false,
+    });
+    expect(await box.exec(["cat"], { stdin: "through" })).toMatchObject({ stdout: "through" });
+    expect(await box.files.readText("/deep/in/there/run.sh")).toContain("exit 3");
+    expect((await box.files.list("/deep/in")).map(({ name, type }) => [name, type])).toEqual([
+      ["there", "directory"],
+    ]);
+    expect((await box.files.list("/")).map(({ name }) => name)).toContain("deep");
+    expect([await box.files.exists("/deep"), await box.files.exists("/nope")]).toEqual([true, false]);
+    await expect(box.files.read("/nope")).rejects.toMatchObject({ code: "path-not-found" });
+    await expect(box.files.read("/deep")).rejects.toMatchObject({ code: "not-a-file" });
+    await expect(box.exec("sleep 60", { timeoutMs: 300 })).rejects.toMatchObject({ code: "exec-timeout" });
+    await expect(box.exec(["no-such"])).rejects.toMatchObject({ code: "command-not-found" });
+    await expect(box.exec("yes", { maxOutputBytes: 10_000 })).rejects.toMatchObject({
+      code: "output-too-large",
+    });
+    // Whose parents have gone are nobody's zombies.
+    await box.exec("for i in 1 2 3 4 5; do (sleep 0.1 &) ; done; sleep 0.5");
+    expect((await box.exec("ps | grep -c '[Z]'")).stdout).toBe("0\n");
+    const changed: string[] = [];
+    for await (const { path } of box.changes()) changed.push(path);
+    expect(changed).toContain("/deep/in/there/run.sh");
+    expect(await box.stats()).toMatchObject({ pids: 1 });
+    expect(await box.stop()).toMatchObject({ code: 137 });
+  } finally {
+    await box[Symbol.asyncDispose]();
+  }
+});
