@@ -64,6 +64,11 @@ impl Plan {
             // The kernel announces the addresses with it.
             return sockets.set_mac(mac).map_err(|e| failed("mac", e));
         }
+        if let (Some(mac), Some(before)) = (self.mac, before)
+            && self.mtu == before.mtu
+        {
+            return self.replace(before, mac, &sockets);
+        }
         let Some(name) = find_interface() else { return Ok(()) };
         // A name and a MAC can only be changed while the interface is down.
         sockets.set_flags(&name, 0, libc::IFF_UP).map_err(|e| failed("down", e))?;
@@ -91,12 +96,36 @@ impl Plan {
         sockets.set_flags(INTERFACE, libc::IFF_UP, 0).map_err(|e| failed("up", e))?;
         // IPv6 addresses and all routes need a link that is up.
         self.add_v6(&sockets)?;
-        for gateway in &self.gateways {
-            match gateway {
-                IpAddr::V4(gateway) => sockets.route_v4(*gateway),
-                IpAddr::V6(gateway) => sockets.route_v6(*gateway),
+        self.add_gateways(&sockets)
+    }
+
+    /// Gives an interface that is up other addresses and gateways. It stays up: in a machine that was restored, taking it
+    /// down waits for ever once in a while.
+    fn replace(&self, before: &Self, mac: [u8; 6], sockets: &Sockets) -> Result<(), Failure> {
+        let failed = |what: &str, error: io::Error| Failure::failed(format!("network: {what}: {error}"));
+        for gateway in &before.gateways {
+            tolerate_missing(sockets.route(*gateway, Change::Remove))
+                .map_err(|e| failed("old gateway", e))?;
+        }
+        for (address, prefix) in &before.addresses {
+            if let IpAddr::V6(v6) = address
+                && !self.addresses.contains(&(*address, *prefix))
+            {
+                tolerate_missing(sockets.remove_v6(*v6, *prefix)).map_err(|e| failed("old address", e))?;
             }
-            .map_err(|e| failed(&format!("gateway {gateway}"), e))?;
+        }
+        self.add_v4(sockets)?;
+        self.add_v6(sockets)?;
+        // The kernel announces the addresses with it.
+        sockets.set_mac(mac).map_err(|e| failed("mac", e))?;
+        self.add_gateways(sockets)
+    }
+
+    fn add_gateways(&self, sockets: &Sockets) -> Result<(), Failure> {
+        for gateway in &self.gateways {
+            sockets
+                .route(*gateway, Change::Add)
+                .map_err(|e| Failure::failed(format!("network: gateway {gateway}: {e}")))?;
         }
         Ok(())
     }
@@ -190,6 +219,12 @@ struct In6Rtmsg {
     index: libc::c_int,
 }
 
+#[derive(Clone, Copy)]
+enum Change {
+    Add,
+    Remove,
+}
+
 struct Sockets {
     v4: OwnedFd,
     /// None on a kernel without IPv6.
@@ -259,6 +294,24 @@ impl Sockets {
         tolerate_existing(ioctl(self.v6()?, libc::SIOCSIFADDR, &mut request))
     }
 
+    fn remove_v6(&self, address: Ipv6Addr, prefix: u8) -> io::Result<()> {
+        let mut request =
+            In6Ifreq { address: in6(address), prefix: u32::from(prefix), index: self.interface_index()? };
+        ioctl(self.v6()?, libc::SIOCDIFADDR, &mut request)
+    }
+
+    /// The default route by way of a gateway.
+    fn route(&self, gateway: IpAddr, change: Change) -> io::Result<()> {
+        match (gateway, change) {
+            (IpAddr::V4(gateway), Change::Add) => self.route_v4(gateway),
+            (IpAddr::V4(gateway), Change::Remove) => {
+                self.change_route_v4(Ipv4Addr::UNSPECIFIED, Some(gateway), libc::SIOCDELRT)
+            }
+            (IpAddr::V6(gateway), Change::Add) => self.change_route_v6(gateway, libc::SIOCADDRT),
+            (IpAddr::V6(gateway), Change::Remove) => self.change_route_v6(gateway, libc::SIOCDELRT),
+        }
+    }
+
     fn route_v4(&self, gateway: Ipv4Addr) -> io::Result<()> {
         let default = self.add_route_v4(Ipv4Addr::UNSPECIFIED, Some(gateway));
         match default {
@@ -272,6 +325,15 @@ impl Sockets {
     }
 
     fn add_route_v4(&self, to: Ipv4Addr, gateway: Option<Ipv4Addr>) -> io::Result<()> {
+        self.change_route_v4(to, gateway, libc::SIOCADDRT)
+    }
+
+    fn change_route_v4(
+        &self,
+        to: Ipv4Addr,
+        gateway: Option<Ipv4Addr>,
+        change: libc::Ioctl,
+    ) -> io::Result<()> {
         let device = CString::from(c"eth0");
         // SAFETY: a C struct of numbers and a pointer, for all of which zero is a value.
         let mut route: libc::rtentry = unsafe { mem::zeroed() };
@@ -285,10 +347,10 @@ impl Sockets {
             route.rt_flags |= libc::RTF_HOST;
         }
         route.rt_dev = device.as_ptr().cast_mut();
-        tolerate_existing(ioctl(&self.v4, libc::SIOCADDRT, &mut route))
+        tolerate_existing(ioctl(&self.v4, change, &mut route))
     }
 
-    fn route_v6(&self, gateway: Ipv6Addr) -> io::Result<()> {
+    fn change_route_v6(&self, gateway: Ipv6Addr, change: libc::Ioctl) -> io::Result<()> {
         let mut route = In6Rtmsg {
             destination: in6(Ipv6Addr::UNSPECIFIED),
             source: in6(Ipv6Addr::UNSPECIFIED),
@@ -301,7 +363,7 @@ impl Sockets {
             flags: u32::from(libc::RTF_UP | libc::RTF_GATEWAY),
             index: self.interface_index()?,
         };
-        tolerate_existing(ioctl(self.v6()?, libc::SIOCADDRT, &mut route))
+        tolerate_existing(ioctl(self.v6()?, change, &mut route))
     }
 
     fn interface_index(&self) -> io::Result<libc::c_int> {
@@ -316,6 +378,14 @@ impl Sockets {
 fn tolerate_existing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// What is to go may have gone with something else.
+fn tolerate_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EADDRNOTAVAIL)) => Ok(()),
         other => other,
     }
 }
@@ -352,49 +422,5 @@ fn in6(address: Ipv6Addr) -> libc::in6_addr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn macs() {
-        for (text, mac) in [
-            ("52:54:00:12:34:56", Some([0x52, 0x54, 0, 0x12, 0x34, 0x56])),
-            ("52:54:00:12:34", None),
-            ("52:54:00:12:34:56:78", None),
-            ("53:54:00:12:34:56", None),
-            ("5:54:00:12:34:56", None),
-            ("+2:54:00:12:34:56", None),
-            ("52-54-00-12-34-56", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_mac(text), mac, "{text}");
-        }
-    }
-
-    #[test]
-    fn prefixes() {
-        for (text, valid) in [
-            ("10.0.2.15/24", true),
-            ("fd00::15/64", true),
-            ("10.0.2.15/0", true),
-            ("10.0.2.15/33", false),
-            ("fd00::15/129", false),
-            ("10.0.2.15", false),
-            ("10.0.2/24", false),
-            ("10.0.2.15/+8", false),
-            ("10.0.2.15/-1", false),
-            ("10.0.2.15/24/24", false),
-        ] {
-            assert_eq!(parse_prefix(text).is_some(), valid, "{text}");
-        }
-    }
-
-    #[test]
-    fn netmasks() {
-        for (prefix, mask) in
-            [(0, "0.0.0.0"), (8, "255.0.0.0"), (25, "255.255.255.128"), (32, "255.255.255.255")]
-        {
-            assert_eq!(netmask(prefix).to_string(), mask);
-        }
-    }
-}
+#[path = "network_test.rs"]
+mod tests;
