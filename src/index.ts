@@ -11,18 +11,6 @@ import type { Writable } from "node:stream";
 import { acquireImage, pullFromSource } from "./container/acquire.ts";
 import type * as doctor from "./container/doctor.ts";
 import { openHome } from "./container/home.ts";
-import { prepareHost } from "./container/host.ts";
-import type * as attaching from "./container/lifecycle/attach.ts";
-import type * as contents from "./container/lifecycle/contents.ts";
-import type * as copies from "./container/lifecycle/copies.ts";
-import type { CreateOptions } from "./container/lifecycle/create.ts";
-import type { ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
-import { runInForeground } from "./container/lifecycle/foreground.ts";
-import type { AttachedContainer } from "./container/lifecycle/foreground.ts";
-import type { ContainerInfo } from "./container/lifecycle/info.ts";
-import type { LogsOptions } from "./container/lifecycle/verbs.ts";
-import type * as verbs from "./container/lifecycle/verbs.ts";
-import type { LogEntry } from "./container/log/format.ts";
 import type { OperationOptions, PullOptions } from "./container/options.ts";
 import type * as networks from "./container/networks.ts";
 import type * as imageWork from "./container/images.ts";
@@ -30,7 +18,6 @@ import type * as logins from "./container/login.ts";
 import type * as kernels from "./container/kernels.ts";
 import type * as installation from "./container/setup.ts";
 import type * as templates from "./container/templates.ts";
-import { locatePaths } from "./util/paths.ts";
 import * as images from "./images/images.ts";
 import type { ImageInfo } from "./images/images.ts";
 import type { ExportedRootfs, ExportOptions } from "./images/export.ts";
@@ -60,6 +47,38 @@ export type {
   ReadFileOptions,
   WriteFileOptions,
 } from "./container/container-files.ts";
+export {
+  archiveFrom,
+  archiveTo,
+  attachContainer,
+  commitContainer,
+  containerChanges,
+  containerEvents,
+  containerLogs,
+  containerProcesses,
+  containerStatistics,
+  copyFrom,
+  copyTo,
+  createContainer,
+  execDetached,
+  execInContainer,
+  exportContainer,
+  inspectContainer,
+  killContainer,
+  listContainers,
+  pauseContainer,
+  removeContainer,
+  renameContainer,
+  restartContainer,
+  runContainer,
+  runDetached,
+  startAndAttach,
+  startContainer,
+  stopContainer,
+  unpauseContainer,
+  updateContainer,
+  waitContainer,
+} from "./container/named.ts";
 export { createPool } from "./container/pool.ts";
 export type { Pool, PoolOptions, PoolStartOptions } from "./container/pool.ts";
 export { run } from "./container/run.ts";
@@ -161,52 +180,6 @@ export async function writeRootfs(
   return await exportRootfs(store, image, outPath, options);
 }
 
-/**
- * Starts a container that has a name, and attaches to it. `detachable` has it run in a process of its own, so that it
- * goes on when the result is disposed; else this process runs it, which is quicker, and disposing ends it.
- * @throws FlameBoxError as `start`; `name-taken`
- */
-export async function runContainer(
-  image: string,
-  options: CreateOptions & { readonly detachable?: boolean | undefined } = {},
-): Promise<AttachedContainer> {
-  const { detachable = false, ...rest } = options;
-  if (!detachable) return await runInForeground({ prepareHost }, image, rest);
-  return await (await import("./container/lifecycle/attach.ts")).createAndAttach(image, rest);
-}
-
-/**
- * Makes a container that stays until it is removed, and does not start it.
- * @throws FlameBoxError as `start`, but for what only a start can tell; `name-taken`
- */
-export async function createContainer(image: string, options: CreateOptions = {}): Promise<ContainerInfo> {
-  const { create } = await import("./container/lifecycle/create.ts");
-  const { inspectContainer: inspect } = await import("./container/lifecycle/verbs.ts");
-  const { id } = await create(image, options);
-  return await inspect(id, options);
-}
-
-/** Makes a container and starts it in a process of its own. Nobody is attached. */
-export async function runDetached(image: string, options: CreateOptions = {}): Promise<ContainerInfo> {
-  const { create } = await import("./container/lifecycle/create.ts");
-  const { startContainer: begin } = await import("./container/lifecycle/verbs.ts");
-  const { id } = await create(image, options);
-  return await begin(id, options);
-}
-
-/** A container's output, oldest first; with `follow` until it ends. */
-export async function* containerLogs(name: string, options: LogsOptions = {}): AsyncGenerator<LogEntry> {
-  yield* (await import("./container/lifecycle/verbs.ts")).containerLogs(name, options);
-}
-
-/** What happens to containers from now on, or from `sinceMs`; until `untilMs`, or for ever. */
-export async function* containerEvents(
-  options: OperationOptions & EventsOptions = {},
-): AsyncGenerator<ContainerEvent> {
-  const { readEvents } = await import("./container/lifecycle/events.ts");
-  yield* readEvents(options.paths ?? locatePaths(), options);
-}
-
 /** The same as tar, to a stream, which is left open. */
 export async function streamRootfs(
   reference: string,
@@ -220,106 +193,6 @@ export async function streamRootfs(
 }
 
 // What most programs do not need is loaded when it is asked for: a container's start is not to wait for it.
-
-/** Containers that are here, newest first: those that run, or all of them. */
-export const listContainers: typeof verbs.listContainers = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).listContainers(...given);
-
-/** All that there is to know of a container. */
-export const inspectContainer: typeof verbs.inspectContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).inspectContainer(...given);
-
-/** Starts a container that does not run, in a process of its own. */
-export const startContainer: typeof verbs.startContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).startContainer(...given);
-
-/** Asks a container to end, and kills it when it has not in time. */
-export const stopContainer: typeof verbs.stopContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).stopContainer(...given);
-
-/** Sends a signal to a container's first process. */
-export const killContainer: typeof verbs.killContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).killContainer(...given);
-
-/** Stops a container if it runs, and starts it. */
-export const restartContainer: typeof verbs.restartContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).restartContainer(...given);
-
-/** Halts a container's machine. */
-export const pauseContainer: typeof verbs.pauseContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).pauseContainer(...given);
-
-/** Lets a container's machine go on. */
-export const unpauseContainer: typeof verbs.unpauseContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).unpauseContainer(...given);
-
-/** Waits until a container has ended. */
-export const waitContainer: typeof verbs.waitContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).waitContainer(...given);
-
-/** What a container uses now. */
-export const containerStatistics: typeof verbs.containerStatistics = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).containerStatistics(...given);
-
-/** Removes a container, with its disk, its volumes and its log. */
-export const removeContainer: typeof verbs.removeContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).removeContainer(...given);
-
-/** Gives a container another name. */
-export const renameContainer: typeof verbs.rename = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).rename(...given);
-
-/** Changes a container's restart policy, or the size of its machine from its next start on. */
-export const updateContainer: typeof verbs.updateContainer = async (...given) =>
-  await (await import("./container/lifecycle/verbs.ts")).updateContainer(...given);
-
-/** Attaches to a container that runs. */
-export const attachContainer: typeof attaching.attachContainer = async (...given) =>
-  await (await import("./container/lifecycle/attach.ts")).attachContainer(...given);
-
-/** Starts a container that does not run, attached. */
-export const startAndAttach: typeof attaching.startAndAttach = async (...given) =>
-  await (await import("./container/lifecycle/attach.ts")).startAndAttach(...given);
-
-/** Executes a process in a container that runs. */
-export const execInContainer: typeof attaching.execInRunning = async (...given) =>
-  await (await import("./container/lifecycle/attach.ts")).execInRunning(...given);
-
-/** Executes a process in a container that runs, and leaves it to itself. */
-export const execDetached: typeof attaching.execDetached = async (...given) =>
-  await (await import("./container/lifecycle/attach.ts")).execDetached(...given);
-
-/** Copies a container's files to this host, with the rules of `docker cp`. */
-export const copyFrom: typeof copies.copyFrom = async (...given) =>
-  await (await import("./container/lifecycle/copies.ts")).copyFrom(...given);
-
-/** Copies this host's files into a container, with the rules of `docker cp`. */
-export const copyTo: typeof copies.copyTo = async (...given) =>
-  await (await import("./container/lifecycle/copies.ts")).copyTo(...given);
-
-/** Makes an image of a container's files. */
-export const commitContainer: typeof copies.commitContainer = async (...given) =>
-  await (await import("./container/lifecycle/copies.ts")).commitContainer(...given);
-
-/** A container's files as a tar archive, to a stream. */
-export const archiveFrom: typeof copies.archiveFrom = async (...given) =>
-  await (await import("./container/lifecycle/copies.ts")).archiveFrom(...given);
-
-/** Unpacks a tar archive in a container. */
-export const archiveTo: typeof copies.archiveTo = async (...given) =>
-  await (await import("./container/lifecycle/copies.ts")).archiveTo(...given);
-
-/** A container's whole root file system as a tar archive, to a stream. */
-export const exportContainer: typeof copies.exportContainer = async (...given) =>
-  await (await import("./container/lifecycle/copies.ts")).exportContainer(...given);
-
-/** What a container has changed of its image's files. */
-export const containerChanges: typeof copies.containerChanges = async (...given) =>
-  await (await import("./container/lifecycle/copies.ts")).containerChanges(...given);
-
-/** What runs in a container. */
-export const containerProcesses: typeof contents.containerProcessList = async (...given) =>
-  await (await import("./container/lifecycle/contents.ts")).containerProcessList(...given);
 
 /** What this host can do, and what is missing. Never throws for what is missing. */
 export const diagnose: typeof doctor.diagnose = async (...given) =>

@@ -5,6 +5,7 @@ import { openStore } from "../store/store.ts";
 import { locatePaths } from "../util/paths.ts";
 import type { OperationOptions } from "./options.ts";
 import { healContainer } from "./lifecycle/heal.ts";
+import { collectNames } from "./lifecycle/roster.ts";
 import { collectWorkspaces } from "./workspace.ts";
 
 /** For commands that need nothing of the store: what killed processes left is put right. @throws as `openHome` */
@@ -19,7 +20,9 @@ export async function openHome(options: OperationOptions): Promise<Store> {
   const store = await openStore(paths);
   try {
     const heal = async (id: string) => await healContainer(paths, id);
-    await Promise.all([collectWorkspaces(paths, heal), collectJails(paths.dataDir)]);
+    const [removed] = await Promise.all([collectWorkspaces(paths, heal), collectJails(paths.dataDir)]);
+    // Of a process that was killed while it made a container.
+    if (removed > 0) await collectNames(paths);
     return store;
   } catch (error) {
     await store[Symbol.asyncDispose]();

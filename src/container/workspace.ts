@@ -101,16 +101,21 @@ export async function removeOwner(dir: string): Promise<void> {
 /**
  * Removes what processes left that are no more, and ends their VMMs. Safe beside any number of others.
  * @param onLost told of containers that stay and whose process is gone; their owner's record is the callee's to remove
+ * @returns how many were removed
  */
-export async function collectWorkspaces(paths: Paths, onLost: (id: string) => Promise<void>): Promise<void> {
+export async function collectWorkspaces(
+  paths: Paths,
+  onLost: (id: string) => Promise<void>,
+): Promise<number> {
   const parent = containersDir(paths);
   let names: string[];
   try {
     names = await readdir(parent);
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return;
+    if (systemCode(error) === "ENOENT") return 0;
     throw error;
   }
+  let removed = 0;
   for (const name of names) {
     const dir = join(parent, name);
     const owners = name.startsWith(".") ? unfinishedOwner(name) : await readOwners(dir);
@@ -121,7 +126,9 @@ export async function collectWorkspaces(paths: Paths, onLost: (id: string) => Pr
     }
     endVmm(owners);
     await removeWorkspace(dir);
+    removed++;
   }
+  return removed;
 }
 
 /** The VMM of an owner that is gone. */

@@ -132,7 +132,7 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     const half = await flamebox(["inspect", name, "not/here"]);
     expect(half.exitCode).toBe(1);
     expect(JSON.parse(half.out)).toHaveLength(1);
-    expect(half.err).toContain("no such image here: not/here");
+    expect(half.err).toContain("there is neither a container nor an image not/here");
     const lines = (await good(["history", name])).trim().split("\n");
     expect(lines[0]).toMatch(/^IMAGE +CREATED +CREATED BY +SIZE +COMMENT$/);
     expect(lines).toHaveLength(3);
@@ -230,9 +230,8 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     const found = await flamebox(["system", "check"], { home });
     expect([found.exitCode, found.out]).toEqual([
       1,
-      `damaged: ${blob}: the layer's data differs from its diff ID\n`,
+      `damaged: ${blob}: layer blob has a wrong checksum in the MiB at byte 0\n`,
     ]);
-    expect(await good(["system", "check", "--quick"], { home })).toBe("Everything is sound.\n");
     expect((await flamebox(["system", "check", "--repair"], { home })).out).toContain("damaged, removed: ");
     expect((await flamebox(["system", "check"], { home })).out).toContain("missing: ");
     await good(["pull", name], { home });

@@ -79,11 +79,13 @@ describe("frames", () => {
   test("survive any bytes (seeded)", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        let refusal: unknown;
         try {
           new Decoder().take(Buffer.from(bytes));
         } catch (error) {
-          expect(error).toBeInstanceOf(FlameBoxError);
+          refusal = error;
         }
+        expect(refusal === undefined || refusal instanceof FlameBoxError).toBe(true);
       }),
       { seed: 12, numRuns: 2_000 },
     );

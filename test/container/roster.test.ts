@@ -65,8 +65,10 @@ describe("names", () => {
       ["a", "b", "c", "d"].map(async (digit) => await add("web", digit)),
     );
     expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
-    for (const result of results)
-      if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "name-taken" });
+    const codes = results.flatMap((result) =>
+      result.status === "rejected" ? [(result.reason as FlameBoxError).code] : [],
+    );
+    expect(codes).toEqual(["name-taken", "name-taken", "name-taken"]);
     expect(await containerIds(paths())).toHaveLength(1);
     expect(readdirSync(join(dir, "data", "containers"))).toHaveLength(1);
   });

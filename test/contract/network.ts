@@ -103,6 +103,9 @@ export function networkContract(name: string, start: StartContainer): void {
       server.close();
     });
 
+    // The host's own address is out of reach unless a rule names it.
+    const opened = external === undefined ? {} : { egress: { policy: "allow", allow: [external] } as const };
+
     // One machine for all: that something is out of reach shows only beside something that is not.
     test("TCP gets out, and neither the host's loopback nor a link-local address is reached", async () => {
       const places = ["127.0.0.1", "localhost", "10.0.2.2"];
@@ -115,7 +118,7 @@ export function networkContract(name: string, start: StartContainer): void {
       const ask = (place: string, tries: number) =>
         `for n in $(seq ${tries}); do timeout 30 wget -q -O - http://${place}:${port}/ 2>/dev/null && exit; done; echo no`;
       const script = all.map((place) => `echo ${place} $(${ask(place, place === external ? 4 : 1)})`);
-      const { code, out, said } = await run({ command: shell(script.join("; ")) });
+      const { code, out, said } = await run({ command: shell(script.join("; ")), ...opened });
       const expected = all.map((place) => `${place} ${place === external ? "from the host" : "no"}\n`);
       expect({ code, out }, said).toEqual({ code: 0, out: expected.join("") });
     });
@@ -126,7 +129,7 @@ export function networkContract(name: string, start: StartContainer): void {
         const names = await nameServer();
         try {
           const command = ["nslookup", "box.test", `${external}:${names.address().port}`];
-          const { code, out, said } = await run({ command });
+          const { code, out, said } = await run({ command, ...opened });
           expect({ code, answer: /Address: (192\S+)/.exec(out)?.[1] }, said).toEqual({
             code: 0,
             answer: "192.0.2.77",
@@ -147,7 +150,7 @@ export function networkContract(name: string, start: StartContainer): void {
         const ports = sockets.map((socket) => String(socket.address().port)).join(",");
         const own = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "10.0.2.2", ...(linkLocal ? [linkLocal] : [])];
         const command = ["network-probe", "craft", ports, ...own, external ?? ""];
-        const { code, said } = await run({ command });
+        const { code, said } = await run({ command, ...opened });
         for (const socket of sockets) socket.close();
         // The last shows that such a frame arrives where it may.
         expect({ code, seen }, said).toEqual({ code: 0, seen: [`to ${external} from ${external}`] });

@@ -61,7 +61,7 @@ describe.each(["that runs", "that has ended"])("a container %s", (state) => {
 
   test("refuses what docker cp refuses, and says why", async () => {
     for (const [from, to, words] of [
-      ["box:/no/such", local("x"), "no such"],
+      ["box:/no/such", local("x"), "there is nothing"],
       [local("no-such"), "box:/tmp", "there is no such file"],
       ["box:/d/e/f", `${local("missing")}/`, "there is no directory"],
       ["box:/d", local("big"), "is no directory"],
@@ -93,10 +93,10 @@ test("a box of the library's: files, commands, changes, and what it costs", asyn
   const box = await FlameBox.create(busybox, options);
   try {
     await box.files.write("/deep/in/there/run.sh", "echo $((6 * 7)); echo no >&2; exit 3\n", { mode: 0o755 });
-    expect(await box.exec("/deep/in/there/run.sh || sh /deep/in/there/run.sh")).toEqual({
+    expect(await box.exec("sh /deep/in/there/run.sh")).toEqual({
       exitCode: 3,
       stdout: "42\n",
-      stderr: expect.stringContaining("no\n") as string,
+      stderr: "no\n",
       oomKilled: false,
     });
     expect(await box.exec(["cat"], { stdin: "through" })).toMatchObject({ stdout: "through" });
@@ -115,7 +115,7 @@ test("a box of the library's: files, commands, changes, and what it costs", asyn
     });
     // Whose parents have gone are nobody's zombies.
     await box.exec("for i in 1 2 3 4 5; do (sleep 0.1 &) ; done; sleep 0.5");
-    expect((await box.exec("ps | grep -c '[Z]'")).stdout).toBe("0\n");
+    expect((await box.exec("grep -l '^State:.Z' /proc/[0-9]*/status | wc -l")).stdout).toBe("0\n");
     const changed: string[] = [];
     for await (const { path } of box.changes()) changed.push(path);
     expect(changed).toContain("/deep/in/there/run.sh");

@@ -31,7 +31,8 @@ function vmmOf({ paths }: Home): number {
     .filter((pid) => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, "latin1");
-        return line.includes("qemu-system") && line.includes(paths.dataDir);
+        // Its program is QEMU; what holds it names QEMU further behind.
+        return /^[^\0]*qemu-system/.test(line) && line.includes(paths.dataDir);
       } catch {
         return false;
       }

@@ -125,6 +125,9 @@ describe("making one", () => {
     await sleep(1_000);
     building.child.kill("SIGKILL");
     await building.ended;
+    expect(await home.leftoverProcesses()).toEqual([]);
+    // What it had of root's is collected by the next command.
+    await home.run(["images"]);
     expect(await home.leftovers()).toEqual([]);
     expect(await list()).toEqual([]);
     const ended = await echo();

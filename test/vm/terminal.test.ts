@@ -12,6 +12,7 @@ import type { Terminal, TerminalOptions } from "../support/terminal.ts";
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
 const MAIN = join(repository, "dist", "cli", "main.js");
 const CTRL_C = "\u0003";
+const DETACH = "\u0010\u0011";
 
 let home: Home;
 beforeAll(async () => {
@@ -214,13 +215,42 @@ describe("the terminal is as it was", () => {
     expect(await terminal.ended).toBe(0);
   });
 
-  test("and a terminal that goes away takes its container along", async () => {
-    const terminal = atTerminal(["-it", busybox, "sh"]);
-    await terminal.shows("# ");
+  test("and a terminal that goes away leaves its container, as its keys would", async () => {
+    const terminal = atTerminal([
+      "-it",
+      "--name",
+      "left",
+      busybox,
+      "sh",
+      "-c",
+      "trap '' HUP; echo ready; sleep 1000",
+    ]);
+    await terminal.shows("ready");
     terminal.hangUp();
     await terminal.ended;
-    await home.run(["images"]);
+    const states = await home.run(["ps", "--format", "{{.Names}} {{.State}}"]);
+    expect(states.stdout).toBe("left running\n");
+    expect(await home.run(["rm", "-f", "left"])).toMatchObject({ code: 0 });
     expect(await home.leftovers()).toEqual([]);
+  });
+
+  test("and the detach keys leave the container running; attach comes back to it", async () => {
+    const terminal = atTerminal(["-it", "--name", "shell", busybox, "sh"]);
+    await terminal.shows("# ");
+    terminal.type("x=kept\r");
+    await sleep(300);
+    terminal.type(DETACH);
+    await terminal.ended;
+    expect(shellLine(terminal, "code"), terminal.shown).toBe("0");
+    expect(terminal.shown).toContain("left shell, which goes on");
+    const env = { FLAMEBOX_HOME: home.dir, MAIN };
+    const again = openTerminal(["sh", "-c", `"$0" "$MAIN" attach shell`, process.execPath], { env });
+    await sleep(1_500);
+    again.type("echo still $x\r");
+    await again.shows("still kept");
+    again.type("exit 4\r");
+    expect(await again.ended).toBe(4);
+    await home.run(["rm", "-f", "shell"]);
   });
 });
 

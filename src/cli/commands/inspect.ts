@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
-import { AlreadyReported, describeFailure, renderFailure } from "../failure.ts";
+import { AlreadyReported, CliError, describeFailure, renderFailure } from "../failure.ts";
 import type { Operation } from "./operation.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
 import { teach } from "./describe.ts";
@@ -14,7 +14,12 @@ async function documentOf({ library, options }: Pick<Operation, "library" | "opt
     if (!(error instanceof Error) || Reflect.get(error, "code") !== "container-not-found") throw error;
     const { inspected } = await import("../output/image-details.ts");
     const image = await library.inspectImage(name, options).catch(() => undefined);
-    if (image === undefined) throw error;
+    if (image === undefined)
+      throw new CliError(
+        "not-found",
+        `there is neither a container nor an image ${name}`,
+        "flamebox ps -a and flamebox images list what is here",
+      );
     return inspected(image);
   }
 }

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
 import { CliError } from "../failure.ts";
@@ -6,7 +7,6 @@ import { teach } from "./describe.ts";
 
 async function man(context: CliContext, dir: string): Promise<void> {
   const { mkdir, writeFile } = await import("node:fs/promises");
-  const { join } = await import("node:path");
   const { manualPages } = await import("../man.ts");
   const { createProgram } = await import("../program.ts");
   const { print } = await import("../output/print.ts");

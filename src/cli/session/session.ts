@@ -84,10 +84,14 @@ class Left extends Error {}
  * A raw terminal has no end of input: it has gone, and nobody could reach the container any more. It is told
  * (SIGHUP is forwarded, its own terminal ends); one that takes no notice is ended.
  */
-function hangingUp(context: CliContext, onInsist: (error: Interrupted) => void): () => void {
+function hangingUp(context: CliContext, { farewell }: Partner, onInsist: (error: Error) => void): () => void {
   const { stdin, clock } = context;
   let stop = () => {};
   const onGone = () => {
+    if (farewell !== undefined) {
+      onInsist(new Left());
+      return;
+    }
     stop = clock.every(HANG_UP_GRACE_MS, () => onInsist(new Interrupted("SIGHUP", SIGNAL_NUMBERS.SIGHUP)));
   };
   const release = () => {
@@ -119,7 +123,7 @@ async function attend(
     if (manner.tty) releases.push(followSize(context, partner, reporter));
     if (partner.stdin !== null && manner.interactive) {
       // Without -i the keys would go nowhere, and Ctrl-C with them; so the terminal stays as it is.
-      if (manner.tty) releases.push(enterRawMode(context), hangingUp(context, leave));
+      if (manner.tty) releases.push(enterRawMode(context), hangingUp(context, partner, leave));
       const onError = (error: Error) => reporter.onNotice(`standard input cannot be read: ${error.message}`);
       releases.push(feedInput(context.stdin, partner.stdin, onError, localKeys(manner, partner, leave)));
     }

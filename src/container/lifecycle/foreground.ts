@@ -91,6 +91,9 @@ interface Kept {
 function attached({ keeper, container, local, running, listening }: Kept): AttachedContainer {
   let disposed: Promise<void> | undefined;
   const dispose = async (): Promise<void> => {
+    // Nobody reads any more; the container's end must not wait for that.
+    local.stdout.destroy();
+    local.stderr.destroy();
     await keeper.stop({ timeoutMs: 0 });
     await running.catch(() => {});
     await (await listening.catch(() => undefined))?.[Symbol.asyncDispose]();

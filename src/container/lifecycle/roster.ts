@@ -177,6 +177,19 @@ export async function renameContainer(
   return renamed;
 }
 
+/** Gives back names that processes took for containers and were killed before there was one. */
+export async function collectNames(paths: Paths): Promise<void> {
+  for (const name of await readdir(namesDir(paths)).catch(() => [])) {
+    const holder = await ownerOfName(paths, name);
+    if (holder !== undefined && (await exists(paths, holder))) continue;
+    await withLock(join(locksDir(paths), "names.lock"), {}, async () => {
+      const now = await ownerOfName(paths, name);
+      if (now === holder && (now === undefined || !(await exists(paths, now))))
+        await rm(join(namesDir(paths), name), { force: true });
+    });
+  }
+}
+
 export async function containerIds(paths: Paths): Promise<string[]> {
   return (await readdir(containersDir(paths)).catch(() => [])).filter(isContainerId);
 }

@@ -36,21 +36,30 @@ export function timestamp(timeMs: number): string {
   return `${new Date(whole).toISOString().slice(0, -1)}${String(nanoseconds).padStart(6, "0")}Z`;
 }
 
-/** A piece of output as entries. */
-export function encode(stream: LogStream, time: string, bytes: Buffer): Buffer {
-  const whole = Buffer.from(`${time} ${stream} F `);
-  const parts: Buffer[] = [];
-  let at = 0;
-  while (at < bytes.length) {
+/**
+ * A piece of output as entries, in `room` if that is large enough, else in a larger buffer: a log that is written all
+ * the time makes no garbage.
+ */
+export function encode(
+  stream: LogStream,
+  time: string,
+  bytes: Buffer,
+  room: Buffer = Buffer.alloc(0),
+): { readonly room: Buffer; readonly length: number } {
+  let lines = 1;
+  for (let at = bytes.indexOf(LINE_FEED); at !== -1; at = bytes.indexOf(LINE_FEED, at + 1)) lines++;
+  const most = bytes.length + lines * (HEADER_LENGTH + 1);
+  const into = room.length >= most ? room : Buffer.alloc(most);
+  let length = 0;
+  for (let at = 0; at < bytes.length; ) {
     const end = bytes.indexOf(LINE_FEED, at);
-    if (end === -1) {
-      parts.push(Buffer.from(`${time} ${stream} P `), bytes.subarray(at), Buffer.of(LINE_FEED));
-      break;
-    }
-    parts.push(whole, bytes.subarray(at, end + 1));
-    at = end + 1;
+    const next = end === -1 ? bytes.length : end + 1;
+    length += into.write(`${time} ${stream} ${end === -1 ? "P" : "F"} `, length, "latin1");
+    length += bytes.copy(into, length, at, next);
+    if (end === -1) length = into.writeUInt8(LINE_FEED, length);
+    at = next;
   }
-  return Buffer.concat(parts);
+  return { room: into, length };
 }
 
 /** Of a line without its line feed; undefined for what is none of ours (a half-written one after a crash). */

@@ -25,6 +25,7 @@ export class LogWriter implements AsyncDisposable {
   #sizeBytes = 0;
   #broken = false;
   #last: Promise<void> = Promise.resolve();
+  #room: Buffer = Buffer.alloc(0);
 
   constructor(dir: string, limits: LogLimits, onProblem: (message: string) => void) {
     this.#dir = dir;
@@ -34,13 +35,16 @@ export class LogWriter implements AsyncDisposable {
 
   /** Resolves when the system has it. In the order of the calls. */
   async write(stream: LogStream, bytes: Buffer): Promise<void> {
-    const entries = encode(stream, timestamp(performance.timeOrigin + performance.now()), bytes);
-    this.#last = this.#last.then(async () => await this.#append(entries));
+    const time = timestamp(performance.timeOrigin + performance.now());
+    this.#last = this.#last.then(async () => await this.#append(stream, time, bytes));
     await this.#last;
   }
 
-  async #append(entries: Buffer): Promise<void> {
+  async #append(stream: LogStream, time: string, bytes: Buffer): Promise<void> {
     if (this.#broken) return;
+    const { room, length } = encode(stream, time, bytes, this.#room);
+    this.#room = room;
+    const entries = room.subarray(0, length);
     try {
       if (this.#handle !== undefined && this.#sizeBytes + entries.length > this.#limits.maxSizeBytes)
         await this.#rotate();
