@@ -1,7 +1,7 @@
 /**
  * An image on its way out of the store: its manifest and config as they came, its layers as archives that are made
  * again (rootfs/layer-tar.ts), so that diff IDs and image ID are those it came with.
- * docs/decisions/0014-the-archive-can-be-made-again.md
+ * docs/decisions/0021-the-archive-can-be-made-again.md
  */
 import { layersOf } from "../oci/layer.ts";
 import { parseConfig } from "../oci/config.ts";

@@ -6,7 +6,7 @@
  *                                                                     └─► the archive made again, gzip
  *
  * The manifest goes as it came when every layer did; else a new one does, with the same config, so that the image's
- * id stays. docs/decisions/0014-the-archive-can-be-made-again.md
+ * id stays. docs/decisions/0021-the-archive-can-be-made-again.md
  */
 import { createGzip } from "node:zlib";
 import { pipeline } from "node:stream/promises";
