@@ -3,7 +3,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { confinementOf, settledConfinement, weaknessesOf } from "../../src/machine/confinement.ts";
+import { settledConfinement, weaknessesOf } from "../../src/machine/confinement.ts";
 import type { BootFiles, MachineDriver } from "../../src/machine/machine.ts";
 
 const DEADLINE_MS = 30_000;
@@ -39,7 +39,7 @@ export function confinementContract(
 
     it("has a network of its own, with nothing in it but what it was given", async () => {
       await using machine = await start();
-      expect(await confinementOf(machine.pid)).toMatchObject({ hasOwnNetwork: true });
+      expect(await settledConfinement(machine.pid, DEADLINE_MS)).toMatchObject({ hasOwnNetwork: true });
       const devices = (await readFile(`/proc/${machine.pid}/net/dev`, "utf8")).match(/^\s*\w+(?=:)/gm);
       const given = devices?.map((device) => device.trim()).filter((device) => device !== "fb0");
       expect(given).toEqual(["lo"]);
@@ -47,12 +47,16 @@ export function confinementContract(
 
     it("has nothing of this process's environment", async () => {
       await using machine = await start();
+      await settledConfinement(machine.pid, DEADLINE_MS);
       expect(await readFile(`/proc/${machine.pid}/environ`, "latin1")).toBe("");
     });
 
     it.skipIf(jailed)("is this user's (root's are in a jail, and tested so)", async () => {
       await using machine = await start();
-      expect(await confinementOf(machine.pid)).toMatchObject({ uid: process.getuid?.(), hasOwnRoot: false });
+      expect(await settledConfinement(machine.pid, DEADLINE_MS)).toMatchObject({
+        uid: process.getuid?.(),
+        hasOwnRoot: false,
+      });
     });
 
     it.runIf(jailed)("has a user that no other machine has, and sees its own directory only", async () => {

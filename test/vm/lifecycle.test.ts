@@ -79,7 +79,9 @@ describe("a container that was left running", () => {
     expect(await fine("ps", "-q")).toBe("");
     expect(await fine("ps", "-aq")).toBe(id.slice(0, 12));
     expect(await fine("rm", "ticker")).toBe("ticker");
-    expect((await home.run(["inspect", "ticker"])).stderr).toContain('there is no container "ticker"');
+    expect((await home.run(["inspect", "ticker"])).stderr).toContain(
+      "there is neither a container nor an image ticker",
+    );
   });
 
   test("has its files again when it is started again, and its log goes on", async () => {
