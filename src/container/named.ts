@@ -110,7 +110,7 @@ export const removeContainer: typeof verbs.removeContainer = async (...given) =>
 export const renameContainer: typeof verbs.rename = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).rename(...given);
 
-/** Changes a container's restart policy, or the size of its machine from its next start on. */
+/** Changes a container's restart policy and its limits: at once, as far as its machine goes. */
 export const updateContainer: typeof verbs.updateContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).updateContainer(...given);
 

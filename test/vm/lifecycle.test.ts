@@ -149,6 +149,71 @@ describe("a container that was left running", () => {
   });
 });
 
+describe("update", () => {
+  const cgroup = async (name: string, file: string) =>
+    await fine("exec", name, "cat", `/sys/fs/cgroup/${file}`);
+  const MIB = 1 << 20;
+
+  test("gives a running container its limits at once, and tells what has to wait", async () => {
+    await detached("grown", TICKER, "--cpus", "1", "-m", "128m");
+    const update = async (...args: string[]) => await home.run(["update", ...args, "grown"]);
+    expect(
+      await update("-m", "64m", "--cpus", "0.5", "--pids-limit", "40", "--memory-reservation", "16m"),
+    ).toMatchObject({ code: 0, stdout: "grown\n", stderr: "" });
+    expect(await cgroup("grown", "memory.max")).toBe(String(64 * MIB));
+    expect(await cgroup("grown", "memory.low")).toBe(String(16 * MIB));
+    expect(await cgroup("grown", "cpu.max")).toBe("50000 100000");
+    expect(await cgroup("grown", "pids.max")).toBe("40");
+    expect(await fine("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "grown")).toBe(
+      `${64 * MIB} 40`,
+    );
+    expect(await fine("stats", "--no-stream", "--format", "{{.MemUsage}}", "grown")).toMatch(/ \/ 67\.1MB$/);
+
+    // What it holds cannot be taken from it; and then nothing has changed.
+    await fine("exec", "grown", "dd", "if=/dev/zero", "of=/dev/shm/held", "bs=1M", "count=20");
+    const refused = await update("-m", "10m", "--pids-limit", "7");
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+    expect(refused.stderr).toMatch(/holds \d+ bytes of memory/);
+    expect(refused.stderr).toContain("stop the container first");
+    expect(await cgroup("grown", "memory.max")).toBe(String(64 * MIB));
+    expect(await cgroup("grown", "pids.max")).toBe("40");
+    expect(await fine("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "grown")).toBe(
+      `${64 * MIB} 40`,
+    );
+
+    const beyond = await update("-m", "192m", "--cpus", "2", "--pids-limit", "-1");
+    expect(beyond.code).toBe(0);
+    expect(beyond.stderr).toMatch(/from its next start on it has 2 CPUs .*and 192 MiB of memory/);
+    expect(await cgroup("grown", "memory.max")).toBe(String(128 * MIB));
+    expect(await cgroup("grown", "cpu.max")).toBe("max 100000");
+    expect(await cgroup("grown", "pids.max")).toBe("max");
+    await fine("restart", "-t", "0", "grown");
+    expect(await cgroup("grown", "memory.max")).toBe(String(192 * MIB));
+    expect(await fine("exec", "grown", "nproc")).toBe("2");
+  });
+
+  test("changes one that does not run for its next start, and refuses what cannot be", async () => {
+    await fine("create", "-q", "--name", "still", "--network", "none", busybox, ...TICKER);
+    await fine("update", "-m", "96m", "--cpu-shares", "512", "still");
+    for (const [wrong, why] of [
+      [["-m", "1m"], "at least 6 MiB"],
+      [["--cpus", "4000"], "this host has"],
+      [["--memory-reservation", "1g"], "more memory is reserved"],
+      [["--cpu-shares", "1"], "from 2 to"],
+    ] as const) {
+      const { code, stderr } = await home.run(["update", ...wrong, "still"]);
+      expect([code, stderr]).toEqual([1, expect.stringContaining(why)]);
+    }
+    await fine("start", "still");
+    expect(await cgroup("still", "memory.max")).toBe(String(96 * MIB));
+    // 512 shares as the OCI runtimes have it: a weight below the default of 100.
+    expect(Number(await cgroup("still", "cpu.weight"))).toBeLessThan(100);
+    await fine("pause", "still");
+    expect((await home.run(["update", "-m", "64m", "still"])).stderr).toContain("flamebox unpause still");
+    await fine("unpause", "still");
+  });
+});
+
 describe("exec", () => {
   let shared: string;
   beforeAll(() => {

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { systemCode } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
+import type { Health } from "../options.ts";
 import type { Container } from "../running.ts";
 import { containerDir, writeWhole } from "./record.ts";
 
@@ -99,6 +100,16 @@ export async function writeState(dir: string, state: ContainerState): Promise<vo
 
 export function isUp({ status }: Pick<ContainerState, "status">): boolean {
   return status === "running" || status === "paused" || status === "restarting";
+}
+
+export function healthOf({ status, failingStreak, log }: Health): NonNullable<ContainerState["health"]> {
+  const results = log.map(({ startedAt, endedAt, exitCode, output }) => ({
+    startedAt: startedAt.toISOString(),
+    endedAt: endedAt.toISOString(),
+    exitCode,
+    output,
+  }));
+  return { status, failingStreak, log: results };
 }
 
 /** What is told of a container while it runs. */
