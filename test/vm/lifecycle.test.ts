@@ -149,6 +149,38 @@ describe("a container that was left running", () => {
   });
 });
 
+describe("logs -f", () => {
+  test("has every line once and in order while the log rotates under it", async () => {
+    const lines = 1_200;
+    const script = `echo ready; while [ ! -e /go ]; do sleep 0.1; done; i=0; while [ $i -lt ${lines} ]; do
+      echo "number $i ${"x".repeat(30)}"; i=$((i+1)); [ $((i % 100)) -ne 0 ] || sleep 0.2; done`;
+    // Some hundred lines of 90 bytes a file: a dozen rotations, of which the first files are not kept.
+    await detached("spinner", ["sh", "-c", script], "--log-opt", "max-size=8k", "--log-opt", "max-file=6");
+    const numbersOf = (text: string) =>
+      [...text.matchAll(/^number (\d+) x{30}$/gm)].map(([, number]) => Number(number));
+    const follower = home.spawn(["logs", "-f", "spinner"]);
+    await follower.shows("ready");
+    await fine("exec", "spinner", "touch", "/go");
+    await follower.shows("number 300 ");
+    // Begins in the middle of it, among rotations.
+    const late = home.spawn(["logs", "-f", "--tail", "5", "spinner"]);
+    const [all, some] = await Promise.all([follower.ended, late.ended]);
+    expect([all.code, all.stderr, some.code, some.stderr]).toEqual([0, "", 0, ""]);
+    expect(all.stdout).toMatch(/^ready\nnumber 0 /);
+    expect(all.stdout.split("\n")).toHaveLength(lines + 2);
+    expect(numbersOf(all.stdout)).toEqual(Array.from({ length: lines }, (_, number) => number));
+    const [first = 0] = numbersOf(some.stdout);
+    expect(first).toBeGreaterThan(200);
+    expect(numbersOf(some.stdout)).toEqual(Array.from({ length: lines - first }, (_, at) => first + at));
+
+    const dir = await fine("inspect", "-f", "{{.LogPath}}", "spinner");
+    expect(dir).toContain("container.log");
+    const [oldest = 0] = numbersOf(await fine("logs", "spinner"));
+    // Six files are kept; that those before are gone says that there were more rotations than that.
+    expect(oldest).toBeGreaterThan(200);
+  });
+});
+
 describe("update", () => {
   const cgroup = async (name: string, file: string) =>
     await fine("exec", name, "cat", `/sys/fs/cgroup/${file}`);
@@ -171,7 +203,7 @@ describe("update", () => {
 
     // What it holds cannot be taken from it; and then nothing has changed.
     await fine("exec", "grown", "dd", "if=/dev/zero", "of=/dev/shm/held", "bs=1M", "count=20");
-    const refused = await update("-m", "10m", "--pids-limit", "7");
+    const refused = await update("-m", "18m", "--pids-limit", "7");
     expect(refused).toMatchObject({ code: 1, stdout: "" });
     expect(refused.stderr).toMatch(/holds \d+ bytes of memory/);
     expect(refused.stderr).toContain("stop the container first");
