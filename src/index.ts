@@ -20,7 +20,14 @@ import type { ImageInfo } from "./images/images.ts";
 import type { ExportedRootfs, RootfsFileOptions } from "./images/export.ts";
 
 export type { AttachedExec, AttachOptions, ExecInOptions } from "./container/lifecycle/attach.ts";
-export type { Change, ChangeKind, ContainerProcess, FileStat, TimeOfFile } from "./container/contents.ts";
+export type {
+  Change,
+  ChangeKind,
+  FileKind,
+  ContainerProcess,
+  FileStat,
+  TimeOfFile,
+} from "./container/contents.ts";
 export type { CommitContainerOptions, ContainerCopyOptions } from "./container/lifecycle/copies.ts";
 export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
@@ -43,7 +50,6 @@ export type {
   ContainerFiles,
   DirectoryEntry,
   ReadFileOptions,
-  TarType,
   WriteFileOptions,
 } from "./container/container-files.ts";
 export {

@@ -1,16 +1,13 @@
-/** A container's files for programs: read, written and listed whole. For large ones and trees, see `copyIn` and `copyOut`. */
+/** A container's files for programs: read and written whole, and listed. For large ones and trees, see `copyIn` and `copyOut`. */
 import { posix } from "node:path";
 import { Readable } from "node:stream";
 import { END_BYTES, encodeHeader, paddingOf } from "../formats/tar/encode.ts";
-import type { TarEntry, TarType } from "../formats/tar/format.ts";
 import { TarReader } from "../formats/tar/reader.ts";
 import { FlameBoxError } from "../util/error.ts";
 import { quote } from "../util/printable.ts";
-import type { ContainerContents, FileStat } from "./contents.ts";
+import type { ContainerContents, FileKind, FileStat } from "./contents.ts";
 import type { CopyOptions } from "./copy/copy.ts";
 import { copyFromContainer, copyToContainer } from "./copy/copy.ts";
-
-export type { TarType };
 
 export interface ReadFileOptions {
   /** More is an error; default 256 MiB. */
@@ -26,8 +23,9 @@ export interface WriteFileOptions {
 }
 
 export interface DirectoryEntry {
+  /** What of it is not UTF-8 was replaced. */
   readonly name: string;
-  readonly type: TarType;
+  readonly type: FileKind;
   readonly sizeBytes: number;
   readonly mode: number;
   readonly uid: number;
@@ -40,10 +38,16 @@ export interface DirectoryEntry {
 const DEFAULT_MAX_BYTES = 256 << 20;
 const MAX_ENTRIES = 1_000_000;
 
-export class ContainerFiles {
-  readonly #contents: ContainerContents;
+/** Contents that a directory can be listed of. */
+export interface ListableContents extends ContainerContents {
+  list(path: string): AsyncIterable<FileStat>;
+}
 
-  constructor(contents: ContainerContents) {
+/** The files of a container: `FlameBox.files`. */
+export class ContainerFiles {
+  readonly #contents: ListableContents;
+
+  constructor(contents: ListableContents) {
     this.#contents = contents;
   }
 
@@ -127,35 +131,17 @@ export class ContainerFiles {
   }
 
   /**
-   * What is in a directory, by name. The guest sends what is below it as well, so one with much in it takes its time.
-   * @throws FlameBoxError `path-not-found`, `not-a-directory`
+   * What is in a directory, by name: nothing of what is below it, and no content. Links are followed.
+   * @throws FlameBoxError `path-not-found`, `not-a-directory`, `directory-too-large`
    */
   async list(path: string): Promise<DirectoryEntry[]> {
-    const { stat, stream } = await this.#contents.archive(path, { follow: true, oneFileSystem: true });
-    try {
-      if (stat.kind !== "directory")
-        throw new FlameBoxError("not-a-directory", `${quote(path)} is no directory, but a ${stat.kind}`);
-      const depth = posix.resolve("/", path) === "/" ? 1 : 2;
-      const entries: DirectoryEntry[] = [];
-      const reader = new TarReader({
-        entry: (entry) => {
-          const names = Buffer.from(entry.name)
-            .toString("utf8")
-            .split("/")
-            .filter((name) => name !== "" && name !== ".");
-          const [name] = names.slice(-1);
-          if (name !== undefined && names.length === depth) entries.push(entryOf(name, entry));
-          if (entries.length > MAX_ENTRIES)
-            throw new FlameBoxError("file-too-large", `${quote(path)} has more than ${MAX_ENTRIES} entries`);
-        },
-        data: () => {},
-        endEntry: () => {},
-      });
-      for await (const chunk of stream as AsyncIterable<Buffer>) reader.push(chunk);
-      return entries.toSorted((a, b) => (a.name < b.name ? -1 : 1));
-    } finally {
-      stream.destroy();
+    const entries: DirectoryEntry[] = [];
+    for await (const stat of this.#contents.list(path)) {
+      if (entries.length === MAX_ENTRIES)
+        throw new FlameBoxError("directory-too-large", `${quote(path)} has more than ${MAX_ENTRIES} entries`);
+      entries.push(entryOf(stat));
     }
+    return entries.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** Copies a file or folder of this host into the container, with the rules of `docker cp`. */
@@ -169,16 +155,16 @@ export class ContainerFiles {
   }
 }
 
-function entryOf(name: string, entry: TarEntry): DirectoryEntry {
-  const { type, sizeBytes, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, linkName } = entry;
+function entryOf({ kind: type, mtime, ...stat }: FileStat): DirectoryEntry {
+  const { name, sizeBytes, mode, uid, gid, linkTarget } = stat;
   return {
     name,
     type,
     sizeBytes,
-    mode: mode & 0o7777,
+    mode,
     uid,
     gid,
-    modifiedAt: new Date(mtimeSeconds * 1_000 + mtimeNanoseconds / 1e6),
-    ...(type === "symlink" && { linkTarget: Buffer.from(linkName).toString("utf8") }),
+    modifiedAt: new Date(mtime.seconds * 1_000 + mtime.nanoseconds / 1e6),
+    ...(linkTarget !== undefined && { linkTarget }),
   };
 }

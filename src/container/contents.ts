@@ -7,11 +7,11 @@ import { archiveFile, extractArchive, statFile } from "../agent/files.ts";
 import type { FileArchive, FileStat } from "../agent/files.ts";
 import { containerChanges, containerLayer } from "../agent/layer.ts";
 import type { Change, ChangeKind } from "../agent/layer.ts";
-import type { ContainerProcess, TimeOfFile } from "../agent/protocol/messages.ts";
+import type { ContainerProcess, FileKind, TimeOfFile } from "../agent/protocol/messages.ts";
 import type { AgentSession } from "../agent/session/session.ts";
 import { containerProcesses } from "../agent/usage.ts";
 
-export type { Change, ChangeKind, ContainerProcess, FileStat, TimeOfFile };
+export type { Change, ChangeKind, FileKind, ContainerProcess, FileStat, TimeOfFile };
 
 export interface ArchiveOptions {
   /** Whether a link that is the last component is followed. Default false. */
@@ -79,6 +79,12 @@ export class OwnContents implements ContainerContents {
 
   async layer(): Promise<Readable> {
     return await containerLayer(this.#session, this.#id);
+  }
+
+  /** What is in a directory, one by one; links are followed. @throws FlameBoxError `path-not-found`, `not-a-directory` */
+  async *list(path: string): AsyncGenerator<FileStat, void, undefined> {
+    const { directoryEntries } = await import("./listing.ts");
+    yield* directoryEntries(this.#session, this.#id, path);
   }
 
   async processes(): Promise<readonly ContainerProcess[]> {

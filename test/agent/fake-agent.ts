@@ -70,7 +70,7 @@ export class FakeAgent implements AsyncDisposable {
     this.socket.write(bytes);
   }
 
-  async hello(generation = 4): Promise<void> {
+  async hello(generation = 5): Promise<void> {
     await this.next(Type.hello);
     this.send(Type.hello, 0, { generation, agent: "test", kernel: "6.12" });
   }

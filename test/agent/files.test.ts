@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { buffer } from "node:stream/consumers";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { archiveFile, extractArchive } from "../../src/agent/files.ts";
+import { listDirectory } from "../../src/agent/listing.ts";
 import { containerChanges } from "../../src/agent/layer.ts";
 import type { Change } from "../../src/agent/layer.ts";
 import { FrameType, MAX_DATA_BYTES } from "../../src/agent/protocol/frame.ts";
@@ -201,6 +202,68 @@ describe("changes", () => {
     const reason = new Error("enough");
     setImmediate(() => setImmediate(() => abort.abort(reason)));
     await expect(list).rejects.toBe(reason);
+  });
+});
+
+describe("a list", () => {
+  const entry = { ...stat, name: "f", kind: "file", sizeBytes: 4 };
+  const told = async (...chunks: readonly string[]) => {
+    const { agent, session } = await opened();
+    const begun = listDirectory(session, { id: "c", path: "/srv", follow: true });
+    const stream = await answered(agent, stat);
+    for (const chunk of chunks) agent.send(FrameType.data, stream, Buffer.from(chunk, "latin1"));
+    agent.send(FrameType.eof, stream);
+    const { stat: directory, entries } = await begun;
+    expect(directory).toMatchObject(stat);
+    return await all(entries);
+  };
+  const record = (change: object) => `${JSON.stringify({ ...entry, ...change })}\0`;
+
+  it("is what was told, in whatever pieces", async () => {
+    const link = { name: "l", kind: "symlink", linkTarget: "../x" };
+    const text = record({}) + record(link);
+    expect(await told(text.slice(0, 20), text.slice(20))).toMatchObject([entry, { ...entry, ...link }]);
+    expect(await told()).toEqual([]);
+  });
+
+  it.each([
+    ["is not JSON", "{\0"],
+    ["is nothing", "\0"],
+    ["has half a record", record({}).slice(0, -1)],
+    ["has a kind that nobody knows", record({ kind: "door" })],
+    ["has a mode out of range", record({ mode: 0o10000 })],
+    ["has no time", record({ mtime: undefined })],
+    ["has a name without a character", record({ name: "" })],
+    ["has itself", record({ name: "." })],
+    ["leads upwards", record({ name: ".." })],
+    ["has a path for a name", record({ name: "a/../../b" })],
+    ["has a number for a name", record({ name: 5 })],
+    ["has a link target that is too long", record({ linkTarget: "x".repeat(4_097) })],
+    ["has a record that is too long", " ".repeat(66_000)],
+  ])("that %s ends the session", async (_name, text) => {
+    const chunks = [text.slice(0, 40_000), text.slice(40_000)].filter((chunk) => chunk !== "");
+    await expect(told(...chunks)).rejects.toMatchObject({ code: "protocol-error" });
+  });
+
+  it("of something that is none is refused, and its stream given back", async () => {
+    const { agent, session } = await opened();
+    const begun = listDirectory(session, { id: "c", path: "/etc/hosts" });
+    const { id, params } = await agent.request();
+    agent.send(FrameType.response, id, { error: { code: "not-a-directory", message: "/etc/hosts: none" } });
+    await expect(begun).rejects.toMatchObject({ code: "not-a-directory" });
+    expect((await agent.next(FrameType.reset)).id).toBe(params["stream"]);
+  });
+
+  it("that is left in the middle is broken off", async () => {
+    const { agent, session } = await opened();
+    const begun = listDirectory(session, { id: "c", path: "/srv" });
+    const stream = await answered(agent, stat);
+    agent.send(FrameType.data, stream, Buffer.from(record({}) + record({ name: "g" })));
+    for await (const { name } of (await begun).entries) {
+      expect(name).toBe("f");
+      break;
+    }
+    expect((await agent.next(FrameType.reset)).id).toBe(stream);
   });
 });
 

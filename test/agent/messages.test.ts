@@ -1,4 +1,4 @@
-/** protocol/vectors/messages.json: the JSON of generations 2 to 4, which the guest's implementation is tested against, too. */
+/** protocol/vectors/messages.json: the JSON of generations 2 to 5, which the guest's implementation is tested against, too. */
 import { readFileSync } from "node:fs";
 import type { BaseIssue, BaseSchema } from "valibot";
 import { describe, expect, it } from "vitest";
@@ -13,6 +13,7 @@ import {
   startContainer,
 } from "../../src/agent/client.ts";
 import { archiveFile, extractArchive, statFile } from "../../src/agent/files.ts";
+import { listDirectory } from "../../src/agent/listing.ts";
 import { containerChanges, containerLayer } from "../../src/agent/layer.ts";
 import { containerProcesses, containerStats, updateContainer } from "../../src/agent/usage.ts";
 import { FrameType, ProtocolError } from "../../src/agent/protocol/frame.ts";
@@ -46,7 +47,7 @@ const vectors = JSON.parse(
   readFileSync(new URL("../../protocol/vectors/messages.json", import.meta.url), "utf8"),
 ) as readonly Vector[];
 
-async function opened(agent: FakeAgent, generation = 4): Promise<AgentSession> {
+async function opened(agent: FakeAgent, generation = 5): Promise<AgentSession> {
   const open = AgentSession.open(agent.host, { deadlineMs: 5_000 });
   await agent.hello(generation);
   return (await open).session;
@@ -108,6 +109,8 @@ const senders: Readonly<Record<string, (session: AgentSession) => Promise<unknow
   archive: async (session) => await archiveFile(session, srv),
   "archive without mounts": async (session) =>
     await archiveFile(session, { id: "c1", path: "/", follow: true, oneFileSystem: true }),
+  list: async (session) => await listDirectory(session, srv),
+  "list of what a link leads to": async (session) => await listDirectory(session, { ...srv, follow: true }),
   extract: async (session) => await extractArchive(session, srv).done,
   "extract for an owner": async (session) =>
     await extractArchive(session, { ...srv, owner: { uid: 33, gid: 44 } }).done,
@@ -182,6 +185,15 @@ describe("requests", () => {
       expect(agent.received).toEqual([]);
     },
   );
+});
+
+describe("what generation 5 has added", () => {
+  it("is not asked of an agent of generation 4", async () => {
+    await using agent = await FakeAgent.connect();
+    await using session = await opened(agent, 4);
+    await expect(listDirectory(session, srv)).rejects.toMatchObject({ code: "agent-too-old" });
+    expect(agent.received).toEqual([]);
+  });
 });
 
 describe("results and events", () => {

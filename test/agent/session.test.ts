@@ -50,7 +50,7 @@ describe("a session", () => {
     onTestFinished(async () => await agent[Symbol.asyncDispose]());
     const opening = AgentSession.open(agent.host, { deadlineMs: 5_000 });
     const hello = await agent.next(FrameType.hello);
-    expect(JSON.parse(hello.payload.toString())).toEqual({ generation: 4 });
+    expect(JSON.parse(hello.payload.toString())).toEqual({ generation: 5 });
     agent.send(FrameType.hello, 0, { generation: 1, agent: "9", kernel: "6.12" });
     expect((await opening).hello).toMatchObject({ agent: "9", kernel: "6.12" });
   });
@@ -275,7 +275,7 @@ describe("a hostile guest", () => {
     ["says nothing", () => {}, "agent-timeout"],
     [
       "speaks another generation",
-      (agent: FakeAgent) => agent.send(FrameType.hello, 0, { generation: 5, agent: "", kernel: "" }),
+      (agent: FakeAgent) => agent.send(FrameType.hello, 0, { generation: 6, agent: "", kernel: "" }),
       "protocol-error",
     ],
     [

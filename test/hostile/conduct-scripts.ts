@@ -14,7 +14,7 @@ const hello = (name: string, fields: object): Script =>
 
 const openings: readonly Script[] = [
   hello("generation 0", { generation: 0 }),
-  hello("generation 5", { generation: 5 }),
+  hello("generation 6", { generation: 6 }),
   hello("generation -1", { generation: -1 }),
   hello("generation 1.5", { generation: 1.5 }),
   hello("a generation in words", { generation: "2" }),

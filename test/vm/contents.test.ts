@@ -105,6 +105,21 @@ test("a box of the library's: files, commands, changes, and what it costs", asyn
       ["there", "directory"],
     ]);
     expect((await box.files.list("/")).map(({ name }) => name)).toContain("deep");
+    // A directory's list has nothing of what is below, nor of content, which is half a gigabyte here.
+    await box.exec(
+      "mkdir -p /large/sub; truncate -s 512M /large/sub/f; ln -s /large /to; truncate -s 512M /large/g",
+    );
+    const began = performance.now();
+    expect(await box.files.list("/to")).toMatchObject([
+      { name: "g", type: "file", sizeBytes: 512 << 20, mode: 0o644, uid: 0 },
+      { name: "sub", type: "directory" },
+    ]);
+    expect((await box.files.list("/")).find(({ name }) => name === "to")).toMatchObject({
+      linkTarget: "/large",
+    });
+    expect(performance.now() - began).toBeLessThan(5_000);
+    await expect(box.files.list("/large/g")).rejects.toMatchObject({ code: "not-a-directory" });
+    await expect(box.files.list("/nope")).rejects.toMatchObject({ code: "path-not-found" });
     expect([await box.files.exists("/deep"), await box.files.exists("/nope")]).toEqual([true, false]);
     await expect(box.files.read("/nope")).rejects.toMatchObject({ code: "path-not-found" });
     await expect(box.files.read("/deep")).rejects.toMatchObject({ code: "not-a-file" });

@@ -8,7 +8,8 @@ import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { archiveFile, extractArchive, statFile } from "../../src/agent/files.ts";
-import type { Extracted, ExtractRequest } from "../../src/agent/files.ts";
+import type { Extracted, ExtractRequest, FileStat } from "../../src/agent/files.ts";
+import { listDirectory } from "../../src/agent/listing.ts";
 import { ping } from "../../src/agent/client.ts";
 import { collect as collectEntries, contentOf } from "../support/tar-entries.ts";
 import type { CollectedEntry } from "../support/tar-entries.ts";
@@ -136,6 +137,54 @@ describe("what is at a path", () => {
     await expect(statFile(machine.session, { id: "nobody", path: "/" })).rejects.toMatchObject({
       code: "not-found",
     });
+  });
+});
+
+describe("a directory", () => {
+  const list = async (path: string, follow = false): Promise<FileStat[]> => {
+    const { stat, entries } = await listDirectory(machine.session, { id: container.id, path, follow });
+    expect(stat.kind).toBe("directory");
+    const found: FileStat[] = [];
+    for await (const entry of entries) found.push(entry);
+    return found;
+  };
+
+  test("is told entry by entry as each is told alone, and nothing of what is below", async () => {
+    await bash(`mkdir -p /l/sub/below /l/.hidden; cd /l; printf four >file; ln -s ../etc link; ln -s /l list
+      mkfifo -m 640 fifo; mknod null c 1 3; truncate -s 5T sparse; chown 7:8 file; chmod 4751 file
+      touch "$(printf 'line\\nfeed')" "$(printf 'bytes\\377')" "$(printf 'n%.0s' $(seq 255))"; printf x >sub/below/deep`);
+    const found = await list("/l");
+    const expected = [".hidden", "bytes\ufffd", "fifo", "file", "line\nfeed", "link", "list"];
+    expect(found.map(({ name }) => name)).toEqual([...expected, "n".repeat(255), "null", "sparse", "sub"]);
+    for (const entry of found.filter(({ name }) => !name.includes("\ufffd")))
+      expect(entry).toEqual(await statFile(machine.session, { id: container.id, path: `/l/${entry.name}` }));
+    expect(await list("/l/list", true)).toEqual(found);
+    expect(await list("/l/.hidden/")).toEqual([]);
+    // Others archive the root.
+    await bash("rm -r /l");
+  });
+
+  test("has what is mounted in it; and the kernel's own are listed, too", async () => {
+    expect((await list("/etc")).find(({ name }) => name === "hosts")).toMatchObject({ sizeBytes: 20 });
+    expect((await list("/")).map(({ name }) => name)).toEqual(expect.arrayContaining(["proc", "vol", "bin"]));
+    const names = (await list("/proc/1")).map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining(["exe", "fd", "status"]));
+  });
+
+  test("of twenty thousand entries, more than are kept at once, comes whole and in order", async () => {
+    await bash("mkdir /many; cd /many; seq 20000 | xargs touch");
+    const names = (await list("/many")).map(({ name }) => name);
+    expect(names).toEqual(Array.from({ length: 20_000 }, (_, at) => String(at + 1)).toSorted());
+    await bash("rm -r /many");
+  });
+
+  test.each([
+    ["a file", "/etc/passwd", "not-a-directory"],
+    ["a link, not followed", "/bin", "not-a-directory"],
+    ["nothing", "/nowhere", "path-not-found"],
+    ["a relative path", "etc", "invalid-request"],
+  ])("%s is none", async (_name, path, code) => {
+    await expect(list(path)).rejects.toMatchObject({ code });
   });
 });
 

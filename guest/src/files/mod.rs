@@ -3,6 +3,7 @@
 //! ```text
 //! view     the container's root, from outside of its namespaces
 //! stat     what is there                                archive   what is there ─► tar
+//! list     what is in a directory
 //! extract  tar ─► the container                         upper     the writable layer against the image
 //! ```
 //!
@@ -14,6 +15,7 @@ mod archive;
 mod changes;
 mod extract;
 mod layer;
+mod list;
 mod make;
 mod names;
 mod pack;
@@ -39,6 +41,7 @@ pub use archive::archive;
 pub use changes::changes;
 pub use extract::{Order, extract};
 pub use layer::layer;
+pub use list::list;
 pub use stat::stat;
 pub use upper::Layers;
 pub use view::View;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 
 use nix::fcntl::readlinkat;
-use nix::sys::stat::SFlag;
+use nix::sys::stat::{FileStat, SFlag};
 use serde_json::{Value, json};
 
 use super::{View, kind_of, mtime_of, resolve, shown, status_of};
@@ -20,11 +20,23 @@ pub fn stat(query: &FileQuery, view: &View) -> Result<Value, Failure> {
 pub fn describe(path: &str, file: &OwnedFd) -> Result<Value, Failure> {
     let failed = |error: nix::Error| Failure::failed(format!("{path}: {}", error.desc()));
     let status = status_of(file).map_err(failed)?;
-    let mtime = mtime_of(&status);
-    let kind = kind_of(&status);
-    let mut answer = json!({
-        "name": name_of(path),
-        "kind": match kind {
+    let mut answer = answer_of(&name_of(path), &status);
+    if kind_of(&status) == SFlag::S_IFLNK {
+        answer["linkTarget"] = json!(target_of(file).map_err(failed)?);
+    }
+    Ok(answer)
+}
+
+pub fn target_of(link: &OwnedFd) -> nix::Result<String> {
+    Ok(readlinkat(Some(link.as_raw_fd()), "")?.to_string_lossy().into_owned())
+}
+
+/// All but where a link leads.
+pub fn answer_of(name: &str, status: &FileStat) -> Value {
+    let mtime = mtime_of(status);
+    json!({
+        "name": name,
+        "kind": match kind_of(status) {
             SFlag::S_IFDIR => "directory",
             SFlag::S_IFLNK => "symlink",
             SFlag::S_IFIFO => "fifo",
@@ -39,12 +51,7 @@ pub fn describe(path: &str, file: &OwnedFd) -> Result<Value, Failure> {
         "mtime": {"seconds": mtime.seconds.clamp(-(1 << 53) + 1, (1 << 53) - 1), "nanoseconds": mtime.nanoseconds.min(999_999_999)},
         "uid": status.st_uid,
         "gid": status.st_gid,
-    });
-    if kind == SFlag::S_IFLNK {
-        let target = readlinkat(Some(file.as_raw_fd()), "").map_err(failed)?;
-        answer["linkTarget"] = json!(target.to_string_lossy());
-    }
-    Ok(answer)
+    })
 }
 
 /// The last component; "." for the root, and for what only goes up.

@@ -273,6 +273,16 @@ pub struct ArchiveQuery {
     pub one_file_system: bool,
 }
 
+/// `container.list`
+#[derive(Deserialize)]
+pub struct ListQuery {
+    pub id: String,
+    pub path: String,
+    pub stream: u32,
+    #[serde(default)]
+    pub follow: bool,
+}
+
 /// `container.extract`
 #[derive(Deserialize)]
 pub struct Extract {

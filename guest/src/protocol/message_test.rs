@@ -84,6 +84,11 @@ fn vectors_of_requests() {
                 let flags = (query.follow, query.one_file_system);
                 assert_eq!(flags, (wanted["follow"] == true, wanted["oneFileSystem"] == true));
             }
+            "container.list" => {
+                let query: ListQuery = params(row);
+                assert_eq!((query.id.as_str(), query.path.as_str(), query.stream), ("c1", "/srv", 1));
+                assert_eq!(query.follow, wanted["follow"] == true);
+            }
             "container.extract" => {
                 let order: Extract = params(row);
                 assert_eq!((order.id.as_str(), order.path.as_str(), order.stream), ("c1", "/srv", 1));
@@ -215,6 +220,7 @@ fn fuzz_payloads() {
             let (_, _, _) = (parse::<Create>(params), parse::<Exec>(params), parse::<ById>(params));
             let (_, _, _) = (parse::<Signal>(params), parse::<Resize>(params), parse::<Configure>(params));
             let (_, _) = (parse::<FileQuery>(params), parse::<ArchiveQuery>(params));
+            let _ = parse::<ListQuery>(params);
             let (_, _, _) =
                 (parse::<Extract>(params), parse::<ByIdWithStream>(params), parse::<Update>(params));
         }

@@ -12,4 +12,4 @@ pub mod json;
 pub mod message;
 
 /// The highest generation this agent knows.
-pub const GENERATION: u32 = 4;
+pub const GENERATION: u32 = 5;

@@ -10,12 +10,13 @@ use super::{
     Helper, Report, bound_warnings, cgroup, exec, help, own_end, processes, resources, review, send_report,
 };
 use crate::files::{self, Layers, View};
-use crate::protocol::message::{ArchiveQuery, Code, Extract, Failure, FileQuery};
+use crate::protocol::message::{ArchiveQuery, Code, Extract, Failure, FileQuery, ListQuery};
 use crate::syscall;
 
 pub enum Order {
     Stat(FileQuery),
     Archive(ArchiveQuery),
+    List(ListQuery),
     Extract(Extract),
     Changes,
     Layer,
@@ -43,7 +44,7 @@ pub enum End {
 pub fn begin(order: Order, subject: Subject) -> std::io::Result<(Helper, End)> {
     let (theirs, end) = match order {
         Order::Stat(_) | Order::Update(_) => (None, End::None),
-        Order::Archive(_) | Order::Changes | Order::Layer | Order::Processes => {
+        Order::Archive(_) | Order::List(_) | Order::Changes | Order::Layer | Order::Processes => {
             let (read, write) = syscall::pipe()?;
             (Some(write), End::Output(own_end(read)?))
         }
@@ -80,6 +81,7 @@ fn carry_out(
         Order::Update(text) => return update(text, cgroup),
         Order::Extract(order) => return extract(order, view, stream()?),
         Order::Archive(query) => files::archive(query, view, stream()?, answer)?,
+        Order::List(query) => files::list(query, view, stream()?, answer)?,
         Order::Processes => processes::processes(cgroup, view, stream()?, || answer(json!({})))?,
         Order::Changes => {
             let comparison = layers.open(view)?;

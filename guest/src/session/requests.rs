@@ -88,6 +88,7 @@ impl Session {
             "container.exec" => self.exec(request, message::parse(params)?),
             "container.stat" => self.stat_file(request, message::parse(params)?),
             "container.archive" => self.archive(request, message::parse(params)?),
+            "container.list" => self.list_directory(request, message::parse(params)?),
             "container.extract" => self.extract(request, message::parse(params)?),
             "container.changes" => self.tell(request, &message::parse(params)?, Order::Changes),
             "container.layer" => self.tell(request, &message::parse(params)?, Order::Layer),

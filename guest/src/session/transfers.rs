@@ -10,7 +10,7 @@ use super::requests::Answer;
 use super::transfer::Transfer;
 use super::{FIRST, PARTS, Session, edges};
 use crate::protocol::message::{
-    ArchiveQuery, ByIdWithStream, Code, Extract, Failure, FileQuery, StreamIds, Update,
+    ArchiveQuery, ByIdWithStream, Code, Extract, Failure, FileQuery, ListQuery, StreamIds, Update,
 };
 use crate::runtime::work::{self, Order, Subject};
 
@@ -26,6 +26,11 @@ impl Session {
     pub(super) fn archive(&mut self, request: u32, query: ArchiveQuery) -> Answer {
         let (id, stream) = (query.id.clone(), query.stream);
         self.begin_transfer(request, &id, Some(stream), Order::Archive(query))
+    }
+
+    pub(super) fn list_directory(&mut self, request: u32, query: ListQuery) -> Answer {
+        let (id, stream) = (query.id.clone(), query.stream);
+        self.begin_transfer(request, &id, Some(stream), Order::List(query))
     }
 
     pub(super) fn extract(&mut self, request: u32, order: Extract) -> Answer {

@@ -12,7 +12,7 @@
 import { FlameBoxError } from "../../util/error.ts";
 
 /** The highest generation that this side knows. */
-export const GENERATION = 4;
+export const GENERATION = 5;
 export const HEADER_BYTES = 12;
 export const MAX_DATA_BYTES = 65_536;
 export const INITIAL_CREDIT_BYTES = 262_144;

@@ -173,6 +173,10 @@ const FILE_KINDS = [
   "character-device",
   "block-device",
 ] as const;
+/**
+ * What a name stands for.
+ * @useDeclaredType
+ */
 export type FileKind = (typeof FILE_KINDS)[number];
 
 const id32 = between(0, 0xffff_ffff);

@@ -1,0 +1,13 @@
+/** What is in a container's directory; loaded when somebody asks, as a start needs nothing of it. */
+import { listDirectory } from "../agent/listing.ts";
+import type { FileStat } from "../agent/files.ts";
+import type { AgentSession } from "../agent/session/session.ts";
+
+/** Links are followed. @throws FlameBoxError `path-not-found`, `not-a-directory` */
+export async function* directoryEntries(
+  session: AgentSession,
+  id: string,
+  path: string,
+): AsyncGenerator<FileStat, void, undefined> {
+  yield* (await listDirectory(session, { id, path, follow: true })).entries;
+}
