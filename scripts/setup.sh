@@ -46,6 +46,9 @@ openssl                       openssl
 setfattr                      attr
 setcap                        libcap2-bin
 strace                        strace
+zsh                           zsh
+fish                          fish
+man                           man-db
 "
 case "${1:-}" in
   "") ;;

@@ -1,10 +1,11 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { shortNames } from "../../src/cli/completion/images.ts";
 import { completionScript } from "../../src/cli/completion/script.ts";
+import { completedTree } from "../../src/cli/completion/tree.ts";
 import { createProgram } from "../../src/cli/program.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -24,7 +25,7 @@ beforeAll(async () => {
     scripts.set(shell, path);
   }
   // What the scripts ask for names.
-  const answers = `case $2 in images) printf 'alpine:3\\ndebian:12\\n';; containers) printf 'quiet_ember\\nweb\\n';; esac`;
+  const answers = `case $2 in images) printf 'alpine:3\\ndebian:12\\n';; containers) printf 'quiet_ember\\nweb\\n';; networks) printf 'user\\nshop\\n';; places) printf 'quiet_ember:\\nweb:\\n';; esac`;
   writeFileSync(join(directory, "flamebox"), `#!/bin/sh\n${answers}\n`, { mode: 0o755 });
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -68,9 +69,56 @@ describe("bash offers", () => {
     ["every further image to rmi", "flamebox rmi alpine:3 d", ["debian:12"]],
     ["files to the command in the container", "flamebox run alpine:3 /etc/os-relea", ["/etc/os-release"]],
     ["containers", "flamebox stop q", ["quiet_ember"]],
+    ["networks", "flamebox run --network sh", ["shop"]],
+    ["a place in a container to cp", "flamebox cp we", ["web:"]],
+    ["files to cp", "flamebox cp /etc/os-relea", ["/etc/os-release"]],
+    ["nothing of what is in a container", "flamebox cp web:/et", []],
     ["nothing for free text", "flamebox run -e ", []],
   ])("%s", (_, line, words) => {
     expect(bashOffers(line)).toEqual(words);
+  });
+});
+
+/** Everything that is done to containers. */
+const VERBS = [
+  "create start run ps stop kill restart pause unpause wait rm rename inspect attach exec logs top stats events cp diff",
+  "commit export port update network",
+]
+  .join(" ")
+  .split(" ");
+/** Of these the first argument is no container's. */
+const WITHOUT = new Map([
+  ["create", "images"],
+  ["run", "images"],
+  ["ps", undefined],
+  ["events", undefined],
+  ["cp", "places"],
+  ["network", "words"],
+]);
+
+describe("every verb", () => {
+  it.each(VERBS)("%s is offered by every shell, with what it is done to", async (verb) => {
+    const program = createProgram(fakeContext());
+    await program.loadAll();
+    const command = completedTree(program.root).commands.find(({ name }) => name === verb);
+    expect(command?.summary).toMatch(/\w/);
+    expect(command?.argument?.kind).toBe(WITHOUT.has(verb) ? WITHOUT.get(verb) : "containers");
+    for (const shell of shells) {
+      const text = readFileSync(scripts.get(shell) ?? "", "utf8");
+      expect([shell, text]).toEqual([shell, expect.stringMatching(new RegExp(`\\b${verb}\\b`)) as string]);
+    }
+  });
+});
+
+describe.skipIf(!installed("zsh"))("zsh (skipped where it is not installed)", () => {
+  it("defines what it calls, when it is sourced", () => {
+    const script = scripts.get("zsh") ?? "";
+    const asked = `compdef() { print -r -- "$@"; }; source '${script}'; print -l -- \${(ok)functions[(I)_flamebox*]}`;
+    const defined = execFileSync("zsh", ["-f", "-c", asked], { encoding: "utf8" }).trim().split("\n");
+    expect(defined[0]).toBe("_flamebox flamebox");
+    const text = readFileSync(script, "utf8");
+    const called = new Set([...text.matchAll(/(?<![\w-])_flamebox_\w+/g)].map(([name]) => name));
+    expect(defined.slice(1).toSorted()).toEqual(["_flamebox", ...called].toSorted());
   });
 });
 
@@ -79,6 +127,9 @@ describe.skipIf(!installed("fish"))("fish offers (skipped where it is not instal
     ["commands", "flamebox ro", ["rootfs"]],
     ["choices", "flamebox run --pull ", ["always", "missing", "never"]],
     ["images", "flamebox run al", ["alpine:3"]],
+    ["containers", "flamebox stop q", ["quiet_ember"]],
+    ["networks", "flamebox run --network sh", ["shop"]],
+    ["a place in a container to cp", "flamebox cp web", ["web:"]],
   ])("%s", (_, line, words) => {
     const env = { ...process.env, HOME: directory, PATH: `${directory}:${process.env["PATH"] ?? ""}` };
     const output = execFileSync(

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import type { Command } from "commander";
 import { beforeAll, describe, expect, test } from "vitest";
 import { manualPages, roff } from "../../src/cli/man.ts";
 import type { ManualPage } from "../../src/cli/man.ts";
@@ -21,6 +22,19 @@ describe("manual pages", () => {
     for (const name of ["flamebox.1", "flamebox-run.1", "flamebox-exec.1", "flamebox-template-ls.1"])
       expect(names).toContain(name);
     expect(names.filter((name) => name.includes("__"))).toEqual([]);
+  });
+
+  test("and there is one for each command that help shows, and for each below it", async () => {
+    const program = createProgram(fakeContext());
+    await program.loadAll();
+    const visible = (command: Command): Command[] => command.createHelp().visibleCommands(command);
+    const expected = visible(program.root).flatMap((command) => [
+      `flamebox-${command.name()}.1`,
+      ...visible(command).map((inner) => `flamebox-${command.name()}-${inner.name()}.1`),
+    ]);
+    const names = pages.map(({ fileName }) => fileName);
+    expect(names).toEqual(expect.arrayContaining(expected.filter((name) => name !== "flamebox-help.1")));
+    expect(expected.length).toBeGreaterThan(60);
   });
 
   test("have a name, a synopsis, options and examples", () => {

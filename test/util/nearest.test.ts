@@ -5,6 +5,8 @@ it.each([
   ["a letter that is missing", "nofle", "nofile"],
   ["a letter too many", "cpuu", "cpu"],
   ["another letter", "stuck", "stack"],
+  ["two letters in the wrong order", "cup", "cpu"],
+  ["the same at the beginning", "tsack", "stack"],
   ["the word itself", "core", "core"],
   ["another word", "elephant", undefined],
   ["nothing", "", undefined],

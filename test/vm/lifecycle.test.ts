@@ -68,6 +68,11 @@ describe("a container that was left running", () => {
       [`ancestor=${busybox}`, true],
     ] as const)
       expect([filter, await fine("ps", "-q", "-f", filter)]).toEqual([filter, found ? id.slice(0, 12) : ""]);
+    for (const verb of ["stop", "logs", "inspect", "update", "rm"]) {
+      const options = verb === "update" ? ["--cpus", "1"] : [];
+      const { code, stderr } = await home.run([verb, ...options, "tikcer"]);
+      expect([verb, code, stderr]).toEqual([verb, 1, expect.stringContaining("did you mean ticker?")]);
+    }
     await logged("ticker", "tick 1");
     expect(await fine("logs", "--tail", "1", id.slice(0, 8))).toMatch(/^tick \d+$/);
     expect(await fine("logs", "-t", "ticker")).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]{18}Z began\n/);

@@ -3,7 +3,7 @@ import type { CliContext } from "../context.ts";
 
 /** Defines `__complete`, which completion scripts ask for what is not in the tree. Silent when it fails. */
 export function define(command: Command, context: CliContext): void {
-  command.argument("<kind>", "images or containers");
+  command.argument("<kind>", "images, containers, networks or places");
   command.action(async (kind: string) => {
     const { pathsFrom } = await import("../args/access.ts");
     const { print } = await import("../output/print.ts");
@@ -11,12 +11,19 @@ export function define(command: Command, context: CliContext): void {
     try {
       const library = await context.loadLibrary();
       const options = { paths: pathsFrom(context.env, library) };
-      const names =
-        kind === "images"
-          ? shortNames(await library.listImages(options))
-          : kind === "containers"
-            ? (await library.listContainers({ ...options, all: true })).map(({ name }) => name)
-            : [];
+      const containers = async () =>
+        (await library.listContainers({ ...options, all: true })).map(({ name }) => name);
+      const lists: Readonly<Record<string, () => Promise<string[]>>> = {
+        images: async () => shortNames(await library.listImages(options)),
+        containers,
+        networks: async () => [
+          "user",
+          "none",
+          ...(await library.listNetworks(options)).map(({ name }) => name),
+        ],
+        places: async () => (await containers()).map((name) => `${name}:`),
+      };
+      const names = Object.hasOwn(lists, kind) ? ((await lists[kind]?.()) ?? []) : [];
       await print(context, names.map((name) => `${name}\n`).join(""));
     } catch {
       // A message in the middle of somebody's command line helps nobody.

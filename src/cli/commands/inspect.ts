@@ -18,10 +18,16 @@ async function documentOf({ library, options }: Pick<Operation, "library" | "opt
       throw new CliError(
         "not-found",
         `there is neither a container nor an image ${name}`,
-        "flamebox ps -a and flamebox images list what is here",
+        nearMiss(error) ?? "flamebox ps -a and flamebox images list what is here",
       );
     return inspected(image);
   }
+}
+
+/** Of a container's name. */
+function nearMiss(error: Error): string | undefined {
+  const hint: unknown = Reflect.get(error, "hint");
+  return typeof hint === "string" && hint.startsWith("did you mean") ? hint : undefined;
 }
 
 async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {

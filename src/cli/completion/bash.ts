@@ -5,6 +5,7 @@
  * bash splits words at colons, which image references are full of. So the words are taken from the line itself,
  * and of a reply only what stands behind the last colon is handed back.
  */
+import { isNamed } from "./tree.ts";
 import type { Candidates, CompletedCommand, CompletedOption, CompletedTree } from "./tree.ts";
 
 function spellings(options: readonly CompletedOption[]): string[] {
@@ -15,8 +16,7 @@ function reply(candidates: Candidates | null): string {
   if (candidates === null || candidates.kind === "anything") return "return";
   if (candidates.kind === "words")
     return `mapfile -t COMPREPLY < <(compgen -W '${candidates.words.join(" ")}' -- "$current")`;
-  if (candidates.kind === "images" || candidates.kind === "containers")
-    return `_flamebox_names ${candidates.kind}`;
+  if (isNamed(candidates)) return `_flamebox_names ${candidates.kind}`;
   return `mapfile -t COMPREPLY < <(compgen ${candidates.kind === "files" ? "-f" : "-d"} -- "$current")`;
 }
 
@@ -56,6 +56,12 @@ export function bashScript({ options, commands }: CompletedTree): string {
     "  local names",
     '  names=$("${words[0]}" __complete "$1" 2>/dev/null)',
     '  mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")',
+    "  if [ $1 = places ]; then",
+    "    # A path of this host's, or of a container's, whose files are not looked at.",
+    '    if [[ $current == *:* ]]; then COMPREPLY=(); else mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "$current"); fi',
+    "    compopt -o nospace 2>/dev/null",
+    "    return",
+    "  fi",
     '  local before=${current%"${current##*:}"}',
     '  if [[ $COMP_WORDBREAKS == *:* ]]; then COMPREPLY=("${COMPREPLY[@]#"$before"}"); fi',
     "}",

@@ -1,4 +1,5 @@
 /** fish: one `complete` line for every option and argument. */
+import { isNamed } from "./tree.ts";
 import type { Candidates, CompletedCommand, CompletedOption, CompletedTree } from "./tree.ts";
 
 function quote(text: string): string {
@@ -7,8 +8,8 @@ function quote(text: string): string {
 
 function values(candidates: Candidates): string {
   if (candidates.kind === "words") return ` -x -a ${quote(candidates.words.join(" "))}`;
-  if (candidates.kind === "images" || candidates.kind === "containers")
-    return ` -x -a '(flamebox __complete ${candidates.kind} 2>/dev/null)'`;
+  if (isNamed(candidates))
+    return ` ${candidates.kind === "places" ? "-F" : "-x"} -a '(flamebox __complete ${candidates.kind} 2>/dev/null)'`;
   if (candidates.kind === "files") return " -r -F";
   return candidates.kind === "directories" ? " -x -a '(__fish_complete_directories)'" : " -x";
 }

@@ -4,7 +4,15 @@ import type { Command, Option } from "commander";
 /** What may stand where a value is expected. */
 export type Candidates =
   | { readonly kind: "words"; readonly words: readonly string[] }
-  | { readonly kind: "files" | "directories" | "images" | "containers" | "anything" };
+  | { readonly kind: Named | "files" | "directories" | "anything" };
+
+/** What the program itself is asked for when it is wanted: `__complete`. `places` are containers, each with a colon. */
+export const NAMED = ["images", "containers", "networks", "places"] as const;
+export type Named = (typeof NAMED)[number];
+
+export function isNamed(candidates: Candidates): candidates is { readonly kind: Named } {
+  return NAMED.some((kind) => kind === candidates.kind);
+}
 
 export interface CompletedOption {
   readonly short: string | undefined;
@@ -27,6 +35,7 @@ export interface CompletedCommand {
 function valueOf(option: Option): Candidates | null {
   if (!option.required && !option.optional) return null;
   if (option.argChoices !== undefined) return { kind: "words", words: option.argChoices };
+  if (option.long === "--network" && option.required) return { kind: "networks" };
   if (/<file>/.test(option.flags)) return { kind: "files" };
   return { kind: "anything" };
 }
@@ -44,6 +53,8 @@ function argumentOf(command: Command, names: readonly string[]): Candidates | nu
   if (first.argChoices !== undefined) return { kind: "words", words: first.argChoices };
   if (first.name() === "image") return { kind: "images" };
   if (first.name() === "container") return { kind: "containers" };
+  // Of `cp`: a path on either side.
+  if (first.name() === "source") return { kind: "places" };
   if (first.name() === "command") return { kind: "words", words: names };
   return { kind: "anything" };
 }

@@ -1,4 +1,5 @@
 /** zsh: `_arguments` does the walking, the tree becomes its specifications. */
+import { isNamed, NAMED } from "./tree.ts";
 import type { Candidates, CompletedCommand, CompletedOption, CompletedTree } from "./tree.ts";
 
 /** Inside single quotes, inside brackets. */
@@ -9,7 +10,7 @@ function text(description: string): string {
 function action(candidates: Candidates | null): string {
   if (candidates === null || candidates.kind === "anything") return ": ";
   if (candidates.kind === "words") return `(${candidates.words.join(" ")})`;
-  if (candidates.kind === "images" || candidates.kind === "containers") return `_flamebox_${candidates.kind}`;
+  if (isNamed(candidates)) return `_flamebox_${candidates.kind}`;
   return candidates.kind === "files" ? "_files" : "_files -/";
 }
 
@@ -45,14 +46,13 @@ export function zshScript({ options, commands }: CompletedTree): string {
     "#compdef flamebox",
     "# zsh completion for flamebox; printed by: flamebox completion zsh",
     "",
-    ...["images", "containers"].flatMap((kind) => [
+    ...NAMED.flatMap((kind) => [
       `_flamebox_${kind}() {`,
       "  local -a names",
       `  names=(\${(f)"$(flamebox __complete ${kind} 2>/dev/null)"})`,
-      "  compadd -a names",
+      ...(kind === "places" ? ["  compadd -S '' -a names", "  _files"] : ["  compadd -a names"]),
       "}",
     ]),
-    "}",
     "",
     "_flamebox_commands() {",
     "  local -a commands",
