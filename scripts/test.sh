@@ -34,6 +34,7 @@ echo "== checks"
 check "format (biome)" npm run --silent format:check
 check "types (tsc)" npm run --silent typecheck
 check "lint (oxlint)" npm run --silent lint
+check "library reference (typedoc)" npm run --silent docs:check
 check "shell scripts parse (bash -n)" bash -c 'for f in scripts/*.sh test/support/images/*.sh .ci/run; do bash -n "$f" || exit 1; done'
 check "guest format (cargo fmt)" bash -c 'cd guest && cargo fmt --check'
 check "guest lint (clippy)" bash -c 'cd guest && cargo clippy --quiet --all-targets --locked -- -D warnings'

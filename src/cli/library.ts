@@ -47,5 +47,6 @@ export type {
   TemplateInfo,
   TmpfsMount,
   Ulimit,
+  UpdateOptions,
   Volume,
 } from "../index.ts";

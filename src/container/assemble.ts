@@ -106,6 +106,7 @@ export async function assemble(
     ...plan,
     id,
     name: options.name,
+    vcpus: machine.size.vcpus,
     memoryLimitBytes: machine.size.share.memoryLimitBytes,
     onHealth: options.onHealth,
     probe: { process: config.process, user, groups: options.groupAdd ?? [] },

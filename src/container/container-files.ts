@@ -10,6 +10,8 @@ import type { ContainerContents, FileStat } from "./contents.ts";
 import type { CopyOptions } from "./copy/copy.ts";
 import { copyFromContainer, copyToContainer } from "./copy/copy.ts";
 
+export type { TarType };
+
 export interface ReadFileOptions {
   /** More is an error; default 256 MiB. */
   readonly maxBytes?: number | undefined;
@@ -50,6 +52,7 @@ export class ContainerFiles {
     return await this.#contents.stat(path, options);
   }
 
+  /** Whether something is there; links are followed. */
   async exists(path: string): Promise<boolean> {
     try {
       await this.stat(path, { follow: true });
@@ -87,6 +90,7 @@ export class ContainerFiles {
     }
   }
 
+  /** As `read`; what is not UTF-8 is replaced. */
   async readText(path: string, options: ReadFileOptions = {}): Promise<string> {
     return (await this.read(path, options)).toString("utf8");
   }

@@ -6,12 +6,12 @@ import type { Readable, Writable } from "node:stream";
 import { archiveFile, extractArchive, statFile } from "../agent/files.ts";
 import type { FileArchive, FileStat } from "../agent/files.ts";
 import { containerChanges, containerLayer } from "../agent/layer.ts";
-import type { Change } from "../agent/layer.ts";
-import type { ContainerProcess } from "../agent/protocol/messages.ts";
+import type { Change, ChangeKind } from "../agent/layer.ts";
+import type { ContainerProcess, TimeOfFile } from "../agent/protocol/messages.ts";
 import type { AgentSession } from "../agent/session/session.ts";
 import { containerProcesses } from "../agent/usage.ts";
 
-export type { Change, ContainerProcess, FileStat };
+export type { Change, ChangeKind, ContainerProcess, FileStat, TimeOfFile };
 
 export interface ArchiveOptions {
   /** Whether a link that is the last component is followed. Default false. */

@@ -37,7 +37,9 @@ export interface ExecProcess {
   readonly stderr: Readable;
   /** Resolves once the process has ended and all its output can be read. Rejects if the machine is lost. */
   wait(): Promise<ContainerExit>;
+  /** Sends a signal (1 … 64) to the process. */
   kill(signal: number): Promise<void>;
+  /** Tells its terminal its size. */
   resize(size: { readonly columns: number; readonly rows: number }): Promise<void>;
 }
 

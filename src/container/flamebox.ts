@@ -35,6 +35,7 @@ export interface CollectOptions extends ExecOptions {
   readonly stdin?: string | Uint8Array | undefined;
   /** Told as it comes, besides being collected. */
   readonly onStdout?: ((text: string) => void) | undefined;
+  /** As `onStdout`. */
   readonly onStderr?: ((text: string) => void) | undefined;
   /** The process is killed when it takes longer. */
   readonly timeoutMs?: number | undefined;
@@ -51,6 +52,10 @@ export interface OutputEvent {
 const DEFAULT_MAX_OUTPUT_BYTES = 16 << 20;
 const KILL = 9;
 
+/**
+ * A container as an object: made by `FlameBox.create`, worked with, and gone when it is disposed of. Its first process is
+ * executed when `create` resolves.
+ */
 export class FlameBox implements AsyncDisposable {
   readonly files: ContainerFiles;
   readonly #container: Container;
@@ -69,6 +74,7 @@ export class FlameBox implements AsyncDisposable {
     return new FlameBox(await startContainerOf(image, { ...options, idle }));
   }
 
+  /** 64 hexadecimal digits. */
   get id(): string {
     return this.#container.id;
   }
@@ -83,6 +89,7 @@ export class FlameBox implements AsyncDisposable {
     return this.#container.ports;
   }
 
+  /** As its health check has it; undefined without one. */
   get health(): Health | undefined {
     return this.#container.health;
   }
@@ -176,6 +183,7 @@ export class FlameBox implements AsyncDisposable {
     return this.#container.contents.changes();
   }
 
+  /** What it uses now. @throws FlameBoxError `machine-lost`, … */
   async stats(): Promise<ContainerStatistics> {
     return await this.#container.stats();
   }
@@ -185,14 +193,17 @@ export class FlameBox implements AsyncDisposable {
     await this.#container.pause();
   }
 
+  /** Lets the machine go on, and sets its clock. @throws FlameBoxError `container-not-paused` */
   async unpause(): Promise<void> {
     await this.#container.unpause();
   }
 
+  /** Resolves when the first process has ended. @throws FlameBoxError `machine-lost`; the signal's reason */
   async wait(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<ContainerExit> {
     return await this.#container.wait(options);
   }
 
+  /** Sends a signal (1 … 64; default SIGKILL) to the first process. */
   async kill(signal: number = KILL): Promise<void> {
     await this.#container.kill(signal);
   }

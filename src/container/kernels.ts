@@ -1,13 +1,13 @@
 /** Kernels as a person manages them. Machines find theirs by themselves: host.ts. */
 import * as build from "../machine/kernel/build.ts";
-import type { KernelInfo } from "../machine/kernel/store.ts";
+import type { KernelInfo, KernelKind } from "../machine/kernel/store.ts";
 import * as store from "../machine/kernel/store.ts";
 import { MachineError } from "../machine/machine.ts";
 import { locatePaths } from "../util/paths.ts";
 import { kernelFragmentPath } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
 
-export type { KernelInfo };
+export type { KernelInfo, KernelKind };
 
 export interface BuildKernelOptions extends OperationOptions {
   /** Path of a file with lines as in a kernel's `.config`, which count more than FlameBox's own. */
@@ -16,10 +16,11 @@ export interface BuildKernelOptions extends OperationOptions {
   readonly jobs?: number | undefined;
 }
 
-type HomeOptions = Pick<OperationOptions, "paths">;
+/** Where kernels are kept. */
+export type KernelOptions = Pick<OperationOptions, "paths">;
 
 /** What is here, the newest first. */
-export async function listKernels(options: HomeOptions = {}): Promise<KernelInfo[]> {
+export async function listKernels(options: KernelOptions = {}): Promise<KernelInfo[]> {
   return await store.listKernels(options.paths ?? locatePaths());
 }
 
@@ -53,7 +54,7 @@ export async function buildKernel(options: BuildKernelOptions = {}): Promise<Ker
  * @returns the kernel in use; null while none of Debian's has been fetched
  * @throws MachineError `kernel-not-found`, `ambiguous-kernel-name`
  */
-export async function useKernel(name: string, options: HomeOptions = {}): Promise<KernelInfo | null> {
+export async function useKernel(name: string, options: KernelOptions = {}): Promise<KernelInfo | null> {
   const paths = options.paths ?? locatePaths();
   await store.chooseKernel(paths, name);
   return (await store.listKernels(paths)).find(({ inUse }) => inUse) ?? null;
@@ -67,7 +68,7 @@ export async function useKernel(name: string, options: HomeOptions = {}): Promis
  */
 export async function removeKernels(
   names: readonly string[],
-  options: HomeOptions = {},
+  options: KernelOptions = {},
 ): Promise<KernelInfo[]> {
   return await store.removeKernels(options.paths ?? locatePaths(), names);
 }

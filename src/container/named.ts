@@ -62,102 +62,201 @@ export async function* containerEvents(
   yield* readEvents(options.paths ?? locatePaths(), options);
 }
 
-/** Containers that are here, newest first: those that run, or all of them. */
+/**
+ * Containers that are here, newest first: those that run, or all of them.
+ * @function
+ */
 export const listContainers: typeof verbs.listContainers = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).listContainers(...given);
 
-/** All that there is to know of a container. */
+/**
+ * All that there is to know of a container.
+ * @throws FlameBoxError `container-not-found`, `ambiguous-container-id`
+ * @function
+ */
 export const inspectContainer: typeof verbs.inspectContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).inspectContainer(...given);
 
-/** Starts a container that does not run, in a process of its own. */
+/**
+ * Starts a container that does not run, in a process of its own.
+ * @throws FlameBoxError as `start`
+ * @function
+ */
 export const startContainer: typeof verbs.startContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).startContainer(...given);
 
-/** Asks a container to end, and kills it when it has not in time. */
+/**
+ * Asks a container to end, and kills it when it has not in time.
+ * @throws FlameBoxError `container-not-found`
+ * @function
+ */
 export const stopContainer: typeof verbs.stopContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).stopContainer(...given);
 
-/** Sends a signal to a container's first process. */
+/**
+ * Sends a signal to a container's first process.
+ * @throws FlameBoxError `container-not-running`
+ * @function
+ */
 export const killContainer: typeof verbs.killContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).killContainer(...given);
 
-/** Stops a container if it runs, and starts it. */
+/**
+ * Stops a container if it runs, and starts it.
+ * @throws FlameBoxError `container-not-found`; as `start`
+ * @function
+ */
 export const restartContainer: typeof verbs.restartContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).restartContainer(...given);
 
-/** Halts a container's machine. */
+/**
+ * Halts a container's machine.
+ * @throws FlameBoxError `container-not-running`, `container-paused`, `pause-unsupported`
+ * @function
+ */
 export const pauseContainer: typeof verbs.pauseContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).pauseContainer(...given);
 
-/** Lets a container's machine go on. */
+/**
+ * Lets a container's machine go on.
+ * @throws FlameBoxError `container-not-running`, `container-not-paused`
+ * @function
+ */
 export const unpauseContainer: typeof verbs.unpauseContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).unpauseContainer(...given);
 
-/** Waits until a container has ended. */
+/**
+ * Waits until a container has ended.
+ * @throws FlameBoxError `container-not-found`
+ * @function
+ */
 export const waitContainer: typeof verbs.waitContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).waitContainer(...given);
 
-/** What a container uses now. */
+/**
+ * What a container uses now.
+ * @throws FlameBoxError `container-not-running`
+ * @function
+ */
 export const containerStatistics: typeof verbs.containerStatistics = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).containerStatistics(...given);
 
-/** Removes a container, with its disk, its volumes and its log. */
+/**
+ * Removes a container, with its disk, its volumes and its log.
+ * @throws FlameBoxError `container-running` unless `force`
+ * @function
+ */
 export const removeContainer: typeof verbs.removeContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).removeContainer(...given);
 
-/** Gives a container another name. */
+/**
+ * Gives a container another name.
+ * @throws FlameBoxError `name-taken`, `invalid-option`
+ * @function
+ */
 export const renameContainer: typeof verbs.rename = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).rename(...given);
 
-/** Changes a container's restart policy, or the size of its machine from its next start on. */
+/**
+ * Changes a container's restart policy and its limits: at once, as far as its machine goes.
+ * @throws FlameBoxError `invalid-option`; of one that runs `memory-in-use`, `container-paused`: nothing has changed then
+ * @function
+ */
 export const updateContainer: typeof verbs.updateContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).updateContainer(...given);
 
-/** Attaches to a container that runs. */
+/**
+ * Attaches to a container that runs.
+ * @throws FlameBoxError `container-not-running`
+ * @function
+ */
 export const attachContainer: typeof attaching.attachContainer = async (...given) =>
   await (await import("./lifecycle/attach.ts")).attachContainer(...given);
 
-/** Starts a container that does not run, attached. */
+/**
+ * Starts a container that does not run, attached.
+ * @throws FlameBoxError as `start`; `container-running`
+ * @function
+ */
 export const startAndAttach: typeof attaching.startAndAttach = async (...given) =>
   await (await import("./lifecycle/attach.ts")).startAndAttach(...given);
 
-/** Executes a process in a container that runs. */
+/**
+ * Executes a process in a container that runs.
+ * @throws FlameBoxError `container-not-running`, `command-not-found`, `command-not-executable`, `user-not-found`, …
+ * @function
+ */
 export const execInContainer: typeof attaching.execInRunning = async (...given) =>
   await (await import("./lifecycle/attach.ts")).execInRunning(...given);
 
-/** Executes a process in a container that runs, and leaves it to itself. */
+/**
+ * Executes a process in a container that runs, and leaves it to itself.
+ * @throws FlameBoxError `container-not-running`, `command-not-found`, …
+ * @function
+ */
 export const execDetached: typeof attaching.execDetached = async (...given) =>
   await (await import("./lifecycle/attach.ts")).execDetached(...given);
 
-/** Copies a container's files to this host, with the rules of `docker cp`. */
+/**
+ * Copies a container's files to this host, with the rules of `docker cp`.
+ * @throws FlameBoxError `path-not-found`, `copy-refused`, `archive-refused`
+ * @function
+ */
 export const copyFrom: typeof copies.copyFrom = async (...given) =>
   await (await import("./lifecycle/copies.ts")).copyFrom(...given);
 
-/** Copies this host's files into a container, with the rules of `docker cp`. */
+/**
+ * Copies this host's files into a container, with the rules of `docker cp`.
+ * @throws FlameBoxError `copy-source-failed`, `copy-refused`, `failed`
+ * @function
+ */
 export const copyTo: typeof copies.copyTo = async (...given) =>
   await (await import("./lifecycle/copies.ts")).copyTo(...given);
 
-/** Makes an image of a container's files. */
+/**
+ * Makes an image of a container's files.
+ * @throws FlameBoxError `container-not-found`, `invalid-reference`, `invalid-change`
+ * @function
+ */
 export const commitContainer: typeof copies.commitContainer = async (...given) =>
   await (await import("./lifecycle/copies.ts")).commitContainer(...given);
 
-/** A container's files as a tar archive, to a stream. */
+/**
+ * A container's files as a tar archive, to a stream.
+ * @throws FlameBoxError `container-not-found`, `path-not-found`
+ * @function
+ */
 export const archiveFrom: typeof copies.archiveFrom = async (...given) =>
   await (await import("./lifecycle/copies.ts")).archiveFrom(...given);
 
-/** Unpacks a tar archive in a container. */
+/**
+ * Unpacks a tar archive in a container.
+ * @throws FlameBoxError `container-not-found`, `path-not-found`, `not-a-directory`, `failed`
+ * @function
+ */
 export const archiveTo: typeof copies.archiveTo = async (...given) =>
   await (await import("./lifecycle/copies.ts")).archiveTo(...given);
 
-/** A container's whole root file system as a tar archive, to a stream. */
+/**
+ * A container's whole root file system as a tar archive, to a stream.
+ * @throws FlameBoxError `container-not-found`
+ * @function
+ */
 export const exportContainer: typeof copies.exportContainer = async (...given) =>
   await (await import("./lifecycle/copies.ts")).exportContainer(...given);
 
-/** What a container has changed of its image's files. */
+/**
+ * What a container has changed of its image's files.
+ * @throws FlameBoxError `container-not-found`
+ * @function
+ */
 export const containerChanges: typeof copies.containerChanges = async (...given) =>
   await (await import("./lifecycle/copies.ts")).containerChanges(...given);
 
-/** What runs in a container. */
+/**
+ * What runs in a container.
+ * @throws FlameBoxError `container-not-running`
+ * @function
+ */
 export const containerProcesses: typeof contents.containerProcessList = async (...given) =>
   await (await import("./lifecycle/contents.ts")).containerProcessList(...given);

@@ -19,9 +19,10 @@ export interface NetworkInfo extends NetworkRecord {
   readonly members: readonly Member[];
 }
 
-type HomeOptions = Pick<OperationOptions, "paths" | "signal">;
+/** Where networks are kept, and what ends the wait for others. */
+export type NetworkOptions = Pick<OperationOptions, "paths" | "signal">;
 
-export interface CreateNetworkOptions extends HomeOptions {
+export interface CreateNetworkOptions extends NetworkOptions {
   /** `10.87.1.0/24`, of 16 to 29 bits; default: one that is free. */
   readonly subnet?: string | undefined;
   /** Its containers reach each other, and nothing else. */
@@ -43,14 +44,14 @@ export async function createNetwork(name: string, options: CreateNetworkOptions 
 }
 
 /** By name. */
-export async function listNetworks(options: HomeOptions = {}): Promise<NetworkInfo[]> {
+export async function listNetworks(options: NetworkOptions = {}): Promise<NetworkInfo[]> {
   const { paths = locatePaths(), signal } = options;
   const all = await records.listRecords(paths);
   return await Promise.all(all.map(async (record) => await infoOf(paths, record, signal)));
 }
 
 /** @throws NetworkError `network-missing` */
-export async function inspectNetwork(name: string, options: HomeOptions = {}): Promise<NetworkInfo> {
+export async function inspectNetwork(name: string, options: NetworkOptions = {}): Promise<NetworkInfo> {
   const { paths = locatePaths(), signal } = options;
   return await infoOf(paths, await records.requireNetwork(paths, name), signal);
 }
@@ -59,7 +60,7 @@ export async function inspectNetwork(name: string, options: HomeOptions = {}): P
  * Removes a network that nobody is in.
  * @throws NetworkError `network-missing`, `network-in-use`
  */
-export async function removeNetwork(name: string, options: HomeOptions = {}): Promise<NetworkInfo> {
+export async function removeNetwork(name: string, options: NetworkOptions = {}): Promise<NetworkInfo> {
   const { paths = locatePaths() } = options;
   const info = await inspectNetwork(name, options);
   const { members } = info;
@@ -78,7 +79,7 @@ export async function removeNetwork(name: string, options: HomeOptions = {}): Pr
 }
 
 /** Removes every network that nobody is in. */
-export async function pruneNetworks(options: HomeOptions = {}): Promise<NetworkInfo[]> {
+export async function pruneNetworks(options: NetworkOptions = {}): Promise<NetworkInfo[]> {
   const idle = (await listNetworks(options)).filter(({ members }) => members.length === 0);
   const removed: NetworkInfo[] = [];
   for (const { name } of idle) {

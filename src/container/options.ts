@@ -14,6 +14,8 @@ import type { Paths } from "../util/paths.ts";
 
 export type { ExecOptions, ExecProcess } from "./exec.ts";
 export type { EgressOptions } from "../network/policy/policy.ts";
+export type { Transport } from "../network/policy/rules.ts";
+export type { Proxies } from "../source/registry/proxy.ts";
 export type { Refusal } from "../network/policy/refusals.ts";
 export type { Device, DeviceCgroupRule } from "../runtime-spec/devices.ts";
 export type { TmpfsMount } from "../runtime-spec/mounts.ts";
@@ -263,6 +265,7 @@ export interface RunningContainer extends AsyncDisposable {
     readonly signal?: string | number | undefined;
     readonly timeoutMs?: number | undefined;
   }): Promise<ContainerExit>;
+  /** Tells the container's terminal its size. */
   resize(size: { readonly columns: number; readonly rows: number }): Promise<void>;
   /**
    * Executes a further process in the container.
@@ -271,6 +274,7 @@ export interface RunningContainer extends AsyncDisposable {
   exec(command: readonly string[], options?: ExecOptions): Promise<ExecProcess>;
   /** Halts the machine, with all that is in it. @throws FlameBoxError `container-paused`, `pause-unsupported` */
   pause(): Promise<void>;
+  /** Lets the machine go on, and sets its clock. @throws FlameBoxError `container-not-paused` */
   unpause(): Promise<void>;
   readonly isPaused: boolean;
   /** What the container uses now. */

@@ -4,7 +4,8 @@ import { Readable as NodeReadable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ContainerStreams } from "../agent/client.ts";
 import { resizeContainer, setTime, signalContainer } from "../agent/client.ts";
-import { containerStats } from "../agent/usage.ts";
+import { containerStats, updateContainer } from "../agent/usage.ts";
+import type { ResourceUpdate } from "../agent/usage.ts";
 import type { ExitEvent } from "../agent/protocol/messages.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { CleanupStack } from "../util/cleanup.ts";
@@ -31,6 +32,7 @@ export interface ContainerFacts {
   readonly id: string;
   readonly name: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  readonly vcpus: number;
   readonly memoryLimitBytes: number;
   readonly stop: StopPlan;
   readonly healthcheck: Healthcheck | undefined;
@@ -51,7 +53,8 @@ export class Container implements RunningContainer {
   readonly kernelRelease: string;
   readonly bootRetries: number;
   readonly ports: readonly Required<PortMapping>[];
-  readonly memoryLimitBytes: number;
+  /** The most that its machine has for it. */
+  readonly bounds: { readonly vcpus: number; readonly memoryBytes: number };
   readonly stdin: Writable | null;
   readonly stdout: Readable;
   readonly stderr: Readable;
@@ -62,6 +65,7 @@ export class Container implements RunningContainer {
   readonly #exit: Promise<ContainerExit>;
   readonly #vigil: Vigil;
   readonly #target: ProbeTarget;
+  #memoryLimitBytes: number;
   #execs = 0;
   #paused = false;
   #force: (exit: ContainerExit) => void = () => {};
@@ -75,7 +79,8 @@ export class Container implements RunningContainer {
     this.kernelRelease = booted.hello.kernel;
     this.bootRetries = booted.retries;
     this.ports = booted.network?.ports ?? [];
-    this.memoryLimitBytes = facts.memoryLimitBytes;
+    this.bounds = { vcpus: facts.vcpus, memoryBytes: facts.memoryLimitBytes };
+    this.#memoryLimitBytes = facts.memoryLimitBytes;
     this.stdin = launched.stdin;
     this.stdout = launched.stdout;
     this.stderr = launched.stderr ?? NodeReadable.from([]);
@@ -98,6 +103,17 @@ export class Container implements RunningContainer {
 
   get health(): Health | undefined {
     return this.#monitor?.health;
+  }
+
+  get memoryLimitBytes(): number {
+    return this.#memoryLimitBytes;
+  }
+
+  /** Other limits, at once. @returns what of it this machine cannot carry out, for people */
+  async limit(resources: ResourceUpdate): Promise<readonly string[]> {
+    const { warnings } = await updateContainer(this.#booted.session, this.id, resources);
+    this.#memoryLimitBytes = resources.memory?.limit ?? this.#memoryLimitBytes;
+    return warnings;
   }
 
   async wait(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<ContainerExit> {

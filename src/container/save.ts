@@ -16,6 +16,8 @@ import { FlameBoxError, systemCode } from "../util/error.ts";
 import { connectionTo, ownEndpoint } from "./access.ts";
 import type { PullOptions } from "./options.ts";
 
+export type { SaveFormat };
+
 export interface SaveImagesOptions extends PullOptions {
   /** Default `docker-archive`, which docker, podman, skopeo and ctr all read; it is an OCI layout as well. */
   readonly format?: SaveFormat | undefined;

@@ -16,6 +16,8 @@ import type { MachineOptions, OperationOptions } from "./options.ts";
 import type { TemplateInfo } from "./templates.ts";
 import { buildTemplate } from "./templates.ts";
 
+export type { InstalledFirecracker };
+
 export interface SetupOptions extends OperationOptions {
   /** A Debian kernel package by name; default: the newest 6.12 cloud kernel. */
   readonly kernelPackage?: string | undefined;

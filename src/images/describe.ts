@@ -2,6 +2,8 @@
 import { parseConfig } from "../oci/config.ts";
 import type { ImageConfig } from "../oci/config.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import type { Platform } from "../oci/platform.ts";
+import type { Digest } from "../reference/digest.ts";
 import { familiar, familiarName, parse } from "../reference/reference.ts";
 import { fileSizeBytes } from "../store/rootfs.ts";
 import { layerPaths } from "../store/layout.ts";
@@ -11,6 +13,8 @@ import { infoOf, requireImage } from "./images.ts";
 import type { Image } from "./images.ts";
 import { readKept } from "./leave.ts";
 import { isUnnamed } from "./names.ts";
+
+export type { Descriptor, Digest, Platform };
 
 export interface LayerDetails {
   readonly diffId: string;

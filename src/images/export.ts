@@ -29,9 +29,14 @@ import { openRootfs } from "./rootfs.ts";
 import type { OpenRootfs, RootfsOptions } from "./rootfs.ts";
 
 export const ROOTFS_FORMATS = ["erofs", "ext4", "squashfs", "tar"] as const;
+/**
+ * What a root file system is written as.
+ * @useDeclaredType
+ */
 export type RootfsFormat = (typeof ROOTFS_FORMATS)[number];
 
-export interface ExportOptions extends RootfsOptions {
+/** What is written. */
+export interface RootfsFileOptions {
   /** Default `erofs`. */
   readonly format?: RootfsFormat | undefined;
   /** Of an ext4 disk; without it there is room for a quarter more than the image, and 64 MiB. */
@@ -39,6 +44,8 @@ export interface ExportOptions extends RootfsOptions {
   /** Replace a file that is there. */
   readonly force?: boolean | undefined;
 }
+
+export interface ExportOptions extends RootfsOptions, RootfsFileOptions {}
 
 export interface ExportedRootfs {
   readonly path: string;

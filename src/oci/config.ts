@@ -27,9 +27,9 @@ const nameSet = v.record(cString, v.unknown());
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 const healthcheckSchema = v.object({
-  /** `[]` inherit, `["NONE"]`, `["CMD", …]`, `["CMD-SHELL", command]`. */
+  // `[]` inherit, `["NONE"]`, `["CMD", …]`, `["CMD-SHELL", command]`.
   Test: v.optional(cStrings),
-  /** The four durations are nanoseconds; 0 is the default. */
+  // The four durations are nanoseconds; 0 is the default.
   Interval: v.optional(count),
   Timeout: v.optional(count),
   StartPeriod: v.optional(count),

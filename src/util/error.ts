@@ -1,5 +1,5 @@
 /**
- * The base of every error that FlameBox raises on purpose.
+ * The base of every error that FlameBox raises on purpose, and what one tells besides its code.
  *
  * `message` says what failed, on what, and (where there are two sides) got and want. `hint` says what the
  * reader can do. Neither ever holds a secret. `temporary` is what retry asks: true only when the same call
@@ -13,6 +13,7 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
+/** What FlameBox raises on purpose: what failed, on what, and what can be done. Any other error is a defect. */
 export class FlameBoxError extends Error {
   override readonly name: string = "FlameBoxError";
   /** A stable kebab-case word for programs: `image-not-found`, `digest-mismatch`. */

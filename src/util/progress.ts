@@ -18,6 +18,7 @@ export interface ProgressEvent {
   readonly note?: string;
 }
 
+/** Told of each step as it goes on. It must not throw. */
 export type OnProgress = (event: ProgressEvent) => void;
 
 export const silent: OnProgress = () => {};

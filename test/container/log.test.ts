@@ -152,6 +152,28 @@ describe("rotation", () => {
     expect(await read).toEqual(Array.from({ length: lines }, (_, i) => `line ${i}`));
   });
 
+  test("leaves a follower that falls behind the kept files with a gap, and nothing twice or out of order", async () => {
+    await using writer = new LogWriter(dir, small, unexpected);
+    const write = async (from: number, to: number): Promise<void> => {
+      for (let i = from; i < to; i++) await writer.write("stdout", Buffer.from(`line ${i}\n`));
+    };
+    await write(0, 10);
+    let over = false;
+    const reading = readLog(dir, { isOver: async () => over });
+    const numbers: number[] = [];
+    for await (const { text } of reading) {
+      numbers.push(Number(text.toString().slice(5)));
+      // While it looks away, its file is rotated out of what is kept.
+      if (numbers.length === 5) await write(10, 2_000);
+      if (numbers.at(-1) === 1_999) over = true;
+    }
+    const gaps = numbers.filter((number, at) => at > 0 && number !== (numbers[at - 1] ?? 0) + 1);
+    expect(numbers.slice(0, 10)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(gaps).toHaveLength(1);
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(numbers);
+    expect(numbers.at(-1)).toBe(1_999);
+  });
+
   test("ends following when it is told to", async () => {
     const signal = AbortSignal.timeout(100);
     await expect(all({ isOver: async () => false, signal })).rejects.toMatchObject({ name: "TimeoutError" });

@@ -30,15 +30,15 @@ function columnsOf(body: Buffer): string[] {
 /** The rows that `sql` gives user postgres. @throws Error with what the server says */
 export async function query(port: number, sql: string): Promise<string[][]> {
   const socket = connect(port, "127.0.0.1");
+  socket.setTimeout(60_000, () => socket.destroy(new Error("PostgreSQL says nothing")));
   const rows: string[][] = [];
   let pending: Buffer = Buffer.alloc(0);
   let ready = 0;
   try {
     await once(socket, "connect");
     socket.write(startup("postgres"));
-    // The first "ready for query" ends the greeting, the second the answer.
-    while (ready < 2) {
-      const [chunk] = (await once(socket, "data", { signal: AbortSignal.timeout(60_000) })) as [Buffer];
+    // The first "ready for query" ends the greeting, the second the answer. One that is not up yet just hangs up.
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
       pending = Buffer.concat([pending, chunk]);
       while (pending.length >= 5 && pending.length > pending.readUInt32BE(1)) {
         const end = pending.readUInt32BE(1) + 1;
@@ -48,8 +48,9 @@ export async function query(port: number, sql: string): Promise<string[][]> {
         if (type === "D") rows.push(columnsOf(body));
         if (type === "Z" && ++ready === 1) socket.write(message("Q", Buffer.from(`${sql}\0`)));
       }
+      if (ready === 2) return rows;
     }
-    return rows;
+    throw new Error("PostgreSQL has ended the connection");
   } finally {
     socket.destroy();
   }

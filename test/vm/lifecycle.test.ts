@@ -149,6 +149,103 @@ describe("a container that was left running", () => {
   });
 });
 
+describe("logs -f", () => {
+  test("has every line once and in order while the log rotates under it", async () => {
+    const lines = 1_200;
+    const script = `echo ready; while [ ! -e /go ]; do sleep 0.1; done; i=0; while [ $i -lt ${lines} ]; do
+      echo "number $i ${"x".repeat(30)}"; i=$((i+1)); [ $((i % 100)) -ne 0 ] || sleep 0.2; done`;
+    // Some hundred lines of 90 bytes a file: a dozen rotations, of which the first files are not kept.
+    await detached("spinner", ["sh", "-c", script], "--log-opt", "max-size=8k", "--log-opt", "max-file=6");
+    const numbersOf = (text: string) =>
+      [...text.matchAll(/^number (\d+) x{30}$/gm)].map(([, number]) => Number(number));
+    const follower = home.spawn(["logs", "-f", "spinner"]);
+    await follower.shows("ready");
+    await fine("exec", "spinner", "touch", "/go");
+    await follower.shows("number 300 ");
+    // Begins in the middle of it, among rotations.
+    const late = home.spawn(["logs", "-f", "--tail", "5", "spinner"]);
+    const [all, some] = await Promise.all([follower.ended, late.ended]);
+    expect([all.code, all.stderr, some.code, some.stderr]).toEqual([0, "", 0, ""]);
+    expect(all.stdout).toMatch(/^ready\nnumber 0 /);
+    expect(all.stdout.split("\n")).toHaveLength(lines + 2);
+    expect(numbersOf(all.stdout)).toEqual(Array.from({ length: lines }, (_, number) => number));
+    const [first = 0] = numbersOf(some.stdout);
+    expect(first).toBeGreaterThan(200);
+    expect(numbersOf(some.stdout)).toEqual(Array.from({ length: lines - first }, (_, at) => first + at));
+
+    const dir = await fine("inspect", "-f", "{{.LogPath}}", "spinner");
+    expect(dir).toContain("container.log");
+    const [oldest = 0] = numbersOf(await fine("logs", "spinner"));
+    // Six files are kept; that those before are gone says that there were more rotations than that.
+    expect(oldest).toBeGreaterThan(200);
+  });
+});
+
+describe("update", () => {
+  const cgroup = async (name: string, file: string) =>
+    await fine("exec", name, "cat", `/sys/fs/cgroup/${file}`);
+  const MIB = 1 << 20;
+
+  test("gives a running container its limits at once, and tells what has to wait", async () => {
+    await detached("grown", TICKER, "--cpus", "1", "-m", "128m");
+    const update = async (...args: string[]) => await home.run(["update", ...args, "grown"]);
+    expect(
+      await update("-m", "64m", "--cpus", "0.5", "--pids-limit", "40", "--memory-reservation", "16m"),
+    ).toMatchObject({ code: 0, stdout: "grown\n", stderr: "" });
+    expect(await cgroup("grown", "memory.max")).toBe(String(64 * MIB));
+    expect(await cgroup("grown", "memory.low")).toBe(String(16 * MIB));
+    expect(await cgroup("grown", "cpu.max")).toBe("50000 100000");
+    expect(await cgroup("grown", "pids.max")).toBe("40");
+    expect(await fine("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "grown")).toBe(
+      `${64 * MIB} 40`,
+    );
+    expect(await fine("stats", "--no-stream", "--format", "{{.MemUsage}}", "grown")).toMatch(/ \/ 67\.1MB$/);
+
+    // What it holds cannot be taken from it; and then nothing has changed.
+    await fine("exec", "grown", "dd", "if=/dev/zero", "of=/dev/shm/held", "bs=1M", "count=20");
+    const refused = await update("-m", "18m", "--pids-limit", "7");
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+    expect(refused.stderr).toMatch(/holds \d+ bytes of memory/);
+    expect(refused.stderr).toContain("stop the container first");
+    expect(await cgroup("grown", "memory.max")).toBe(String(64 * MIB));
+    expect(await cgroup("grown", "pids.max")).toBe("40");
+    expect(await fine("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "grown")).toBe(
+      `${64 * MIB} 40`,
+    );
+
+    const beyond = await update("-m", "192m", "--cpus", "2", "--pids-limit", "-1");
+    expect(beyond.code).toBe(0);
+    expect(beyond.stderr).toMatch(/from its next start on it has 2 CPUs .*and 192 MiB of memory/);
+    expect(await cgroup("grown", "memory.max")).toBe(String(128 * MIB));
+    expect(await cgroup("grown", "cpu.max")).toBe("max 100000");
+    expect(await cgroup("grown", "pids.max")).toBe("max");
+    await fine("restart", "-t", "0", "grown");
+    expect(await cgroup("grown", "memory.max")).toBe(String(192 * MIB));
+    expect(await fine("exec", "grown", "nproc")).toBe("2");
+  });
+
+  test("changes one that does not run for its next start, and refuses what cannot be", async () => {
+    await fine("create", "-q", "--name", "still", "--network", "none", busybox, ...TICKER);
+    await fine("update", "-m", "96m", "--cpu-shares", "512", "still");
+    for (const [wrong, why] of [
+      [["-m", "1m"], "at least 6 MiB"],
+      [["--cpus", "4000"], "this host has"],
+      [["--memory-reservation", "1g"], "more memory is reserved"],
+      [["--cpu-shares", "1"], "from 2 to"],
+    ] as const) {
+      const { code, stderr } = await home.run(["update", ...wrong, "still"]);
+      expect([code, stderr]).toEqual([1, expect.stringContaining(why)]);
+    }
+    await fine("start", "still");
+    expect(await cgroup("still", "memory.max")).toBe(String(96 * MIB));
+    // 512 shares as the OCI runtimes have it: a weight below the default of 100.
+    expect(Number(await cgroup("still", "cpu.weight"))).toBeLessThan(100);
+    await fine("pause", "still");
+    expect((await home.run(["update", "-m", "64m", "still"])).stderr).toContain("flamebox unpause still");
+    await fine("unpause", "still");
+  });
+});
+
 describe("exec", () => {
   let shared: string;
   beforeAll(() => {

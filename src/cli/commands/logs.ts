@@ -73,6 +73,8 @@ export function define(command: Command, context: CliContext): void {
     ],
     notes: [
       "The bytes are the process's own. At most five files of 10 MiB are kept; run --log-opt changes that.",
+      "What follows has every line once and in order, whatever is rotated meanwhile. When its reader is slower than the " +
+        "container by more than what is kept, the lines in between are missing: the container does not wait for it.",
     ],
   });
   command.action(async (name: string) => logs(context, name, command));

@@ -39,6 +39,20 @@ const extractSchema = v.object({
   path: v.string(),
   owner: v.optional(v.object({ uid: v.number(), gid: v.number() })),
 });
+const changeSchema = v.object({
+  restart: v.optional(
+    v.object({
+      name: v.picklist(["no", "on-failure", "always", "unless-stopped"]),
+      maximumRetryCount: v.number(),
+    }),
+  ),
+  cpus: v.optional(v.number()),
+  cpuShares: v.optional(v.number()),
+  memoryMib: v.optional(v.number()),
+  memoryReservationBytes: v.optional(v.number()),
+  memorySwapBytes: v.optional(v.number()),
+  pidsLimit: v.optional(v.number()),
+});
 const ofExec = v.object({ exec: v.optional(v.string()) });
 const signalSchema = v.object({ ...ofExec.entries, signal: v.number() });
 const resizeSchema = v.object({ ...ofExec.entries, ...size.entries });
@@ -99,6 +113,7 @@ export class ControlServer implements AsyncDisposable {
       stats: async () => ({ stats: await keeper.container.stats() }),
       attach: async (params, channel) => await this.#attach(parse(attachSchema, params), channel),
       exec: async (params, channel) => await this.#exec(parse(execSchema, params), channel),
+      update: async (params) => ({ notices: await keeper.change(parse(changeSchema, params)) }),
       reload: async () => await done(this.#reload()),
       processes: async () => ({ processes: await keeper.container.contents.processes() }),
       stat: async (params) => {

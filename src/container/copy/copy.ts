@@ -21,6 +21,7 @@ export interface CopyOptions {
   readonly archive?: boolean | undefined;
   /** Whether a link that is named as the source is followed. */
   readonly followLink?: boolean | undefined;
+  /** One line a person should see: what could not be taken along. */
   readonly onNotice?: ((notice: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }

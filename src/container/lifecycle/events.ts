@@ -31,19 +31,31 @@ export const ACTIONS = [
   "export",
   "destroy",
 ] as const;
+/**
+ * What happened.
+ * @useDeclaredType
+ */
 export type Action = (typeof ACTIONS)[number];
 
 const eventSchema = v.object({
-  /** RFC 3339, milliseconds. */
   time: v.string(),
   type: v.literal("container"),
   action: v.picklist(ACTIONS),
   id: v.string(),
-  /** Name, image, and what belongs to the action: exitCode, signal, status. */
   attributes: v.record(v.string(), v.string()),
 });
 
-export type ContainerEvent = Readonly<v.InferOutput<typeof eventSchema>>;
+/** Something that happened to a container. */
+export interface ContainerEvent {
+  /** RFC 3339, milliseconds. */
+  readonly time: string;
+  readonly type: "container";
+  readonly action: Action;
+  /** 64 hexadecimal digits. */
+  readonly id: string;
+  /** Name, image, and what belongs to the action: exitCode, signal, status. */
+  readonly attributes: Readonly<Record<string, string>>;
+}
 
 const MAX_JOURNAL_BYTES = 4 << 20;
 const MAX_LINE_BYTES = 64 * 1024;

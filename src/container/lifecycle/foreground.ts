@@ -39,8 +39,11 @@ export interface AttachedContainer extends AsyncDisposable {
   readonly stderr: Readable;
   /** Whether it goes on when it is disposed. */
   readonly survives: boolean;
+  /** Resolves when it has ended and its output was taken. */
   wait(): Promise<ContainerExit>;
+  /** Sends a signal (1 … 64) to the first process. */
   kill(signal: number): Promise<void>;
+  /** Tells the container's terminal its size. */
   resize(size: { readonly columns: number; readonly rows: number }): Promise<void>;
 }
 

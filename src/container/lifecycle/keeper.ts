@@ -25,12 +25,13 @@ import { removeOwner } from "../workspace.ts";
 import { diskRecord, keptBerth } from "./berth.ts";
 import type { Action } from "./events.ts";
 import { noteEvent } from "./events.ts";
+import type { ContainerChange } from "./limits.ts";
 import type { ContainerRecord } from "./record.ts";
 import { containerDir } from "./record.ts";
 import { Backoff, codeOfFailure, isToRestart } from "./policy.ts";
 import { removeContainerFiles } from "./roster.ts";
 import type { ContainerState } from "./state.ts";
-import { liveOf, LOST_EXIT_CODE, writeState } from "./state.ts";
+import { healthOf, liveOf, LOST_EXIT_CODE, writeState } from "./state.ts";
 
 const KILL = 9;
 export interface KeeperRequest {
@@ -66,6 +67,10 @@ export class Keeper {
   #container: Container | undefined;
   /** Somebody ends it, so no policy starts it again. */
   #stopping = false;
+  /** Its machine is being made, with the limits of the record as it was. */
+  #starting = false;
+  /** The last change of the record; each waits for the one before it. */
+  #changing: Promise<unknown> = Promise.resolve();
   #first: Assembled | undefined;
   #restarting = false;
   /** Wakes it from waiting for its next start. */
@@ -139,7 +144,7 @@ export class Keeper {
       const exit = await this.#live(isFirst ? options : {}, isFirst);
       if (this.#restarting) {
         this.#restarting = false;
-        await this.#note("restart");
+        await this.note("restart");
         continue;
       }
       if (this.#stopping || !isToRestart(this.#record.restart, exit, this.#state.restartCount)) return;
@@ -154,8 +159,9 @@ export class Keeper {
 
   /** From one start to its end. A later start that fails is an end, too, and the policy's business. */
   async #live(options: KeepOptions, isFirst: boolean): Promise<ContainerExit> {
+    this.#starting = true;
     try {
-      const container = await this.#start(options);
+      const container = await this.#start(options).finally(() => (this.#starting = false));
       options.onStarted?.(container);
       return await this.#attend(container);
     } catch (error) {
@@ -217,7 +223,7 @@ export class Keeper {
       health: undefined,
       live: liveOf(container),
     });
-    await this.#note("start");
+    await this.note("start");
     this.#nextStart.resolve(container);
     return container;
   }
@@ -266,8 +272,8 @@ export class Keeper {
       stopped,
       live: undefined,
     });
-    if (oomKilled) await this.#note("oom");
-    await this.#note("die", { exitCode: String(exitCode) });
+    if (oomKilled) await this.note("oom");
+    await this.note("die", { exitCode: String(exitCode) });
     const told = this.#nextExit;
     this.#nextExit = new Deferred();
     this.#nextStart = new Deferred();
@@ -283,7 +289,7 @@ export class Keeper {
   async #release(): Promise<void> {
     if (this.#record.autoRemove) {
       await removeContainerFiles(this.#paths, this.#record);
-      await this.#note("destroy");
+      await this.note("destroy");
     } else {
       await removeOwner(this.#dir);
     }
@@ -299,7 +305,7 @@ export class Keeper {
     if (container !== undefined) {
       if (container.isPaused) await container.unpause();
       await container.stop(options).catch(() => {});
-      await this.#note("stop");
+      await this.note("stop");
     }
     return await this.over;
   }
@@ -332,19 +338,40 @@ export class Keeper {
       await container.unpause();
     }
     await container.kill(signal);
-    await this.#note("kill", { signal: String(signal) });
+    await this.note("kill", { signal: String(signal) });
   }
 
   async pause(): Promise<void> {
     await this.container.pause();
     await this.#update({ status: "paused" });
-    await this.#note("pause");
+    await this.note("pause");
   }
 
   async unpause(): Promise<void> {
     await this.container.unpause();
     await this.#update({ status: "running" });
-    await this.#note("unpause");
+    await this.note("unpause");
+  }
+
+  /**
+   * Changes what it was asked to be: its limits at once, where it runs, and the record when its guest has agreed.
+   * @returns what people should know: of what has to wait for the next start
+   * @throws FlameBoxError `invalid-option`, `memory-in-use`, `container-paused`
+   */
+  async change(change: ContainerChange): Promise<readonly string[]> {
+    const job = this.#changing.then(async () => {
+      const { changeContainer } = await import("./limits.ts");
+      if (this.#starting) await this.#nextStart.promise.catch(() => {});
+      const container = this.#container;
+      const { record, notices } = await changeContainer(this.#paths, container, this.#record, change);
+      this.#record = record;
+      if (container !== undefined && this.#container === container)
+        await this.#update({ live: liveOf(container) });
+      await this.note("update");
+      return notices;
+    });
+    this.#changing = job.catch(() => {});
+    return await job;
   }
 
   /** The record has been written by somebody who was told to ask us about it: another name, another policy. */
@@ -353,23 +380,12 @@ export class Keeper {
   }
 
   async note(action: Action, attributes: Readonly<Record<string, string>> = {}): Promise<void> {
-    await this.#note(action, attributes);
-  }
-
-  async #note(action: Action, attributes: Readonly<Record<string, string>> = {}): Promise<void> {
     await noteEvent(this.#paths, action, this.#record, attributes);
   }
 
-  async #healthChanged({ status, failingStreak, log }: Health): Promise<void> {
-    const results = log.map(({ startedAt, endedAt, exitCode, output }) => ({
-      startedAt: startedAt.toISOString(),
-      endedAt: endedAt.toISOString(),
-      exitCode,
-      output,
-    }));
-    if (this.#container !== undefined)
-      await this.#update({ health: { status, failingStreak, log: results } });
-    await this.#note("health_status", { status });
+  async #healthChanged(health: Health): Promise<void> {
+    if (this.#container !== undefined) await this.#update({ health: healthOf(health) });
+    await this.note("health_status", { status: health.status });
   }
 
   async #update(change: Partial<ContainerState>): Promise<void> {

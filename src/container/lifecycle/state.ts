@@ -10,10 +10,15 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { systemCode } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
+import type { Health, PortMapping } from "../options.ts";
 import type { Container } from "../running.ts";
 import { containerDir, writeWhole } from "./record.ts";
 
 export const STATUSES = ["created", "running", "paused", "restarting", "exited"] as const;
+/**
+ * What a container does now.
+ * @useDeclaredType
+ */
 export type Status = (typeof STATUSES)[number];
 
 const portSchema = v.object({
@@ -26,17 +31,12 @@ const portSchema = v.object({
 const stateSchema = v.object({
   version: v.literal(1),
   status: v.picklist(STATUSES),
-  /** RFC 3339; of the last start and the last end. */
   startedAt: v.optional(v.string()),
   finishedAt: v.optional(v.string()),
-  /** 0 … 255; of the last end. */
   exitCode: v.optional(v.number()),
   oomKilled: v.optional(v.boolean()),
-  /** Why it did not start, or was lost. */
   error: v.optional(v.string()),
-  /** By its restart policy, since it was started by somebody. */
   restartCount: v.number(),
-  /** Somebody has ended it, so no policy starts it again. */
   stopped: v.optional(v.boolean()),
   health: v.optional(
     v.object({
@@ -47,7 +47,6 @@ const stateSchema = v.object({
       ),
     }),
   ),
-  /** While it runs. */
   live: v.optional(
     v.object({
       monitorPid: v.number(),
@@ -60,11 +59,59 @@ const stateSchema = v.object({
       ports: v.array(portSchema),
     }),
   ),
-  /** The writable one, once it has been made. */
   disk: v.optional(v.object({ format: v.picklist(["raw", "qcow2"]), hasBacking: v.boolean() })),
 });
 
-export type ContainerState = Readonly<v.InferOutput<typeof stateSchema>>;
+/** All that is written down of what a container does. */
+export interface ContainerState {
+  readonly version: 1;
+  readonly status: Status;
+  /** RFC 3339; of the last start and the last end. */
+  readonly startedAt?: string | undefined;
+  readonly finishedAt?: string | undefined;
+  /** 0 … 255; of the last end. */
+  readonly exitCode?: number | undefined;
+  readonly oomKilled?: boolean | undefined;
+  /** Why it did not start, or was lost. */
+  readonly error?: string | undefined;
+  /** By its restart policy, since it was started by somebody. */
+  readonly restartCount: number;
+  /** Somebody has ended it, so no policy starts it again. */
+  readonly stopped?: boolean | undefined;
+  readonly health?: HealthState | undefined;
+  /** While it runs. */
+  readonly live?: LiveState | undefined;
+  /** The writable one, once it has been made. */
+  readonly disk?: { readonly format: "raw" | "qcow2"; readonly hasBacking: boolean } | undefined;
+}
+
+/** As `Health`, with times in RFC 3339. */
+export interface HealthState {
+  readonly status: Health["status"];
+  readonly failingStreak: number;
+  readonly log: readonly {
+    readonly startedAt: string;
+    readonly endedAt: string;
+    readonly exitCode: number;
+    readonly output: string;
+  }[];
+}
+
+/** What is known of a container as long as it runs. */
+export interface LiveState {
+  /** The process that runs it, and its machine's. */
+  readonly monitorPid: number;
+  readonly vmmPid: number;
+  /** `qemu (kvm)`, `qemu (software emulation)`. */
+  readonly machine: string;
+  readonly kernelRelease: string;
+  /** Its limit now. */
+  readonly memoryLimitBytes: number;
+  /** With the length of their prefix: `10.0.2.15/24`. */
+  readonly addresses: readonly string[];
+  readonly mac?: string | undefined;
+  readonly ports: readonly Required<PortMapping>[];
+}
 
 export const CREATED: ContainerState = { version: 1, status: "created", restartCount: 0 };
 /** Of a container whose process or machine was lost: nobody knows how its own process ended. */
@@ -101,8 +148,18 @@ export function isUp({ status }: Pick<ContainerState, "status">): boolean {
   return status === "running" || status === "paused" || status === "restarting";
 }
 
+export function healthOf({ status, failingStreak, log }: Health): HealthState {
+  const results = log.map(({ startedAt, endedAt, exitCode, output }) => ({
+    startedAt: startedAt.toISOString(),
+    endedAt: endedAt.toISOString(),
+    exitCode,
+    output,
+  }));
+  return { status, failingStreak, log: results };
+}
+
 /** What is told of a container while it runs. */
-export function liveOf(container: Container): NonNullable<ContainerState["live"]> {
+export function liveOf(container: Container): LiveState {
   const { vmmPid, machine, kernelRelease, memoryLimitBytes, addresses, macAddress, ports } = container;
   return {
     monitorPid: process.pid,

@@ -16,7 +16,8 @@ import { healContainer, isOwned, whileIdle } from "./heal.ts";
 import type { ContainerDetails, ContainerInfo } from "./info.ts";
 import { detailsOf, infoOf } from "./info.ts";
 import { spawnMonitor } from "./monitor.ts";
-import type { ContainerRecord, RestartPolicy } from "./record.ts";
+import type { ContainerChange } from "./limits.ts";
+import type { ContainerRecord } from "./record.ts";
 import { containerDir, readRecord, replaceRecord } from "./record.ts";
 import { containerIds, findContainer, readRecords, removeContainerFiles, renameContainer } from "./roster.ts";
 import type { StopOptions } from "./keeper.ts";
@@ -254,36 +255,47 @@ async function reload(found: Found, options: OperationOptions): Promise<void> {
   });
 }
 
-export interface UpdateOptions extends OperationOptions {
-  readonly restart?: RestartPolicy | undefined;
-  /** As of `create`; both take effect at the next start, as they are the machine's size. */
-  readonly cpus?: number | undefined;
-  readonly memoryMib?: number | undefined;
-}
+export interface UpdateOptions extends OperationOptions, ContainerChange {}
 
-/** @throws FlameBoxError `invalid-option` */
+/**
+ * Changes what a container was made with. One that runs has its limits at once, as far as its machine goes; what is
+ * beyond that it has from its next start on, and `onNotice` is told.
+ * @throws FlameBoxError `invalid-option`; of one that runs `memory-in-use`, `container-paused`: nothing has changed then
+ */
 export async function updateContainer(name: string, options: UpdateOptions): Promise<ContainerInfo> {
+  const { paths: _paths, signal: _signal, onNotice, onProgress: _onProgress, ...rest } = options;
+  const { firecracker: _firecracker, jailer: _jailer, ...change } = rest;
   const found = await find(name, options);
   const { paths, record } = found;
-  const { restart, cpus, memoryMib } = options;
-  if (restart !== undefined && restart.name !== "no" && record.autoRemove)
-    throw new FlameBoxError(
-      "invalid-option",
-      "a container cannot both be removed when it ends and be started again",
-    );
-  const changed: ContainerRecord = {
-    ...record,
-    ...(restart !== undefined && { restart }),
-    options: {
-      ...record.options,
-      ...(cpus !== undefined && { cpus }),
-      ...(memoryMib !== undefined && { memoryMib }),
-    },
-  };
-  await replaceRecord(paths, changed);
-  await reload({ paths, record: changed }, options);
-  await noteEvent(paths, "update", changed);
-  return await infoOf(paths, changed);
+  const notices = await changedByKeeper(found, change, options);
+  if (notices !== undefined) {
+    for (const notice of notices) onNotice?.(notice);
+  } else {
+    await whileIdle(paths, record, async () => {
+      const { changeRecord } = await import("./limits.ts");
+      const changed = changeRecord((await readRecord(paths, record.id)) ?? record, change);
+      await replaceRecord(paths, changed);
+      await noteEvent(paths, "update", changed);
+    });
+  }
+  return await infoOf(paths, (await readRecord(paths, record.id)) ?? record);
+}
+
+/** What its process has to say of it; undefined when there is none. */
+async function changedByKeeper(
+  found: Found,
+  change: ContainerChange,
+  options: OperationOptions,
+): Promise<readonly string[] | undefined> {
+  if (!(await isOwned(found.paths, found.record.id))) return undefined;
+  try {
+    return (await ask(found, "update", change, options))["notices"] as readonly string[];
+  } catch (error) {
+    if (!(error instanceof FlameBoxError && error.code === "container-not-running")) throw error;
+    // It has just ended.
+    await untilLeft(found, options.signal);
+    return undefined;
+  }
 }
 
 export interface LogsOptions extends OperationOptions, Omit<ReadOptions, "isOver" | "signal"> {

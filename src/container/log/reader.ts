@@ -1,6 +1,10 @@
 /**
  * Reads a container's log: the rotated files, oldest first, and, if asked, what is still being written, across any
- * rotation on the way. A file is known by its inode, as its name changes.
+ * rotation on the way. A file is known by its inode, as its name changes; one that is open keeps it, and can be read to
+ * its end after it was removed.
+ *
+ * A follower has every line once and in order as long as it is no further behind than the files that are kept. When it
+ * is, it goes on with the oldest of them: what was removed in between is missing, nothing is told twice.
  */
 import { watch } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
