@@ -52,7 +52,6 @@ export function zshScript({ options, commands }: CompletedTree): string {
       "  compadd -a names",
       "}",
     ]),
-    "}",
     "",
     "_flamebox_commands() {",
     "  local -a commands",
