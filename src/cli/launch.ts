@@ -31,7 +31,7 @@ import { Script, constants } from "node:vm";
 const PROGRAM = "bundle.js";
 const GROUP_OR_OTHERS_WRITE = 0o022;
 const MOST_BYTES = 16 << 20;
-/** What nobody has made or used for so long is of a program that is not here any more. */
+/** What was made so long ago is mostly of a program that is not here any more; any other is soon made again. */
 const STALE_MS = 30 * 24 * 3600 * 1000;
 /** A command's name, and nothing that a path could be made of. */
 const COMMAND = /^[a-z]{1,16}$/;

@@ -115,7 +115,7 @@ describe.skipIf(isBuiltIn)("what V8 made of it", () => {
     expect(kept()).toEqual(["run.bin", "run.bin"]);
   });
 
-  test("goes when nobody has used it for long", () => {
+  test("goes when it is old", () => {
     launch(["run"]);
     utimesSync(keptFile("run"), 0, 0);
     launch(["ps"]);
