@@ -19,7 +19,7 @@ const snippets = [
 const box = await FlameBox.create(image, { network: "none", memoryMib: 256, pidsLimit: 64 });
 try {
   for (const [index, source] of snippets.entries()) {
-    const path = `/work/snippet-${index}.py`;
+    const path = `/app/snippet-${index}.py`;
     await box.files.write(path, source);
     try {
       const { exitCode, stdout, stderr } = await box.exec(["python3", path], { timeoutMs: 10_000 });

@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # Makes few files of what tsc has put into dist/ where the time to start counts: the command line in half the
 # time, the process that runs a container, and the thread that converts layers.
-#
-# Of the command line only what a command needs is loaded, so it stays in pieces. They stand in dist/cli/, as deep as
-# the files that they were: what is found relative to import.meta.url is still where it was.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 made=$(mktemp -d dist/.bundle.XXXXXX)
@@ -14,11 +11,12 @@ bundle() {
 }
 
 bundle dist/rootfs/convert-worker.js --file dist/rootfs/convert-worker.js --no-codeSplitting
-# undici is loaded by parts, where it is used at all.
-bundle dist/cli/main.js --dir "$made" --external undici \
-  --entryFileNames main.js --chunkFileNames '[name]-[hash].js'
+FLAMEBOX_BUNDLE_DIR=$made npx rolldown -c scripts/rolldown.config.mjs >/dev/null
+# The package's own files are ES modules.
+echo '{"type":"commonjs"}' >"$made/package.json"
 rm -rf dist/cli dist/monitor
 mv "$made" dist/cli
+# undici is loaded by parts, where it is used at all.
 bundle dist/container/monitor-main.js --dir dist/monitor --external undici \
   --entryFileNames main.js --chunkFileNames '[name]-[hash].js'
 chmod 755 dist/cli dist/cli/main.js

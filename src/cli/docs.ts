@@ -92,6 +92,10 @@ const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
     "`XDG_DATA_HOME`",
     "images, layers, kernels: `$XDG_DATA_HOME/flamebox`; default `~/.local/share/flamebox`",
   ],
+  [
+    "`XDG_CACHE_HOME`",
+    "`flamebox/`: the program as Node has compiled it, for each command; default `~/.cache`. `NODE_DISABLE_COMPILE_CACHE` keeps none",
+  ],
   ["`XDG_RUNTIME_DIR`", "sockets of running machines: `$XDG_RUNTIME_DIR/flamebox`"],
   ["`FLAMEBOX_FIRECRACKER`", "the Firecracker program; default: `firecracker` in the `PATH`"],
   ["`FLAMEBOX_JAILER`", "its jailer, for root; default: beside it, or `jailer` in the `PATH`"],

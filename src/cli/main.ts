@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** The executable: the process's streams, environment and signals to a `CliContext`, its outcome to an exit code. */
 import { readFileSync } from "node:fs";
 import { crash, execute } from "./execute.ts";
@@ -52,6 +51,5 @@ mute(context.stderr);
 const words = process.argv.slice(2);
 // The exit listeners give the terminal back before this ends.
 process.on("uncaughtException", (error) => process.exit(crash(error, words, context)));
-const exitCode = await execute(words, context);
 // Nothing that is still open (a kept-alive connection, a terminal's stdin) may hold the process.
-process.exit(exitCode);
+void execute(words, context).then((exitCode) => process.exit(exitCode));

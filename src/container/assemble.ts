@@ -10,10 +10,13 @@
  */
 import { randomBytes } from "node:crypto";
 import type { ContainerStreams } from "../agent/client.ts";
+import type { Configuration } from "../agent/client.ts";
 import { configure, createContainer, outputsOf } from "../agent/client.ts";
+import type { AgentSession } from "../agent/session/session.ts";
 import type { ExitEvent } from "../agent/protocol/messages.ts";
 import type { OpenRootfs } from "../images/rootfs.ts";
 import type { DiskFile, MachineConfig } from "../machine/machine.ts";
+import type { Network } from "../network/network.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
 import type { Paths } from "../util/paths.ts";
@@ -84,13 +87,17 @@ export async function assemble(
   ]);
   const { rootfs, startNetwork } = prepared;
   const disks: MachineConfig["disks"] = { base: await baseDisk(host, rootfs, options), scratch };
-  const connection = { disks, startNetwork };
+  const configureGuest = async (session: AgentSession, network: Network | undefined): Promise<void> =>
+    await configure(session, identityOf(id, prepared.plan, network), { signal: options.signal });
+  const connection = { disks, startNetwork, configureGuest };
   if (ready !== undefined) await workspace.recordVmm(ready.machine.pid);
   const booted = cleanup.use(
     ready === undefined
       ? await boot({ surroundings, host, workspace, machine, connection, options })
-      : await connectMachine(ready, connection),
+      : await explained(connectMachine(ready, connection), ready, options.signal),
   );
+  if (ready === undefined)
+    await explained(configureGuest(booted.session, booted.network), booted, options.signal);
   const config = prepared.plan.configFor(host.kernel.release);
   const { plan: containerPlan } = prepared;
   const created = await create(booted, { id, host, options, plan: containerPlan, config, shares });
@@ -163,6 +170,30 @@ async function boot(request: BootRequest): Promise<BootedMachine> {
   }
 }
 
+/** An agent that does not answer says nothing itself; its machine's console may. */
+async function explained<T>(
+  job: Promise<T>,
+  machine: Pick<BootedMachine, "machine">,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  try {
+    return await job;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw withConsole(error, machine);
+  }
+}
+
+function identityOf(id: string, { hostname }: ContainerPlan, network: Network | undefined): Configuration {
+  return {
+    timeMs: Date.now(),
+    entropy: randomBytes(64),
+    hostname,
+    machineId: id.slice(0, 32),
+    network: network?.guest,
+  };
+}
+
 interface CreateRequest {
   readonly id: string;
   readonly host: Host;
@@ -181,14 +212,6 @@ async function create(
   const { diskNames } = request.host.driver;
   const { session, network } = booted;
   const { signal } = options;
-  const call = signal === undefined ? {} : { signal };
-  const machine = {
-    timeMs: Date.now(),
-    entropy: randomBytes(64),
-    hostname: plan.hostname,
-    machineId: id.slice(0, 32),
-    network: network?.guest,
-  };
   const files = generatedFiles({
     hostname: plan.hostname,
     address: network?.guest.addresses[0]?.split("/")[0],
@@ -197,7 +220,6 @@ async function create(
   }).filter(({ path }) => !plan.mounts.targets.includes(path));
   if (options.idle === true) files.push({ path: IDLE_PATH, mode: 0o755, text: idleProgram() });
   try {
-    await configure(session, machine, call);
     const { warnings, prepared, ...streams } = await createContainer(
       session,
       {
@@ -214,7 +236,7 @@ async function create(
         stdin: options.interactive === true,
         terminal: options.tty !== undefined,
       },
-      call,
+      { signal },
     );
     for (const warning of warnings) options.onNotice?.(warning);
     // Asked before the start: a short process may have ended by the time the start is answered.
@@ -228,9 +250,9 @@ async function create(
 }
 
 /** An agent that does not answer says nothing itself; its machine's console may. */
-export function withConsole(error: unknown, booted: BootedMachine): unknown {
+export function withConsole(error: unknown, { machine }: Pick<BootedMachine, "machine">): unknown {
   if (!(error instanceof FlameBoxError) || !MACHINE_LOSSES.has(error.code)) return error;
-  return machineLost(booted.machine, error.message, error);
+  return machineLost(machine, error.message, error);
 }
 
 const MACHINE_LOSSES = new Set(["agent-lost", "agent-timeout", "protocol-error"]);

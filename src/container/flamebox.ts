@@ -3,8 +3,8 @@
  * gone with the block that made it.
  *
  *     await using box = await FlameBox.create("python:3");
- *     await box.files.write("/work/main.py", "print(6 * 7)");
- *     const { exitCode, stdout } = await box.exec("python3 /work/main.py");
+ *     await box.files.write("/app/main.py", "print(6 * 7)");
+ *     const { exitCode, stdout } = await box.exec("python3 /app/main.py");
  */
 import type { Readable } from "node:stream";
 import { FlameBoxError } from "../util/error.ts";

@@ -146,20 +146,26 @@ async function linkDisk(existing: string, path: string): Promise<void> {
 export interface Connection {
   readonly disks: MachineConfig["disks"];
   readonly startNetwork: (() => Promise<Network>) | undefined;
+  /** Tells the guest who it is: what it was restored as, many others were. */
+  readonly configureGuest: (session: AgentSession, network: Network | undefined) => Promise<void>;
 }
 
-/** Gives the machine its disks and its network. The result owns it. */
+/** Gives the machine its disks and its network, and lets the guest know meanwhile who it is. The result owns it. */
 export async function connectMachine(
   ready: ReadyMachine,
-  { disks, startNetwork }: Connection,
+  { disks, startNetwork, configureGuest }: Connection,
 ): Promise<BootedMachine> {
   await using cleanup = new CleanupStack();
   cleanup.use(ready);
   const { machine, session, hello } = ready;
-  const [network] = await Promise.all([
-    startNetwork?.().then((started) => cleanup.use(started)),
-    machine.attachDisks(disks),
-  ]);
-  if (network !== undefined) machine.attachNetwork(attachmentOf(network));
-  return ownedBy(cleanup.move(), { machine, session, hello, network, retries: 0 });
+  const connected = async (): Promise<Network | undefined> => {
+    const network = await startNetwork?.().then((started) => cleanup.use(started));
+    if (network !== undefined) machine.attachNetwork(attachmentOf(network));
+    await configureGuest(session, network);
+    return network;
+  };
+  const [network, attached] = await Promise.allSettled([connected(), machine.attachDisks(disks)]);
+  if (network.status === "rejected") throw network.reason;
+  if (attached.status === "rejected") throw attached.reason;
+  return ownedBy(cleanup.move(), { machine, session, hello, network: network.value, retries: 0 });
 }

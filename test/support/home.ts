@@ -3,7 +3,7 @@
  * Everything that FlameBox starts inherits the variable, so that what is left over can be found by it.
  */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { cp, mkdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -123,9 +123,9 @@ async function noneOf(look: () => string[]): Promise<string[]> {
 }
 
 /**
- * A fresh home. Its kernels, initramfs and templates are those of the home where `setup` has run, by symbolic links:
- * fetching a kernel anew for every test file would load Debian's mirrors, and booting for a template takes longer
- * than most tests. `ownTemplates` is for tests that damage or count them.
+ * A fresh home. Its kernels, initramfs and templates are those of the home where `setup` has run, by symbolic links,
+ * and what is known of KVM is copied: fetching a kernel anew for every test file would load Debian's mirrors, and
+ * booting for a template or a verdict takes longer than most tests. `ownTemplates` is for tests that damage or count them.
  */
 export async function makeHome(
   kernelDir: string,
@@ -137,6 +137,8 @@ export async function makeHome(
   await mkdir(to, { recursive: true, mode: 0o700 });
   linkEach(kernelDir, join(to, "kernels"), (name) => !/^(custom-|\.)/.test(name));
   linkEach(join(from, "guest"), join(to, "guest"), (name) => /^initramfs-\w+\.cpio$/.test(name));
+  // The verdict on KVM, which takes a machine to find.
+  if (existsSync(join(from, "probe"))) await cp(join(from, "probe"), join(to, "probe"), { recursive: true });
   if (!ownTemplates && existsSync(join(from, "templates")))
     symlinkSync(join(from, "templates"), join(to, "templates"));
   return home;

@@ -10,7 +10,7 @@ import { makeHome } from "../support/home.ts";
 import type { Home } from "../support/home.ts";
 
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
-const LIVES = Number(process.env["FLAMEBOX_TEST_SOAK"] ?? 6);
+const LIVES = Number(process.env["FLAMEBOX_TEST_SOAK"] ?? 3);
 let home: Home;
 
 beforeAll(async () => {

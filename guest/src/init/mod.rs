@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a disk, so that a machine saved after this can be restored with other disks.
 
+mod interface;
 mod limits;
 pub mod machine;
 pub mod network;

@@ -33,11 +33,3 @@ fn prefixes() {
         assert_eq!(parse_prefix(text).is_some(), valid, "{text}");
     }
 }
-
-#[test]
-fn netmasks() {
-    for (prefix, mask) in [(0, "0.0.0.0"), (8, "255.0.0.0"), (25, "255.255.255.128"), (32, "255.255.255.255")]
-    {
-        assert_eq!(netmask(prefix).to_string(), mask);
-    }
-}

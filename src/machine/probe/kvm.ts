@@ -1,14 +1,15 @@
 /**
  * Is KVM usable? That /dev/kvm opens is no answer: a paravirtual or badly nested KVM opens, takes a guest, and
  * hangs it. So the probe boots a real one, without disks or network, and waits for its agent under a deadline.
- * The verdict holds until the host boots again, or the VMM or kernel is another.
+ * The verdict holds until the host boots again, or the VMM, the kernel or the agent is another.
  */
 import { constants } from "node:fs";
 import { access, readFile, stat } from "node:fs/promises";
 import type { Duplex } from "node:stream";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { boolean, object, safeParse, string } from "valibot";
+import { array, boolean, object, safeParse, string } from "valibot";
+import type { InferOutput } from "valibot";
 import { makePrivateDir, writeFileAtomic } from "../../util/atomic-file.ts";
 import { messageOf, systemCode } from "../../util/error.ts";
 import { bootId } from "../../util/liveness.ts";
@@ -55,7 +56,10 @@ const MAX_DEADLINE_MS = 60_000;
 const EXIT_GRACE_MS = 500;
 const PROBE_MAC = "52:54:00:00:00:01";
 
-const record = object({ key: string(), usable: boolean(), reason: string() });
+const verdictRecord = object({ key: string(), usable: boolean(), reason: string() });
+const records = array(verdictRecord);
+/** Several installations may share a directory, each with an agent of its own. */
+const MOST_RECORDS = 16;
 
 export async function probeKvm(options: KvmProbeOptions): Promise<KvmVerdict> {
   const closed = await deviceProblem();
@@ -65,16 +69,24 @@ export async function probeKvm(options: KvmProbeOptions): Promise<KvmVerdict> {
     "probe",
     `kvm-${options.driver.name}${options.network === true ? "-network" : ""}.json`,
   );
-  const { mtimeMs } = await stat(options.program);
   const { program, boot, isJailed = false } = options;
-  const key = [bootId(), program, mtimeMs, boot.kernelPath, boot.initramfsPath, isJailed].join(" ");
-  const cached = await readCache(cachePath, key);
-  if (cached !== undefined) return cached;
+  const files = [program, boot.kernelPath, boot.initramfsPath];
+  const key = [bootId(), ...(await Promise.all(files.map(identityOf))), isJailed].join(" ");
+  const known = await readRecords(cachePath);
+  const cached = known.find((entry) => entry.key === key);
+  if (cached !== undefined) return verdictOf(cached);
   options.onStart?.();
   const verdict = await runGuest(options);
   await makePrivateDir(join(options.paths.dataDir, "probe"));
-  await writeFileAtomic(cachePath, JSON.stringify({ key, ...verdict }));
+  const others = (await readRecords(cachePath)).filter((entry) => entry.key !== key);
+  await writeFileAtomic(cachePath, JSON.stringify([{ key, ...verdict }, ...others].slice(0, MOST_RECORDS)));
   return verdict;
+}
+
+/** Another place is not another file: a home that is moved keeps its verdicts. */
+async function identityOf(path: string): Promise<string> {
+  const { size, mtimeMs } = await stat(path);
+  return `${basename(path)}:${size}:${mtimeMs}`;
 }
 
 async function deviceProblem(): Promise<KvmVerdict | undefined> {
@@ -96,15 +108,14 @@ async function deviceProblem(): Promise<KvmVerdict | undefined> {
   }
 }
 
-async function readCache(path: string, key: string): Promise<KvmVerdict | undefined> {
-  const text = await readFile(path, "utf8").catch(() => undefined);
-  if (text === undefined) return undefined;
+async function readRecords(path: string): Promise<readonly InferOutput<typeof verdictRecord>[]> {
+  const text = await readFile(path, "utf8").catch(() => "");
   try {
-    const parsed = safeParse(record, JSON.parse(text));
-    return parsed.success && parsed.output.key === key ? verdictOf(parsed.output) : undefined;
+    const parsed = safeParse(records, JSON.parse(text));
+    return parsed.success ? parsed.output : [];
   } catch {
     // Not JSON: as good as not there, and about to be written again.
-    return undefined;
+    return [];
   }
 }
 
@@ -144,6 +155,6 @@ async function runGuest(options: KvmProbeOptions): Promise<KvmVerdict> {
 /** QEMU says its error first and may then die of an assertion. */
 function complaintOf(stderr: string): string | undefined {
   const lines = stderr.trim().split("\n");
-  const line = lines.find((text) => text.includes("error: ")) ?? lines.at(-1) ?? "";
-  return printable(line.replace(/^.*error: /, "")) || undefined;
+  const line = lines.find((text) => /\berror: /.test(text)) ?? lines.at(-1) ?? "";
+  return printable(line.replace(/^.*?\berror: /, "")) || undefined;
 }

@@ -10,6 +10,8 @@ import { MachineError } from "../machine.ts";
 
 const MAX_LINE_BYTES = 1 << 20;
 const DEFAULT_DEADLINE_MS = 5_000;
+/** Longer: a VMM on a busy host is still being loaded when it is asked. */
+const NEGOTIATION_DEADLINE_MS = 60_000;
 
 export interface QmpEvent {
   readonly event: string;
@@ -25,20 +27,22 @@ interface Waiter {
 export class QmpClient {
   readonly #stream: Duplex;
   readonly #waiting: Waiter[] = [];
-  readonly #onEvent: (event: QmpEvent) => void;
+  readonly #onEvent: ((event: QmpEvent) => void) | undefined;
   /** A line whose end is to come, in the pieces that it came in: joined once, however many they are. */
   #pieces: string[] = [];
   #pieceLength = 0;
   #failure: MachineError | undefined;
   #isNegotiated = false;
 
-  constructor(stream: Duplex, onEvent: (event: QmpEvent) => void = () => {}) {
+  /** QEMU tells events only to those who have negotiated: with `onEvent`, that is done at once. */
+  constructor(stream: Duplex, onEvent?: (event: QmpEvent) => void) {
     this.#stream = stream;
     this.#onEvent = onEvent;
     stream.setEncoding("utf8");
     stream.on("data", (text: string) => this.#take(text));
     stream.on("error", (error) => this.#fail(`the monitor connection broke: ${messageOf(error)}`));
     stream.on("close", () => this.#fail("the monitor connection closed"));
+    if (onEvent !== undefined) this.#negotiate(NEGOTIATION_DEADLINE_MS);
   }
 
   /**
@@ -46,15 +50,19 @@ export class QmpClient {
    * @throws MachineError `qmp-error` for an error answer, `qmp-timeout`, `qmp-closed`
    */
   async execute(command: string, args?: object, deadlineMs = DEFAULT_DEADLINE_MS): Promise<unknown> {
-    // Negotiation is put off until somebody has a command: most machines never need one. Answers come in the order
-    // of the commands, so that nobody has to wait for it; where it fails, what comes behind it does, too.
-    if (!this.#isNegotiated) {
-      this.#isNegotiated = true;
-      this.#send("qmp_capabilities", undefined, deadlineMs).catch((error: unknown) =>
-        this.#fail(messageOf(error), "qmp-error"),
-      );
-    }
+    if (!this.#isNegotiated) this.#negotiate(deadlineMs);
     return await this.#send(command, args, deadlineMs);
+  }
+
+  /**
+   * Answers come in the order of the commands, so that nobody has to wait for this one; where it fails, what comes
+   * behind it does, too.
+   */
+  #negotiate(deadlineMs: number): void {
+    this.#isNegotiated = true;
+    this.#send("qmp_capabilities", undefined, deadlineMs).catch((error: unknown) =>
+      this.#fail(messageOf(error), "qmp-error"),
+    );
   }
 
   async #send(command: string, args: object | undefined, deadlineMs: number): Promise<unknown> {
@@ -110,7 +118,7 @@ export class QmpClient {
     }
     if (typeof message !== "object" || message === null) return;
     if ("event" in message) {
-      this.#onEvent({ event: String(message.event), data: "data" in message ? message.data : undefined });
+      this.#onEvent?.({ event: String(message.event), data: "data" in message ? message.data : undefined });
     } else if ("return" in message) {
       this.#waiting.shift()?.resolve(message.return);
     } else if ("error" in message) {

@@ -5,6 +5,7 @@
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { Duplex } from "node:stream";
+import { object, safeParse, string } from "valibot";
 import { messageOf } from "../../util/error.ts";
 import { findProgram } from "../../util/find-program.ts";
 import { enclosedCommand } from "../enclosure.ts";
@@ -58,6 +59,14 @@ export interface QemuJail {
   /** The program's. */
   readonly version: QemuVersion;
 }
+
+/** https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html#qapidoc-RunState */
+const stuckStates = new Map([
+  ["internal-error", "KVM cannot carry out what the guest does"],
+  ["io-error", "a disk of the machine cannot be read or written on this host, which may be full"],
+  ["guest-panicked", "the guest's kernel panicked"],
+]);
+const runState = object({ status: string() });
 
 /** @throws MachineError `vmm-missing` */
 export async function findQemu(): Promise<string> {
@@ -183,7 +192,21 @@ export class QemuMachine implements RestoredMachine {
     console.on("error", () => {});
     this.#agent = inherited(child, AGENT_FD);
     this.#agent.on("error", () => {});
-    this.#qmp = new QmpClient(inherited(child, QMP_FD));
+    this.#qmp = new QmpClient(inherited(child, QMP_FD), ({ event }) => {
+      if (event === "STOP") void this.#endIfStuck();
+    });
+  }
+
+  /**
+   * QEMU halts a machine that it cannot go on with, and stays; nobody would ever hear of it again. One that was paused
+   * on purpose has another state.
+   */
+  async #endIfStuck(): Promise<void> {
+    const state = safeParse(runState, await this.execute("query-status").catch(() => undefined));
+    const stuck = state.success ? stuckStates.get(state.output.status) : undefined;
+    if (stuck === undefined) return;
+    this.note(`error: ${stuck}`);
+    await this.kill();
   }
 
   async dial(port: number): Promise<Duplex> {
