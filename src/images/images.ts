@@ -22,6 +22,7 @@ import type { Store } from "../store/layout.ts";
 import { removeProblemRecord, readRecord, readRecords, removeRecord } from "../store/records.ts";
 import type { ImageRecord } from "../store/records.ts";
 import { systemCode } from "../util/error.ts";
+import { nearest } from "../util/nearest.ts";
 import { ImageError } from "./error.ts";
 import { canonical, isUnnamed } from "./names.ts";
 
@@ -181,12 +182,24 @@ export async function findImage(store: Store, text: string): Promise<Image | und
 export async function requireImage(store: Store, text: string): Promise<Image> {
   const image = await findImage(store, text);
   if (image) return image;
-  throw notHere(text);
+  throw await notHere(store, text);
 }
 
-function notHere(text: string): ImageError {
+async function notHere(store: Store, text: string): Promise<ImageError> {
+  const { images } = await readRecords(store);
+  const named = images.map(({ reference }) => parse(reference)).filter((reference) => !isUnnamed(reference));
+  // A tag is left out often, and as often another one than somebody remembers.
+  const bySpelling = new Map(
+    named.flatMap((one) => [familiarName(one), familiar(one)].map((text) => [text, one])),
+  );
+  const spellings = [...bySpelling.keys()];
+  const near = nearest(text, spellings) ?? nearest(text.replace(/:[^/:]*$/, ""), spellings);
+  const meant = near === undefined ? undefined : bySpelling.get(near);
   return new ImageError("image-not-found", `no such image here: ${text}`, {
-    hint: "flamebox images lists what is here",
+    hint:
+      meant === undefined
+        ? "flamebox images lists what is here"
+        : `did you mean ${familiar(meant)}? See flamebox images`,
   });
 }
 
@@ -213,7 +226,7 @@ export async function removeImage(
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<RemovedImage> {
   const images = await findAll(store, text);
-  if (images.length === 0) throw notHere(text);
+  if (images.length === 0) throw await notHere(store, text);
   options.signal?.throwIfAborted();
   for (const image of images) await removeRecord(store, image.reference);
   return removed(images, await collect(store, options));

@@ -25,7 +25,7 @@ beforeAll(async () => {
     scripts.set(shell, path);
   }
   // What the scripts ask for names.
-  const answers = `case $2 in images) printf 'alpine:3\\ndebian:12\\n';; containers) printf 'quiet_ember\\nweb\\n';; networks) printf 'user\\nshop\\n';; places) printf 'quiet_ember:\\nweb:\\n';; esac`;
+  const answers = `case $2 in images) printf 'alpine:3\\ndebian:12\\n';; containers) printf 'quiet_ember\\nweb\\n';; networks) printf 'user\\nshop\\n';; templates) printf '0a1b2c\\nffee01\\n';; kernels) printf 'debian\\ntuned\\n';; places) printf 'quiet_ember:\\nweb:\\n';; esac`;
   writeFileSync(join(directory, "flamebox"), `#!/bin/sh\n${answers}\n`, { mode: 0o755 });
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -72,6 +72,12 @@ describe("bash offers", () => {
     ["networks", "flamebox run --network sh", ["shop"]],
     ["a place in a container to cp", "flamebox cp we", ["web:"]],
     ["files to cp", "flamebox cp /etc/os-relea", ["/etc/os-release"]],
+    ["networks to a command of their group", "flamebox network rm s", ["shop"]],
+    ["networks behind another", "flamebox network inspect user sh", ["shop"]],
+    ["nothing to a command of a group that makes a name", "flamebox network create ", []],
+    ["templates", "flamebox template rm --json ", ["0a1b2c", "ffee01"]],
+    ["kernels", "flamebox kernel use t", ["tuned"]],
+    ["images to a command of a group", "flamebox image rm al", ["alpine:3"]],
     ["nothing of what is in a container", "flamebox cp web:/et", []],
     ["nothing for free text", "flamebox run -e ", []],
   ])("%s", (_, line, words) => {
@@ -130,6 +136,9 @@ describe.skipIf(!installed("fish"))("fish offers (skipped where it is not instal
     ["containers", "flamebox stop q", ["quiet_ember"]],
     ["networks", "flamebox run --network sh", ["shop"]],
     ["a place in a container to cp", "flamebox cp web", ["web:"]],
+    ["commands of a group", "flamebox network in", ["inspect"]],
+    ["networks to a command of their group", "flamebox network rm s", ["shop"]],
+    ["kernels", "flamebox kernel use t", ["tuned"]],
   ])("%s", (_, line, words) => {
     const env = { ...process.env, HOME: directory, PATH: `${directory}:${process.env["PATH"] ?? ""}` };
     const output = execFileSync(

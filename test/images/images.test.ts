@@ -85,6 +85,17 @@ describe("remove", () => {
     expect(await codeOf(removeImage(store, "second"))).toBe("image-not-found");
   });
 
+  test("of a name that is nearly another's tells the other", async () => {
+    const store = await newStore();
+    await pull(store, "postgres:17", memorySource([base]));
+    const hintFor = async (text: string): Promise<unknown> =>
+      await removeImage(store, text).catch((error: unknown) => Reflect.get(error as Error, "hint"));
+    const meant = "did you mean postgres:17? See flamebox images";
+    for (const text of ["postgers:17", "postgres:16", "postgres", "postgers", "postgres:latest"])
+      expect([text, await hintFor(text)]).toEqual([text, meant]);
+    expect(await hintFor("redis")).toBe("flamebox images lists what is here");
+  });
+
   test("by one of two names keeps the image; by id removes both", async () => {
     const store = await newStore();
     const source = memorySource([base]);

@@ -3,7 +3,7 @@ import type { CliContext } from "../context.ts";
 
 /** Defines `__complete`, which completion scripts ask for what is not in the tree. Silent when it fails. */
 export function define(command: Command, context: CliContext): void {
-  command.argument("<kind>", "images, containers, networks or places");
+  command.argument("<kind>", "images, containers, networks, templates, kernels or places");
   command.action(async (kind: string) => {
     const { pathsFrom } = await import("../args/access.ts");
     const { print } = await import("../output/print.ts");
@@ -21,6 +21,8 @@ export function define(command: Command, context: CliContext): void {
           "none",
           ...(await library.listNetworks(options)).map(({ name }) => name),
         ],
+        templates: async () => (await library.listTemplates(options)).map(({ key }) => key),
+        kernels: async () => (await library.listKernels(options)).map(({ name }) => name),
         places: async () => (await containers()).map((name) => `${name}:`),
       };
       const names = Object.hasOwn(lists, kind) ? ((await lists[kind]?.()) ?? []) : [];

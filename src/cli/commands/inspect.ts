@@ -13,20 +13,21 @@ async function documentOf({ library, options }: Pick<Operation, "library" | "opt
   } catch (error) {
     if (!(error instanceof Error) || Reflect.get(error, "code") !== "container-not-found") throw error;
     const { inspected } = await import("../output/image-details.ts");
-    const image = await library.inspectImage(name, options).catch(() => undefined);
-    if (image === undefined)
+    try {
+      return inspected(await library.inspectImage(name, options));
+    } catch (other) {
       throw new CliError(
         "not-found",
         `there is neither a container nor an image ${name}`,
-        nearMiss(error) ?? "flamebox ps -a and flamebox images list what is here",
+        nearMiss(error) ?? nearMiss(other) ?? "flamebox ps -a and flamebox images list what is here",
       );
-    return inspected(image);
+    }
   }
 }
 
-/** Of a container's name. */
-function nearMiss(error: Error): string | undefined {
-  const hint: unknown = Reflect.get(error, "hint");
+/** Of a container's name, or an image's. */
+function nearMiss(error: unknown): string | undefined {
+  const hint: unknown = error instanceof Error ? Reflect.get(error, "hint") : undefined;
   return typeof hint === "string" && hint.startsWith("did you mean") ? hint : undefined;
 }
 

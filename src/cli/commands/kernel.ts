@@ -155,7 +155,7 @@ function defineUse(command: Command, context: CliContext): void {
     .summary("choose the kernel that machines boot")
     .description("Choose the kernel that machines boot from now on, and print its name.")
     .argument(
-      "<name>",
+      "<kernel>",
       "a name, the beginning of one that no other has, or 'debian': the newest of Debian's",
     );
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
@@ -173,7 +173,7 @@ function defineRemove(command: Command, context: CliContext): void {
   command
     .summary("remove kernels")
     .description("Remove kernels, but not the one in use. Machines that were booted from them go on.")
-    .argument("<name...>", "names, or beginnings that no other name has");
+    .argument("<kernel...>", "names, or beginnings that no other name has");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, { examples: [["flamebox kernel rm 6.12.115-flamebox", "the one whose name begins so"]] });
   command.action(async (names: string[]) => remove(context, names, command));

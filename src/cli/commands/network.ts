@@ -158,7 +158,7 @@ function defineInspect(command: Command, context: CliContext): void {
   command
     .summary("show networks, and who is in them")
     .description("Print all there is to know of networks, with the containers that run in them, as JSON.")
-    .argument("<name...>", "networks");
+    .argument("<network...>", "their names");
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, { examples: [["flamebox network inspect shop", "with each container's addresses"]] });
   command.action(async (names: string[]) => inspect(context, names, command));
@@ -168,7 +168,7 @@ function defineRemove(command: Command, context: CliContext): void {
   command
     .summary("remove networks")
     .description("Remove networks that no container runs in.")
-    .argument("<name...>", "networks");
+    .argument("<network...>", "their names");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, { examples: [["flamebox network rm shop", "one"]] });
   command.action(async (names: string[]) => remove(context, names, command));

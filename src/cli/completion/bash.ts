@@ -42,8 +42,17 @@ function optionCase({ name, options }: CompletedCommand): string {
   return `    ${name}) options='${spellings(options).join(" ")}' ;;`;
 }
 
-function argumentCase({ name, argument }: CompletedCommand): string[] {
-  return argument === null ? [] : [`    ${name}) ${reply(argument)} ;;`];
+function argumentCase({ name, argument, inner }: CompletedCommand): string[] {
+  if (argument === null) return [];
+  if (inner.length === 0) return [`    ${name}) ${reply(argument)} ;;`];
+  return [
+    `    ${name})`,
+    '      case "$first" in',
+    `        '') ${reply(argument)} ;;`,
+    ...inner.map((one) => `        ${one.name}) ${reply(one.argument)} ;;`),
+    "      esac",
+    "      ;;",
+  ];
 }
 
 export function bashScript({ options, commands }: CompletedTree): string {
@@ -77,7 +86,7 @@ export function bashScript({ options, commands }: CompletedTree): string {
     "}",
     "",
     "_flamebox() {",
-    "  local current= command= waiting= arguments=0 word index options= words cword",
+    "  local current= command= first= waiting= arguments=0 word index options= words cword",
     '  read -ra words <<<"${COMP_LINE:0:COMP_POINT}"',
     '  if [[ ${COMP_LINE:0:COMP_POINT} == *[[:space:]] ]]; then words+=(""); fi',
     "  cword=$((${#words[@]} - 1))",
@@ -88,7 +97,7 @@ export function bashScript({ options, commands }: CompletedTree): string {
     '    if [ -n "$waiting" ]; then waiting=; continue; fi',
     '    case "$word" in',
     '      -*) if _flamebox_waits "$command" "$word"; then waiting=$word; fi ;;',
-    '      *) if [ -z "$command" ]; then command=$word; else arguments=$((arguments + 1)); fi ;;',
+    '      *) if [ -z "$command" ]; then command=$word; else first=${first:-$word}; arguments=$((arguments + 1)); fi ;;',
     "    esac",
     ...(through.length === 0
       ? []

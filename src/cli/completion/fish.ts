@@ -23,14 +23,21 @@ function optionLine(condition: string, { short, long, description, value }: Comp
 }
 
 function commandLines(command: CompletedCommand): string[] {
-  const { name, options, argument } = command;
+  const { name, options, argument, inner } = command;
   const condition = `__fish_seen_subcommand_from ${name}`;
+  // A group's own words are offered until one of them stands there.
+  const words = argument?.kind === "words" && inner.length > 0 ? argument.words : [];
+  const before = words.length === 0 ? "" : `; and not __fish_seen_subcommand_from ${words.join(" ")}`;
   return [
     "",
     ...options.map((option) => optionLine(condition, option)),
     ...(argument === null || argument.kind === "anything"
       ? []
-      : [`complete -c flamebox -n ${quote(condition)}${values(argument)}`]),
+      : [`complete -c flamebox -n ${quote(`${condition}${before}`)}${values(argument)}`]),
+    ...inner.map(
+      (one) =>
+        `complete -c flamebox -n ${quote(`${condition}; and __fish_seen_subcommand_from ${one.name}`)}${values(one.argument)}`,
+    ),
   ];
 }
 

@@ -7,7 +7,7 @@ export type Candidates =
   | { readonly kind: Named | "files" | "directories" | "anything" };
 
 /** What the program itself is asked for when it is wanted: `__complete`. `places` are containers, each with a colon. */
-export const NAMED = ["images", "containers", "networks", "places"] as const;
+export const NAMED = ["images", "containers", "networks", "templates", "kernels", "places"] as const;
 export type Named = (typeof NAMED)[number];
 
 export function isNamed(candidates: Candidates): candidates is { readonly kind: Named } {
@@ -30,6 +30,13 @@ export interface CompletedCommand {
   readonly argument: Candidates | null;
   /** Words behind the first argument are another program's. */
   readonly passesThrough: boolean;
+  /** Of a group: what stands behind the name of a command in it, where that can be offered. */
+  readonly inner: readonly InnerCommand[];
+}
+
+export interface InnerCommand {
+  readonly name: string;
+  readonly argument: Candidates;
 }
 
 function valueOf(option: Option): Candidates | null {
@@ -45,16 +52,32 @@ function completedOption(option: Option): CompletedOption {
   return { short, long, description, value: valueOf(option) };
 }
 
+const ARGUMENTS = new Map<string, Named>([
+  ["image", "images"],
+  ["container", "containers"],
+  ["network", "networks"],
+  ["key", "templates"],
+  ["kernel", "kernels"],
+  // Of `cp`: a path on either side.
+  ["source", "places"],
+]);
+
+function innerOf(command: Command): InnerCommand[] {
+  return command
+    .createHelp()
+    .visibleCommands(command)
+    .map((inner) => ({ name: inner.name(), argument: argumentOf(inner, []) }))
+    .filter((inner): inner is InnerCommand => inner.argument !== null && inner.argument.kind !== "anything");
+}
+
 function argumentOf(command: Command, names: readonly string[]): Candidates | null {
   const inner = command.createHelp().visibleCommands(command);
   if (inner.length > 0) return { kind: "words", words: inner.map((one) => one.name()) };
   const [first] = command.registeredArguments;
   if (first === undefined) return null;
   if (first.argChoices !== undefined) return { kind: "words", words: first.argChoices };
-  if (first.name() === "image") return { kind: "images" };
-  if (first.name() === "container") return { kind: "containers" };
-  // Of `cp`: a path on either side.
-  if (first.name() === "source") return { kind: "places" };
+  const named = ARGUMENTS.get(first.name());
+  if (named !== undefined) return { kind: named };
   if (first.name() === "command") return { kind: "words", words: names };
   return { kind: "anything" };
 }
@@ -91,6 +114,7 @@ export function completedTree(root: Command): CompletedTree {
       options: visible(command),
       argument: argumentOf(command, names),
       passesThrough: command.registeredArguments[1]?.variadic === true,
+      inner: innerOf(command),
     })),
   };
 }

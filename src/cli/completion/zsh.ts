@@ -14,6 +14,11 @@ function action(candidates: Candidates | null): string {
   return candidates.kind === "files" ? "_files" : "_files -/";
 }
 
+/** As a command of zsh's own. */
+function called(candidates: Candidates): string {
+  return candidates.kind === "words" ? `compadd -- ${candidates.words.join(" ")}` : action(candidates);
+}
+
 function optionSpecs(options: readonly CompletedOption[], indent: string): string[] {
   return options.flatMap(({ short, long, description, value }) => {
     const behind = value === null ? "" : `:value:${action(value)}`;
@@ -23,8 +28,13 @@ function optionSpecs(options: readonly CompletedOption[], indent: string): strin
   });
 }
 
-function argumentSpec({ argument, passesThrough }: CompletedCommand): string {
+function argumentSpec({ argument, passesThrough, inner }: CompletedCommand): string {
   if (argument === null) return "'*: :'";
+  if (inner.length > 0) {
+    const cases = inner.map((one) => `${one.name}) ${called(one.argument)} ;;`).join(" ");
+    // `line` has the arguments: the group's command is the first.
+    return `'1:command:${action(argument)}' '*:argument:{ case $line[1] in ${cases} esac }'`;
+  }
   // `*::` makes the words behind the image a command line of its own.
   if (passesThrough) return `'1:image:${action(argument)}' '*::command:_normal'`;
   return `'*:argument:${action(argument)}'`;
