@@ -1,7 +1,8 @@
 /** What of a container can be changed, and how much of it a machine that runs already has room for. */
 import { describe, expect, it } from "vitest";
-import { changeRecord, limitsWithin } from "../../src/container/lifecycle/limits.ts";
+import { changeRecord, changeRecordHere, limitsWithin } from "../../src/container/lifecycle/limits.ts";
 import type { ContainerChange } from "../../src/container/lifecycle/limits.ts";
+import { allowedCpus } from "../../src/machine/host-cpus.ts";
 import type { ContainerRecord, KeptOptions } from "../../src/container/lifecycle/record.ts";
 
 const host = { cpus: 8, memoryMib: 32_768 };
@@ -32,6 +33,13 @@ describe("a changed record", () => {
       { memoryMib: 10 },
       { cpuQuotaUs: 5_000, memoryMib: 10 },
     ],
+    ["has a quota in the place of CPUs", { cpus: 2 }, { cpuQuotaUs: 5_000 }, { cpuQuotaUs: 5_000 }],
+    [
+      "has another quota in the period that it had",
+      { cpuQuotaUs: 5_000, cpuPeriodUs: 10_000 },
+      { cpuQuotaUs: 7_000 },
+      { cpuQuotaUs: 7_000, cpuPeriodUs: 10_000 },
+    ],
     ["takes no member that is undefined", { memoryMib: 64 }, { memoryMib: undefined }, { memoryMib: 64 }],
   ])("%s", (_, options, change, expected) => {
     const changed = changeRecord(record(options), change, host).options;
@@ -42,12 +50,23 @@ describe("a changed record", () => {
     ["too little memory", {}, { memoryMib: 5 }, /at least 6 MiB/],
     ["more memory than the host", {}, { memoryMib: 40_000 }, /too little/],
     ["more CPUs than the host", {}, { cpus: 9 }, /8 CPUs/],
+    ["CPUs and a quota", {}, { cpus: 1, cpuQuotaUs: 5_000 }, /not both/],
+    ["a period out of bounds", {}, { cpuPeriodUs: 5 }, /microseconds/],
     ["less memory than is reserved", { memoryReservationBytes: 64 * MIB }, { memoryMib: 32 }, /reserved/],
     ["less swap than memory", { memorySwapBytes: 64 * MIB }, { memoryMib: 128 }, /less than that of memory/],
     ["shares out of bounds", {}, { cpuShares: 1 }, /from 2/],
     ["processes out of bounds", {}, { pidsLimit: -2 }, /from -1/],
   ])("is refused with %s", (_, options, change, message) => {
     expect(() => changeRecord(record(options), change, host)).toThrow(message);
+  });
+
+  it("is refused with CPUs that this host does not have", async () => {
+    await expect(changeRecordHere(record(), { cpusetCpus: "8191" })).rejects.toThrow(/no CPU 8191/);
+    expect(
+      (await changeRecordHere(record(), { cpusetCpus: String((await allowedCpus())[0]) })).options,
+    ).toEqual({
+      cpusetCpus: String((await allowedCpus())[0]),
+    });
   });
 
   it("is refused when a container that goes with its end is to be started again", () => {

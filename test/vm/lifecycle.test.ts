@@ -224,6 +224,11 @@ describe("update", () => {
     expect(await cgroup("grown", "memory.max")).toBe(String(128 * MIB));
     expect(await cgroup("grown", "cpu.max")).toBe("max 100000");
     expect(await cgroup("grown", "pids.max")).toBe("max");
+    const timed = await update("--cpu-quota", "30000", "--cpu-period", "60000", "--cpuset-cpus", "0");
+    expect(timed.code).toBe(0);
+    expect(timed.stderr).toContain("from its next start on it has the CPUs 0 of this host");
+    expect(await cgroup("grown", "cpu.max")).toBe("30000 60000");
+    expect(await update("--cpus", "2")).toMatchObject({ code: 0 });
     await fine("restart", "-t", "0", "grown");
     expect(await cgroup("grown", "memory.max")).toBe(String(192 * MIB));
     expect(await fine("exec", "grown", "nproc")).toBe("2");

@@ -11,7 +11,10 @@ import { forEachContainer } from "./each.ts";
 interface UpdateFlags {
   readonly restart?: string;
   readonly cpus?: string;
+  readonly cpuPeriod?: string;
+  readonly cpuQuota?: string;
   readonly cpuShares?: string;
+  readonly cpusetCpus?: string;
   readonly memory?: string;
   readonly memoryReservation?: string;
   readonly memorySwap?: string;
@@ -19,10 +22,14 @@ interface UpdateFlags {
 }
 
 function changeOf(flags: UpdateFlags): UpdateOptions {
-  const { restart, cpus, cpuShares, memory, memoryReservation, memorySwap, pidsLimit } = flags;
+  const { restart, cpus, cpuPeriod, cpuQuota, cpuShares, cpusetCpus } = flags;
+  const { memory, memoryReservation, memorySwap, pidsLimit } = flags;
   return {
     ...(restart !== undefined && { restart: parseRestart(restart) }),
     ...(cpus !== undefined && { cpus: parseCpus(cpus) }),
+    ...(cpuPeriod !== undefined && { cpuPeriodUs: parseCount(cpuPeriod, "--cpu-period") }),
+    ...(cpuQuota !== undefined && { cpuQuotaUs: parseCount(cpuQuota, "--cpu-quota") }),
+    ...(cpusetCpus !== undefined && { cpusetCpus }),
     ...(cpuShares !== undefined && { cpuShares: parseCount(cpuShares, "--cpu-shares") }),
     ...(memory !== undefined && { memoryMib: parseMemoryMib(memory) }),
     ...(memoryReservation !== undefined && {
@@ -40,6 +47,9 @@ export function define(command: Command, context: CliContext): void {
     .argument("<container...>", "names or ids")
     .option("--restart <policy>", "no, on-failure[:TIMES], always, unless-stopped")
     .option("--cpus <count>", "as run's; of one that runs, at most its machine's")
+    .option("--cpu-period <microseconds>", "as run's; takes the place of --cpus")
+    .option("--cpu-quota <microseconds>", "as run's; takes the place of --cpus")
+    .option("--cpuset-cpus <list>", "as run's, from the next start on")
     .option("-c, --cpu-shares <weight>", "as run's; 0 is the default")
     .option("-m, --memory <size>", "as run's; of one that runs, at most what it was started with")
     .option("--memory-reservation <size>", "as run's")

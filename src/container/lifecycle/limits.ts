@@ -12,6 +12,7 @@ import { FlameBoxError } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
 import { quote } from "../../util/printable.ts";
 import type { Container } from "../running.ts";
+import { requireCpus } from "../../machine/host-cpus.ts";
 import { hostCapacity, sizeMachine } from "../sizing.ts";
 import type { HostCapacity, MachineSize } from "../sizing.ts";
 import { replaceRecord } from "./record.ts";
@@ -22,6 +23,11 @@ export interface ContainerChange {
   readonly restart?: RestartPolicy | undefined;
   /** Takes the place of a quota and a period as well. */
   readonly cpus?: number | undefined;
+  /** A quota or a period takes the place of `cpus`. */
+  readonly cpuQuotaUs?: number | undefined;
+  readonly cpuPeriodUs?: number | undefined;
+  /** Holds from the next start on. */
+  readonly cpusetCpus?: string | undefined;
   readonly cpuShares?: number | undefined;
   readonly memoryMib?: number | undefined;
   readonly memoryReservationBytes?: number | undefined;
@@ -37,6 +43,15 @@ const DEFAULT_SHARES = 1_024;
 const NO_RESERVATION_BYTES = 1;
 
 /** @throws FlameBoxError `invalid-option` for what no start on this host could carry out */
+export async function changeRecordHere(
+  record: ContainerRecord,
+  change: ContainerChange,
+): Promise<ContainerRecord> {
+  if (change.cpusetCpus !== undefined) await requireCpus(change.cpusetCpus);
+  return changeRecord(record, change);
+}
+
+/** @throws FlameBoxError `invalid-option` for what no start on a host of this size could carry out */
 export function changeRecord(
   record: ContainerRecord,
   { restart, ...limits }: ContainerChange,
@@ -48,9 +63,14 @@ export function changeRecord(
       "a container cannot both be removed when it ends and be started again",
     );
   const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
-  const { cpuQuotaUs, cpuPeriodUs, ...kept } = record.options;
-  const quota = limits.cpus === undefined ? { cpuQuotaUs, cpuPeriodUs } : {};
-  const options: KeptOptions = { ...kept, ...quota, ...given };
+  const { cpus, cpuQuotaUs, cpuPeriodUs, ...kept } = record.options;
+  // A number of CPUs and a quota exclude each other: the newer one holds.
+  const isTimed = limits.cpuQuotaUs !== undefined || limits.cpuPeriodUs !== undefined;
+  const time = {
+    ...(!isTimed && { cpus }),
+    ...(limits.cpus === undefined && { cpuQuotaUs, cpuPeriodUs }),
+  };
+  const options: KeptOptions = { ...kept, ...time, ...given };
   resourcesOf(options, sizeMachine(options, host).share, []);
   return { ...record, ...(restart !== undefined && { restart }), options };
 }
@@ -121,7 +141,7 @@ export async function changeContainer(
   before: ContainerRecord,
   change: ContainerChange,
 ): Promise<Changed> {
-  const record = changeRecord(before, change);
+  const record = await changeRecordHere(before, change);
   const isLimited = Object.keys(change).some((key) => key !== "restart");
   const running = isLimited ? container : undefined;
   const notices = running === undefined ? [] : await limitContainer(running, before, record, change);
@@ -138,7 +158,7 @@ async function limitContainer(
   container: Container,
   before: ContainerRecord,
   after: ContainerRecord,
-  { cpus, memoryMib }: ContainerChange,
+  { cpus, cpuQuotaUs, cpusetCpus, memoryMib }: ContainerChange,
 ): Promise<readonly string[]> {
   const name = after.name;
   if (container.isPaused)
@@ -155,14 +175,15 @@ async function limitContainer(
     throw explained(error, name);
   }
   const later: string[] = [];
-  if (beyond.cpus !== undefined && cpus !== undefined)
+  if (cpusetCpus !== undefined) later.push(`the CPUs ${cpusetCpus} of this host`);
+  if (beyond.cpus !== undefined && (cpus ?? cpuQuotaUs) !== undefined)
     later.push(`${beyond.cpus} CPUs (its machine has ${bounds.vcpus})`);
   if (beyond.memoryBytes !== undefined && memoryMib !== undefined)
     later.push(`${mib(beyond.memoryBytes)} of memory (its machine has ${mib(bounds.memoryBytes)} for it)`);
   if (later.length === 0) return warnings;
   return [
     ...warnings,
-    `${name}: from its next start on it has ${later.join(" and ")}; until then as much as there is`,
+    `${name}: from its next start on it has ${later.join(" and ")}; until then what its machine has`,
   ];
 }
 

@@ -272,8 +272,8 @@ export async function updateContainer(name: string, options: UpdateOptions): Pro
     for (const notice of notices) onNotice?.(notice);
   } else {
     await whileIdle(paths, record, async () => {
-      const { changeRecord } = await import("./limits.ts");
-      const changed = changeRecord((await readRecord(paths, record.id)) ?? record, change);
+      const { changeRecordHere } = await import("./limits.ts");
+      const changed = await changeRecordHere((await readRecord(paths, record.id)) ?? record, change);
       await replaceRecord(paths, changed);
       await noteEvent(paths, "update", changed);
     });
