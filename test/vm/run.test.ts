@@ -222,6 +222,9 @@ describe("interruption", () => {
     const { code } = await running.ended;
     clearInterval(again);
     expect(code).not.toBe(0);
+    expect(await home.leftoverProcesses()).toEqual([]);
+    // The second one does not wait for what the first has begun: the next command puts it right.
+    await home.run(["ps", "-a"]);
     expect(await home.leftovers()).toEqual([]);
   });
 
