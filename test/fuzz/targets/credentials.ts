@@ -30,14 +30,27 @@ const file = fc.tuple(config, fc.nat(300)).map(([value, cut]) => {
   return cut < whole.length && cut % 3 === 0 ? whole.slice(0, cut) : whole;
 });
 
-function attempt<T>(parse: () => T): T | undefined {
+/** `isPublic`: the words are told for another reason. */
+function attempt<T>(parse: () => T, isPublic = false): T | undefined {
   try {
     return parse();
   } catch (error) {
     if (!(error instanceof AuthError)) throw error;
-    demand(!error.message.includes(CANARY), () => `told the secret: ${error.message}`);
+    demand(isPublic || !error.message.includes(CANARY), () => `told the secret: ${error.message}`);
     demand(error.cause === undefined, () => "has a cause, which may quote");
     return undefined;
+  }
+}
+
+/** Whether the words stand where the name of a registry is, as a mutation may put them: names are told. */
+function namesCanary(text: string): boolean {
+  try {
+    const { auths, credHelpers } = Object(JSON.parse(text)) as { auths?: unknown; credHelpers?: unknown };
+    return [auths, credHelpers].some((group) =>
+      Object.keys(Object(group)).some((key) => key.includes(CANARY)),
+    );
+  } catch {
+    return false;
   }
 }
 
@@ -45,7 +58,8 @@ export const dockerConfig: FuzzTarget = {
   name: "docker-config",
   inputs: utf8(fc.oneof(file, fc.string({ unit: "binary" }))),
   check(input) {
-    const value = attempt(() => parseDockerConfig(Buffer.from(input).toString("utf8")));
+    const text = Buffer.from(input).toString("utf8");
+    const value = attempt(() => parseDockerConfig(text), namesCanary(text));
     for (const helper of [...(value?.helpers.values() ?? []), value?.store ?? "x"])
       demand(/^[A-Za-z0-9_][\w.-]*$/.test(helper), () => `took the helper ${JSON.stringify(helper)}`);
   },
