@@ -1,12 +1,15 @@
 /**
- * The store under fire: kill -9 in place of every write, sync, rename, link and removal of pull, rmi and prune; disks
+ * The store under fire: kill -9 in place of every write, sync, rename, link and removal of pull, load, rmi and prune; disks
  * that are full or broken, and no more descriptors; eight processes at once. A short selection runs always, all of it
  * with FLAMEBOX_TEST_FIRE=long (`npm run test:long`).
  */
 import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { openStore } from "../../src/store/store.ts";
 import { canTrace, expectHealed, makeChild, newDir } from "./fire/fire.ts";
 import type { Child } from "./fire/fire.ts";
+import { writeArchive } from "./fire/images.ts";
 
 const isLong = process.env["FLAMEBOX_TEST_FIRE"] === "long";
 const isTraceable = await canTrace();
@@ -14,13 +17,21 @@ const why = isTraceable ? "" : " (skipped: no strace here, or it may not trace)"
 
 let child: Child;
 let counts: ReadonlyMap<string, number>;
+let archiveDir: string;
+const life = (dir: string): string[] => ["life", dir, join(archiveDir, "images.tar")];
 beforeAll(async () => {
   child = await makeChild();
+  archiveDir = await newDir();
+  {
+    await using store = await openStore({ dataDir: join(archiveDir, "store") });
+    await writeArchive(store, join(archiveDir, "images.tar"));
+  }
   const dir = await newDir();
-  counts = isTraceable ? await child.count(["life", dir], Object.keys(CALLS)) : new Map();
+  counts = isTraceable ? await child.count(life(dir), Object.keys(CALLS)) : new Map();
   await rm(dir, { recursive: true, force: true });
 });
 afterAll(async () => {
+  await rm(archiveDir, { recursive: true, force: true });
   await child[Symbol.asyncDispose]();
 });
 
@@ -52,6 +63,13 @@ function points(count: number, most: number): number[] {
   return Array.from({ length: chosen }, (_, i) => Math.ceil(((i + 1) * count) / chosen));
 }
 
+test("a life that nobody disturbs comes to its end, and leaves a sound store", async () => {
+  const dir = await emptyDir();
+  const { said, stderr } = await child.run(life(dir));
+  expect({ ...said, stderr }).toMatchObject({ done: true, stderr: "" });
+  await expectHealed(dir, "undisturbed");
+});
+
 describe.skipIf(!isTraceable)(`kill -9${why}`, () => {
   const [perCall, timeout] = isLong ? [150, 900_000] : [3, 60_000];
   test.each(Object.keys(CALLS) as Call[])("in place of %s", { timeout }, async (call) => {
@@ -59,7 +77,7 @@ describe.skipIf(!isTraceable)(`kill -9${why}`, () => {
     expect(count).toBeGreaterThanOrEqual(CALLS[call]);
     for (const n of points(count, perCall)) {
       const dir = await emptyDir();
-      await child.run(["life", dir], `${call}:signal=SIGKILL:when=${n}`);
+      await child.run(life(dir), `${call}:signal=SIGKILL:when=${n}`);
       await expectHealed(dir, `${call} ${n} of ${count}`, true);
     }
   });
@@ -79,7 +97,7 @@ describe.skipIf(!isTraceable)(`a failing system${why}`, () => {
   test.each(rows)("$error from $call", { timeout }, async ({ error, call }) => {
     for (const n of points(counts.get(call) ?? 0, perCall + 1).slice(0, perCall)) {
       const dir = await emptyDir();
-      const ended = await child.run(["life", dir], `${call}:error=${error}:when=${n}`);
+      const ended = await child.run(life(dir), `${call}:error=${error}:when=${n}`);
       const what = `${error} from ${call} ${n} of ${counts.get(call)}: ${JSON.stringify(ended)}`;
       // Either it got over it, or it says so; before its first line it is Node that ends.
       const { done, code, name } = ended.said;
@@ -98,7 +116,7 @@ describe.skipIf(!isTraceable)(`a failing system${why}`, () => {
     const count = counts.get("fsync") ?? 0;
     for (const n of points(count, isLong ? count : 4)) {
       const dir = await emptyDir();
-      const { said } = await child.run(["life", dir], `fsync:error=EIO:when=${n}`);
+      const { said } = await child.run(life(dir), `fsync:error=EIO:when=${n}`);
       expect({ n, done: said["done"] }).toEqual({ n, done: false });
       await expectHealed(dir, `fsync ${n}`);
     }

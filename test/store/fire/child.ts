@@ -4,7 +4,7 @@
  */
 import { findImage, prune, removeImage } from "../../../src/images/images.ts";
 import { openStore } from "../../../src/store/store.ts";
-import { pull, referenceOf, use } from "./images.ts";
+import { load, pull, referenceOf, use } from "./images.ts";
 import { random } from "../random.ts";
 
 const [action = "", dataDir = "", ...rest] = process.argv.slice(2);
@@ -23,9 +23,11 @@ async function unless<T>(job: Promise<T>): Promise<T | undefined> {
 
 /** A life in short. */
 async function life(): Promise<object> {
+  const [archivePath = ""] = rest;
   await using store = await openStore({ dataDir });
   await use(store, await pull(store, 4), 4);
   await pull(store, 5);
+  await load(store, archivePath);
   await removeImage(store, referenceOf(4));
   const { deleted } = await prune(store);
   return { deleted: deleted.length };

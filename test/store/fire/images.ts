@@ -1,10 +1,14 @@
 /** Small images for stores under fire: any process makes them from a number, and any other can say what is in them. */
+import { open } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
+import { loadImages } from "../../../src/images/load.ts";
 import { pullImage } from "../../../src/images/pull.ts";
 import { openRootfs } from "../../../src/images/rootfs.ts";
+import { saveImages } from "../../../src/images/save.ts";
 import { parse } from "../../../src/reference/reference.ts";
 import { digestOf } from "../../../src/reference/digest.ts";
 import { readRootfsFile } from "../../../src/rootfs/read.ts";
+import { openAnyArchive } from "../../../src/source/open.ts";
 import type { ImageSource } from "../../../src/source/source.ts";
 import type { ImageRecord } from "../../../src/store/records.ts";
 import type { Store } from "../../../src/store/store.ts";
@@ -61,6 +65,28 @@ export function sourceOf(number: number): ImageSource {
 
 export async function pull(store: Store, number: number): Promise<ImageRecord> {
   return await pullImage(store, parse(referenceOf(number)), sourceOf(number), { platform });
+}
+
+/** Which images the archive has. */
+const IN_ARCHIVE = [6, 7];
+
+/** As `flamebox save` writes it. */
+export async function writeArchive(store: Store, path: string): Promise<void> {
+  for (const number of IN_ARCHIVE) await pull(store, number);
+  const file = await open(path, "wx");
+  try {
+    const write = async (bytes: Uint8Array): Promise<void> => void (await file.write(bytes));
+    await saveImages(store, IN_ARCHIVE.map(referenceOf), { format: "oci-archive", write });
+  } finally {
+    await file.close();
+  }
+}
+
+/** All that is in the archive, as `flamebox load` does, and looks at it. */
+export async function load(store: Store, path: string): Promise<void> {
+  await using images = await openAnyArchive({ path }, { workspace: store.workspace });
+  for (const image of await loadImages(store, images, { platform }))
+    await use(store, image, IN_ARCHIVE.find((number) => referenceOf(number) === image.reference) ?? 0);
 }
 
 /** Opens the image as a run does, and reads it. @throws when anything in it is not what it should be */
