@@ -226,7 +226,7 @@ describe("a container that must be ended", () => {
   test("whose execs fork without end, while others come and go", async () => {
     const container = await machine.start({ args: ["sleep", "1000"], config: tight });
     const bomb = await container.begin("bomb", { script: `${BOMB}; sleep 1000` });
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 2; round++) {
       const storm = Array.from({ length: 32 }, async () => await container.exec({ args: ["true"] }));
       for (const { end } of await within("a storm", Promise.all(storm), 60_000))
         expect(end).toMatchObject({ exitCode: 0 });
@@ -324,7 +324,7 @@ describe("an exec into a container that", () => {
   });
 
   test("is ending", async () => {
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 2; round++) {
       const container = await machine.start({ script: "sleep 0.2" });
       const tries = Array.from({ length: 30 }, async (_, index) => {
         await sleep(10 * index);
