@@ -21,11 +21,14 @@ import type { ExportedRootfs, RootfsFileOptions } from "./images/export.ts";
 
 export type { AttachedExec, AttachOptions, ExecInOptions } from "./container/lifecycle/attach.ts";
 export type {
+  ArchiveOptions,
   Change,
   ChangeKind,
+  ContentsOptions,
   FileKind,
   ContainerProcess,
   FileStat,
+  StatOptions,
   TimeOfFile,
 } from "./container/contents.ts";
 export type { CommitContainerOptions, ContainerCopyOptions } from "./container/lifecycle/copies.ts";
@@ -44,7 +47,8 @@ export type {
 } from "./container/lifecycle/verbs.ts";
 export type { LogEntry, LogStream } from "./container/log/format.ts";
 export { FlameBox } from "./container/flamebox.ts";
-export type { CollectOptions, ExecResult, FlameBoxOptions, OutputEvent } from "./container/flamebox.ts";
+export type { CollectOptions, ExecResult, FlameBoxOptions } from "./container/flamebox.ts";
+export type { OutputEvent, OutputLogOptions } from "./container/output-log.ts";
 export type { CopyOptions } from "./container/copy/copy.ts";
 export type {
   ContainerFiles,

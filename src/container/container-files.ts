@@ -5,16 +5,16 @@ import { END_BYTES, encodeHeader, paddingOf } from "../formats/tar/encode.ts";
 import { TarReader } from "../formats/tar/reader.ts";
 import { FlameBoxError } from "../util/error.ts";
 import { quote } from "../util/printable.ts";
-import type { ContainerContents, FileKind, FileStat } from "./contents.ts";
+import type { ContainerContents, ContentsOptions, FileKind, FileStat, StatOptions } from "./contents.ts";
 import type { CopyOptions } from "./copy/copy.ts";
 import { copyFromContainer, copyToContainer } from "./copy/copy.ts";
 
-export interface ReadFileOptions {
+export interface ReadFileOptions extends ContentsOptions {
   /** More is an error; default 256 MiB. */
   readonly maxBytes?: number | undefined;
 }
 
-export interface WriteFileOptions {
+export interface WriteFileOptions extends ContentsOptions {
   /** Permissions; default 0o644. */
   readonly mode?: number | undefined;
   /** Default: root's. */
@@ -40,10 +40,10 @@ const MAX_ENTRIES = 1_000_000;
 
 /** Contents that a directory can be listed of. */
 export interface ListableContents extends ContainerContents {
-  list(path: string): AsyncIterable<FileStat>;
+  list(path: string, options?: ContentsOptions): AsyncIterable<FileStat>;
 }
 
-/** The files of a container: `FlameBox.files`. */
+/** The files of a container: `FlameBox.files`. A signal ends a call with its reason. */
 export class ContainerFiles {
   readonly #contents: ListableContents;
 
@@ -52,14 +52,14 @@ export class ContainerFiles {
   }
 
   /** @throws FlameBoxError `path-not-found` */
-  async stat(path: string, options: { readonly follow?: boolean } = {}): Promise<FileStat> {
+  async stat(path: string, options: StatOptions = {}): Promise<FileStat> {
     return await this.#contents.stat(path, options);
   }
 
   /** Whether something is there; links are followed. */
-  async exists(path: string): Promise<boolean> {
+  async exists(path: string, { signal }: ContentsOptions = {}): Promise<boolean> {
     try {
-      await this.stat(path, { follow: true });
+      await this.stat(path, { follow: true, signal });
       return true;
     } catch (error) {
       if (error instanceof FlameBoxError && error.code === "path-not-found") return false;
@@ -68,8 +68,8 @@ export class ContainerFiles {
   }
 
   /** @throws FlameBoxError `path-not-found`, `not-a-file`, `file-too-large` */
-  async read(path: string, { maxBytes = DEFAULT_MAX_BYTES }: ReadFileOptions = {}): Promise<Buffer> {
-    const { stat, stream } = await this.#contents.archive(path, { follow: true });
+  async read(path: string, { maxBytes = DEFAULT_MAX_BYTES, signal }: ReadFileOptions = {}): Promise<Buffer> {
+    const { stat, stream } = await this.#contents.archive(path, { follow: true, signal });
     try {
       if (stat.kind !== "file")
         throw new FlameBoxError("not-a-file", `${quote(path)} is no file, but a ${stat.kind}`);
@@ -104,9 +104,9 @@ export class ContainerFiles {
    * @throws FlameBoxError `not-a-directory`, `failed`
    */
   async write(path: string, data: Uint8Array | string, options: WriteFileOptions = {}): Promise<void> {
-    const { mode = 0o644, uid = 0, gid = 0 } = options;
+    const { mode = 0o644, uid = 0, gid = 0, signal } = options;
     const absolute = posix.resolve("/", path);
-    const base = await this.#deepestThere(posix.dirname(absolute));
+    const base = await this.#deepestThere(posix.dirname(absolute), signal);
     const bytes = Buffer.from(data);
     const relative = posix.relative(base, absolute);
     const common = { uid, gid, mtimeSeconds: Math.floor(Date.now() / 1000), mtimeNanoseconds: 0 };
@@ -122,11 +122,12 @@ export class ContainerFiles {
       Buffer.alloc(paddingOf(bytes.length)),
       Buffer.alloc(END_BYTES),
     ];
-    await this.#contents.extract(base, Readable.from(parts));
+    await this.#contents.extract(base, Readable.from(parts), { signal });
   }
 
-  async #deepestThere(path: string): Promise<string> {
-    for (let dir = path; dir !== "/"; dir = posix.dirname(dir)) if (await this.exists(dir)) return dir;
+  async #deepestThere(path: string, signal: AbortSignal | undefined): Promise<string> {
+    for (let dir = path; dir !== "/"; dir = posix.dirname(dir))
+      if (await this.exists(dir, { signal })) return dir;
     return "/";
   }
 
@@ -134,9 +135,9 @@ export class ContainerFiles {
    * What is in a directory, by name: nothing of what is below it, and no content. Links are followed.
    * @throws FlameBoxError `path-not-found`, `not-a-directory`, `directory-too-large`
    */
-  async list(path: string): Promise<DirectoryEntry[]> {
+  async list(path: string, options: ContentsOptions = {}): Promise<DirectoryEntry[]> {
     const entries: DirectoryEntry[] = [];
-    for await (const stat of this.#contents.list(path)) {
+    for await (const stat of this.#contents.list(path, options)) {
       if (entries.length === MAX_ENTRIES)
         throw new FlameBoxError("directory-too-large", `${quote(path)} has more than ${MAX_ENTRIES} entries`);
       entries.push(entryOf(stat));

@@ -7,11 +7,14 @@
  *     const { exitCode, stdout } = await box.exec("python3 /app/main.py");
  */
 import type { Readable } from "node:stream";
+import { unlessAborted } from "../util/abort.ts";
 import { FlameBoxError } from "../util/error.ts";
-import type { Change } from "./contents.ts";
+import type { Change, ContainerProcess, ContentsOptions } from "./contents.ts";
 import { ContainerFiles } from "./container-files.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
 import type { ContainerExit, ContainerOptions, ContainerStatistics, Health, PortMapping } from "./options.ts";
+import { OutputLog } from "./output-log.ts";
+import type { OutputEvent, OutputLogOptions } from "./output-log.ts";
 import type { Container } from "./running.ts";
 import { startContainerOf } from "./start.ts";
 
@@ -19,7 +22,10 @@ import { startContainerOf } from "./start.ts";
  * Without a command, its first process does nothing, and the container is there until it is stopped; with `idle: false`
  * it is the image's own.
  */
-export type FlameBoxOptions = Omit<ContainerOptions, "onHealth">;
+export interface FlameBoxOptions extends Omit<ContainerOptions, "onHealth"> {
+  /** How much of what the first process says is kept for `logs`: its last bytes; default 1 MiB. */
+  readonly maxLogBytes?: number | undefined;
+}
 
 export interface ExecResult {
   /** 0 … 255; 128+n when signal n ended it. */
@@ -43,13 +49,8 @@ export interface CollectOptions extends ExecOptions {
   readonly maxOutputBytes?: number | undefined;
 }
 
-/** What a container says, in the order in which it came. */
-export interface OutputEvent {
-  readonly stream: "stdout" | "stderr";
-  readonly bytes: Buffer;
-}
-
 const DEFAULT_MAX_OUTPUT_BYTES = 16 << 20;
+const DEFAULT_MAX_LOG_BYTES = 1 << 20;
 const KILL = 9;
 
 /**
@@ -59,9 +60,11 @@ const KILL = 9;
 export class FlameBox implements AsyncDisposable {
   readonly files: ContainerFiles;
   readonly #container: Container;
+  readonly #log: OutputLog;
 
-  private constructor(container: Container) {
+  private constructor(container: Container, maxLogBytes: number) {
     this.#container = container;
+    this.#log = new OutputLog(container, maxLogBytes);
     this.files = new ContainerFiles(container.contents);
   }
 
@@ -71,12 +74,18 @@ export class FlameBox implements AsyncDisposable {
    */
   static async create(image: string, options: FlameBoxOptions = {}): Promise<FlameBox> {
     const { idle = options.command === undefined && options.entrypoint === undefined } = options;
-    return new FlameBox(await startContainerOf(image, { ...options, idle }));
+    const { maxLogBytes = DEFAULT_MAX_LOG_BYTES, ...rest } = options;
+    return new FlameBox(await startContainerOf(image, { ...rest, idle }), maxLogBytes);
   }
 
   /** 64 hexadecimal digits. */
   get id(): string {
     return this.#container.id;
+  }
+
+  /** As the options had it. */
+  get name(): string | undefined {
+    return this.#container.name;
   }
 
   /** What really runs it: `firecracker (kvm)`, `qemu (software emulation)`. */
@@ -158,44 +167,42 @@ export class FlameBox implements AsyncDisposable {
     return await this.#container.exec(args, options);
   }
 
-  /** What the first process says. Once; ends with it. */
-  async *output(): AsyncGenerator<OutputEvent> {
-    const { stdout, stderr } = this.#container;
-    const sources = [
-      { stream: "stdout", chunks: stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer> },
-      { stream: "stderr", chunks: stderr[Symbol.asyncIterator]() as AsyncIterator<Buffer> },
-    ] as const;
-    const next = async (source: (typeof sources)[number]) => ({ source, result: await source.chunks.next() });
-    // One of each is asked for at a time, so that nothing piles up.
-    const asked = new Map(sources.map((source) => [source.stream, next(source)]));
-    while (asked.size > 0) {
-      const { source, result } = await Promise.race(asked.values());
-      if (result.done === true) asked.delete(source.stream);
-      else {
-        yield { stream: source.stream, bytes: result.value };
-        asked.set(source.stream, next(source));
-      }
-    }
+  /**
+   * What the first process has said so far, as far as it is kept (`maxLogBytes`); with `follow` also what it says until
+   * it ends. As often as wanted: nothing waits for whoever reads.
+   */
+  logs(options: OutputLogOptions = {}): AsyncGenerator<OutputEvent> {
+    return this.#log.read(options);
+  }
+
+  /** The same from the first piece that is kept to the last, each exactly once: the process waits for whoever reads. */
+  output({ signal }: ContentsOptions = {}): AsyncGenerator<OutputEvent> {
+    return this.#log.exactly(signal);
   }
 
   /** What it has changed of its image's files. */
-  changes(): AsyncGenerator<Change> {
-    return this.#container.contents.changes();
+  changes(options: ContentsOptions = {}): AsyncGenerator<Change> {
+    return this.#container.contents.changes(options);
+  }
+
+  /** Its processes, the first one first. @throws FlameBoxError `machine-lost`, … */
+  async processes({ signal }: ContentsOptions = {}): Promise<readonly ContainerProcess[]> {
+    return await unlessAborted(this.#container.contents.processes(), signal);
   }
 
   /** What it uses now. @throws FlameBoxError `machine-lost`, … */
-  async stats(): Promise<ContainerStatistics> {
-    return await this.#container.stats();
+  async stats({ signal }: ContentsOptions = {}): Promise<ContainerStatistics> {
+    return await unlessAborted(this.#container.stats(), signal);
   }
 
   /** Halts the machine, with all that is in it. */
-  async pause(): Promise<void> {
-    await this.#container.pause();
+  async pause({ signal }: ContentsOptions = {}): Promise<void> {
+    await unlessAborted(this.#container.pause(), signal);
   }
 
   /** Lets the machine go on, and sets its clock. @throws FlameBoxError `container-not-paused` */
-  async unpause(): Promise<void> {
-    await this.#container.unpause();
+  async unpause({ signal }: ContentsOptions = {}): Promise<void> {
+    await unlessAborted(this.#container.unpause(), signal);
   }
 
   /** Resolves when the first process has ended. @throws FlameBoxError `machine-lost`; the signal's reason */
@@ -208,11 +215,19 @@ export class FlameBox implements AsyncDisposable {
     await this.#container.kill(signal);
   }
 
-  /** Asks the first process to end, and kills it when it has not in time. */
+  /**
+   * Asks the first process to end, and kills it when it has not in time. `signal` is Docker's: the one that it is sent.
+   * @throws FlameBoxError `machine-lost`; the reason of `abort`, which ends the waiting only
+   */
   async stop(
-    options: { readonly signal?: string | number; readonly timeoutMs?: number } = {},
+    options: {
+      readonly signal?: string | number | undefined;
+      readonly timeoutMs?: number | undefined;
+      readonly abort?: AbortSignal | undefined;
+    } = {},
   ): Promise<ContainerExit> {
-    return await this.#container.stop(options);
+    const { abort, ...rest } = options;
+    return await unlessAborted(this.#container.stop(rest), abort);
   }
 
   /** Ends the machine; nothing of it is left. */

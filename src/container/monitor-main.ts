@@ -31,7 +31,7 @@ async function orderFrom(): Promise<MonitorOrder> {
   return JSON.parse(value) as MonitorOrder;
 }
 
-async function keep({ id, paths, firecracker, attachFirst }: MonitorOrder): Promise<void> {
+async function keep({ id, paths, firecracker, jailer, attachFirst }: MonitorOrder): Promise<void> {
   const record = await readRecord(paths, id);
   if (record === undefined) throw new FlameBoxError("container-not-found", "the container has been removed");
   await claimContainer(paths, record);
@@ -43,6 +43,7 @@ async function keep({ id, paths, firecracker, attachFirst }: MonitorOrder): Prom
     options: {
       paths,
       firecracker,
+      jailer,
       onProgress: (progress) => tell({ progress }),
       onNotice: (notice) => tell({ notice }),
     },

@@ -22,6 +22,7 @@ import type { StopPlan } from "./stop.ts";
 import { machineUse } from "./machine-use.ts";
 import { stopSignalOf, stopTimeoutOf } from "./stop.ts";
 import type { Vigil } from "./vigil.ts";
+import { unlessAborted } from "../util/abort.ts";
 
 export interface Launched extends ContainerStreams {
   readonly exit: Promise<ExitEvent>;
@@ -117,19 +118,7 @@ export class Container implements RunningContainer {
   }
 
   async wait(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<ContainerExit> {
-    const { signal } = options;
-    if (signal === undefined) return await this.#exit;
-    signal.throwIfAborted();
-    let onAbort = (): void => {};
-    const aborted = new Promise<never>((_resolve, reject) => {
-      onAbort = () => reject(signal.reason as Error);
-      signal.addEventListener("abort", onAbort, { once: true });
-    });
-    try {
-      return await Promise.race([this.#exit, aborted]);
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-    }
+    return await unlessAborted(this.#exit, options.signal);
   }
 
   async kill(signal: number): Promise<void> {

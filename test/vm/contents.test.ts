@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FlameBox } from "flamebox";
+import type { OutputEvent } from "flamebox";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { makeHome } from "../support/home.ts";
 import type { Home } from "../support/home.ts";
@@ -136,6 +137,54 @@ test("a box of the library's: files, commands, changes, and what it costs", asyn
     expect(changed).toContain("/deep/in/there/run.sh");
     expect(await box.stats()).toMatchObject({ pids: 1 });
     expect(await box.stop()).toMatchObject({ code: 137 });
+  } finally {
+    await box[Symbol.asyncDispose]();
+  }
+});
+
+test("a box of the library's: what its first process says, and signals that end what takes too long", async () => {
+  const script = "echo begun; echo wrong >&2; while [ ! -e /go ]; do sleep 0.1; done; echo done; exit 4";
+  const options = { paths: home.paths, dockerConfig: null, network: "none" as const };
+  const box = await FlameBox.create(busybox, { ...options, command: ["sh", "-c", script], name: "talker" });
+  try {
+    expect(box.name).toBe("talker");
+    const words = async (logs: AsyncIterable<OutputEvent>): Promise<string[]> => {
+      const said: string[] = [];
+      for await (const { stream, bytes } of logs) said.push(`${stream} ${bytes.toString()}`);
+      return said.toSorted();
+    };
+    while ((await words(box.logs())).length < 2) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await words(box.logs())).toEqual(["stderr wrong\n", "stdout begun\n"]);
+    expect((await box.processes()).length).toBeGreaterThanOrEqual(1);
+
+    await box.exec("truncate -s 200M /large");
+    const reason = new Error("enough");
+    for (const call of [
+      async (signal: AbortSignal) => await box.files.read("/large", { signal }),
+      async (signal: AbortSignal) => await box.files.write("/again", Buffer.alloc(100 << 20), { signal }),
+      async (signal: AbortSignal) => await box.files.copyOut("/large", local("large"), { signal }),
+      async (signal: AbortSignal) => await box.exec("sleep 1000", { signal }),
+      async (signal: AbortSignal) => await box.wait({ signal }),
+      async (signal: AbortSignal) => await words(box.logs({ follow: true, signal })),
+    ]) {
+      const controller = new AbortController();
+      const called = call(controller.signal);
+      setTimeout(() => controller.abort(reason), 100);
+      await expect(called).rejects.toBe(reason);
+    }
+    const signal = AbortSignal.abort(reason);
+    for (const call of [
+      async () => await box.files.stat("/", { signal }),
+      async () => await box.files.exists("/", { signal }),
+      async () => await box.files.list("/", { signal }),
+      async () => await box.stats({ signal }),
+    ])
+      await expect(call()).rejects.toBe(reason);
+    // Nothing of all that has harmed it.
+    const followed = words(box.logs({ follow: true }));
+    await box.files.write("/go", "");
+    expect(await box.wait()).toMatchObject({ code: 4 });
+    expect(await followed).toEqual(["stderr wrong\n", "stdout begun\n", "stdout done\n"]);
   } finally {
     await box[Symbol.asyncDispose]();
   }

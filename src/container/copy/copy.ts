@@ -44,6 +44,8 @@ interface Destination {
   readonly isDirectory: boolean | undefined;
 }
 
+const ROOTS = { owner: { uid: 0, gid: 0 } } as const;
+
 /** `src/.` means what is in it. */
 function isContents(path: string): boolean {
   return path === "." || path.endsWith("/.");
@@ -78,9 +80,13 @@ async function hostDestination(path: string): Promise<Destination> {
   }
 }
 
-async function containerDestination(contents: ContainerContents, path: string): Promise<Destination> {
+async function containerDestination(
+  contents: ContainerContents,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<Destination> {
   try {
-    return { path, isDirectory: (await contents.stat(path, { follow: true })).kind === "directory" };
+    return { path, isDirectory: (await contents.stat(path, { follow: true, signal })).kind === "directory" };
   } catch (error) {
     if (error instanceof FlameBoxError && error.code === "path-not-found")
       return { path, isDirectory: undefined };
@@ -106,7 +112,7 @@ export async function copyFromContainer(
 ): Promise<{ readonly stat: FileStat }> {
   const { followLink = false, archive: keepOwners = false, onNotice = () => {}, signal } = options;
   const follow = followLink || isContents(from);
-  const { stat: found, stream } = await contents.archive(inContainer(from), { follow });
+  const { stat: found, stream } = await contents.archive(inContainer(from), { follow, signal });
   try {
     const source = { path: from, isDirectory: found.kind === "directory" };
     const { dir, as } = placeOf(source, await hostDestination(to));
@@ -135,7 +141,8 @@ export async function archiveFromContainer(
   out: Writable,
   { followLink = false, signal }: CopyOptions = {},
 ): Promise<void> {
-  const { stream } = await contents.archive(inContainer(from), { follow: followLink || isContents(from) });
+  const follow = followLink || isContents(from);
+  const { stream } = await contents.archive(inContainer(from), { follow, signal });
   await pipeline(stream, out, { end: false, ...(signal && { signal }) });
 }
 
@@ -149,17 +156,17 @@ export async function copyToContainer(
   to: string,
   options: CopyOptions = {},
 ): Promise<void> {
-  const { followLink: follow = false, archive: keepOwners = false, onNotice = () => {} } = options;
+  const { followLink: follow = false, archive: keepOwners = false, onNotice = () => {}, signal } = options;
   const found = await stat(from).catch((error: unknown) => {
     throw new FlameBoxError("copy-source-failed", `${quote(from)} cannot be copied: there is no such file`, {
       cause: error,
     });
   });
   const source = { path: from, isDirectory: found.isDirectory() };
-  const { dir, as } = placeOf(source, await containerDestination(contents, inContainer(to)));
+  const { dir, as } = placeOf(source, await containerDestination(contents, inContainer(to), signal));
   const onSkipped = (path: string) => onNotice(`${path} is a socket or a device, and is left out`);
   const archive = Readable.from(hostArchive(from, { as, follow: follow || isContents(from), onSkipped }));
-  await contents.extract(dir, archive, keepOwners ? {} : { owner: { uid: 0, gid: 0 } });
+  await contents.extract(dir, archive, { ...(!keepOwners && ROOTS), signal });
 }
 
 /** A tar archive of the caller's into a directory of the container's. */
@@ -167,7 +174,7 @@ export async function archiveToContainer(
   contents: ContainerContents,
   archive: Readable,
   to: string,
-  { archive: keepOwners = false }: CopyOptions = {},
+  { archive: keepOwners = false, signal }: CopyOptions = {},
 ): Promise<void> {
-  await contents.extract(inContainer(to), archive, keepOwners ? {} : { owner: { uid: 0, gid: 0 } });
+  await contents.extract(inContainer(to), archive, { ...(!keepOwners && ROOTS), signal });
 }

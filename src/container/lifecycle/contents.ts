@@ -5,10 +5,20 @@
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createInterface } from "node:readline";
+import { breakOff, unlessAborted } from "../../util/abort.ts";
 import { FlameBoxError } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
 import { assemble } from "../assemble.ts";
-import type { Change, ContainerContents, ContainerProcess, FileStat } from "../contents.ts";
+import type {
+  ArchiveOptions,
+  Change,
+  ContainerContents,
+  ContainerProcess,
+  ContentsOptions,
+  ExtractOptions,
+  FileStat,
+  StatOptions,
+} from "../contents.ts";
 import { OwnContents } from "../contents.ts";
 import { call, openProcess } from "../control/client.ts";
 import type { RemoteProcess } from "../control/client.ts";
@@ -33,40 +43,43 @@ class RemoteContents implements ContainerContents {
     this.#record = record;
   }
 
-  async #open(method: string, params: object): Promise<RemoteProcess> {
-    const remote = await openProcess(this.#paths, this.#record, { method, params });
+  async #open(method: string, params: object, signal: AbortSignal | undefined): Promise<RemoteProcess> {
+    const remote = await unlessAborted(openProcess(this.#paths, this.#record, { method, params }), signal);
+    breakOff(remote.stdout, signal);
     // What is not wanted of it is not to hold up the rest.
     remote.stderr.resume();
     return remote;
   }
 
-  async stat(path: string, options: object = {}): Promise<FileStat> {
+  async stat(path: string, { signal, ...options }: StatOptions = {}): Promise<FileStat> {
     const request = { method: "stat", params: { path, ...options } };
-    return (await call(this.#paths, this.#record, request))["stat"] as FileStat;
+    return (await call(this.#paths, this.#record, request, { signal }))["stat"] as FileStat;
   }
 
-  async archive(path: string, options: object = {}): Promise<FileArchive> {
-    const { result, stdout } = await this.#open("archive", { path, ...options });
+  async archive(path: string, { signal, ...options }: ArchiveOptions = {}): Promise<FileArchive> {
+    const { result, stdout } = await this.#open("archive", { path, ...options }, signal);
     return { stat: result["stat"] as FileStat, stream: stdout };
   }
 
-  async extract(path: string, archive: Readable, options: object = {}): Promise<void> {
-    await using remote = await this.#open("extract", { path, ...options });
-    remote.stdout.resume();
+  async extract(path: string, archive: Readable, { signal, ...options }: ExtractOptions = {}): Promise<void> {
+    await using remote = await this.#open("extract", { path, ...options }, signal);
+    // Its error is the signal's reason, which is told below.
+    remote.stdout.on("error", () => {}).resume();
     const ended = remote.wait();
     ended.catch(() => {});
     // The other side may refuse the archive in the middle, and says why.
-    await Promise.race([pipeline(archive, remote.stdin), ended]);
-    await ended;
+    await unlessAborted(Promise.race([pipeline(archive, remote.stdin), ended]), signal);
+    await unlessAborted(ended, signal);
   }
 
-  async *changes(): AsyncGenerator<Change> {
-    const { stdout } = await this.#open("changes", {});
+  async *changes({ signal }: ContentsOptions = {}): AsyncGenerator<Change> {
+    const { stdout } = await this.#open("changes", {}, signal);
     for await (const line of createInterface({ input: stdout })) yield JSON.parse(line) as Change;
+    signal?.throwIfAborted();
   }
 
-  async layer(): Promise<Readable> {
-    return (await this.#open("layer", {})).stdout;
+  async layer({ signal }: ContentsOptions = {}): Promise<Readable> {
+    return (await this.#open("layer", {}, signal)).stdout;
   }
 }
 

@@ -87,8 +87,9 @@ export async function exportContainer(
   options: OperationOptions = {},
 ): Promise<void> {
   await withContents(name, options, async (contents, record) => {
-    const { stream } = await contents.archive("/", { oneFileSystem: true });
-    await pipeline(stream, out, { end: false });
+    const { signal } = options;
+    const { stream } = await contents.archive("/", { oneFileSystem: true, signal });
+    await pipeline(stream, out, { end: false, ...(signal && { signal }) });
     await note(options, "export", record);
   });
 }
@@ -113,7 +114,7 @@ export async function commitContainer(
   const target = reference === undefined ? undefined : parse(reference);
   return await withContents(name, options, async (contents, record) => {
     await using store = await openHome(options);
-    const layer = await contents.layer();
+    const layer = await contents.layer({ signal: options.signal });
     try {
       const image = await commitImage(store, record.image, layer, target, options);
       await note(options, "commit", record);
@@ -128,7 +129,7 @@ export async function commitContainer(
 export async function containerChanges(name: string, options: OperationOptions = {}): Promise<Change[]> {
   return await withContents(name, options, async (contents) => {
     const changes: Change[] = [];
-    for await (const change of contents.changes()) changes.push(change);
+    for await (const change of contents.changes({ signal: options.signal })) changes.push(change);
     return changes;
   });
 }

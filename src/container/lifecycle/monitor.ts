@@ -28,6 +28,7 @@ export interface MonitorOrder {
   readonly id: string;
   readonly paths: Paths;
   readonly firecracker?: string | undefined;
+  readonly jailer?: string | undefined;
   /** The process is not executed before somebody has attached. */
   readonly attachFirst: boolean;
 }
@@ -49,7 +50,7 @@ export async function spawnMonitor(
   { id, name }: ContainerRecord,
   options: SpawnMonitorOptions,
 ): Promise<void> {
-  const { paths, signal, firecracker, attachFirst = false } = options;
+  const { paths, signal, firecracker, jailer, attachFirst = false } = options;
   signal?.throwIfAborted();
   await using log = await open(join(containerDir(paths, id), "monitor.log"), "a", 0o600);
   const child = spawn(process.execPath, [...NODE_FLAGS, join(PACKAGE_ROOT, "dist", "monitor", "main.js")], {
@@ -67,7 +68,7 @@ export async function spawnMonitor(
   const abort = () => child.kill("SIGTERM");
   signal?.addEventListener("abort", abort, { once: true });
   try {
-    const order: MonitorOrder = { id, paths, firecracker, attachFirst };
+    const order: MonitorOrder = { id, paths, firecracker, jailer, attachFirst };
     link.write(`${JSON.stringify(order)}\n`);
     await Promise.race([failed, untilStarted(link, name, options)]);
   } catch (error) {

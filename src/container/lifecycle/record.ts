@@ -22,11 +22,13 @@ export type KeptOptions = Omit<
   | "dockerConfig"
   | "ca"
   | "firecracker"
+  | "jailer"
   | "onHealth"
   | "onNotice"
   | "onProgress"
   | "onRefused"
   | "paths"
+  | "proxies"
   | "signal"
 >;
 

@@ -13,14 +13,11 @@ import type { Hierarchy } from "../jail/cgroup.ts";
 import type { Jail } from "../jail/jail.ts";
 import { makeJail } from "../jail/jail.ts";
 import { filesOf } from "../jail/program-files.ts";
+import { LEAST_FILE_BYTES, MOST_FILES } from "./bounds.ts";
 
 /** Threads of a VMM besides those of its CPUs: its own, the API's; room for what a later version adds. */
 const SPARE_THREADS = 16;
 const MAX_CPUS = 32;
-/** A VMM has a handful open: memory, disks, sockets, KVM's. */
-const MOST_FILES = 256;
-/** The jailer, which is bound by it as well, writes a file with a process id. */
-const LEAST_FILE_BYTES = 4_096;
 
 export interface JailerOptions {
   /** Absolute path of the program, of the same version as Firecracker's. */

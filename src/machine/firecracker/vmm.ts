@@ -23,6 +23,7 @@ import { enclosedProgram } from "../processes.ts";
 import { TailBuffer } from "../tail-buffer.ts";
 import { ApiClient } from "./api/client.ts";
 import { patchDrive } from "./api/drive.ts";
+import { LEAST_FILE_BYTES, MOST_FILES } from "./bounds.ts";
 import { patchVm } from "./api/vm.ts";
 import { getVersion } from "./api/version.ts";
 import { connectToGuest } from "./api/vsock.ts";
@@ -102,6 +103,8 @@ export async function spawnFirecracker(
         tap: hasNetwork ? { name: TAP_DEVICE, uid } : undefined,
         strict: isJailed,
         changesUser: isJailed ? "contained" : undefined,
+        // The jailer sets its own.
+        ...(!isJailed && { mostFiles: MOST_FILES, mostFileBytes: Math.max(mostFileBytes, LEAST_FILE_BYTES) }),
       },
     );
     const child = spawn(file, args, {

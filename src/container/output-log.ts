@@ -1,0 +1,163 @@
+/**
+ * What a process says, kept for whoever asks later: the last of it, in memory.
+ *
+ *     stdout ─┐           ┌─► entries, the oldest of which go when there are too many bytes
+ *             ├─► pieces ─┤
+ *     stderr ─┘           └─► followers, which see each piece once, and hold nothing up
+ *
+ * Except for those that follow exactly: a process whose output they have not taken waits (back pressure).
+ */
+import type { Readable } from "node:stream";
+import type { LogStream } from "./log/format.ts";
+
+/** A piece as it came, not a line. */
+export interface OutputEvent {
+  readonly stream: LogStream;
+  readonly bytes: Buffer;
+  /** When it came, by this host's clock. */
+  readonly at: Date;
+}
+
+export interface OutputLogOptions {
+  /** Goes on until the process has ended. Default false. */
+  readonly follow?: boolean | undefined;
+  /** As many of the last lines as are kept; default all. */
+  readonly tail?: number | undefined;
+  /** Nothing that came before. */
+  readonly since?: Date | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Follower {
+  readonly isExact: boolean;
+  readonly pieces: OutputEvent[];
+  /** Resolves what the follower waits for. */
+  wake: () => void;
+  /** Resolves what the process waits for. */
+  taken: () => void;
+}
+
+const LINE_FEED = 0x0a;
+
+export class OutputLog {
+  readonly #maxBytes: number;
+  readonly #pieces: OutputEvent[] = [];
+  readonly #followers = new Set<Follower>();
+  #keptBytes = 0;
+  #isOver = false;
+  #failure: Error | undefined;
+
+  /** @param maxBytes of what is kept: at least its last piece */
+  constructor(sources: Readonly<Record<LogStream, Readable>>, maxBytes: number) {
+    this.#maxBytes = maxBytes;
+    const both = (["stdout", "stderr"] as const).map(async (stream) => {
+      for await (const bytes of sources[stream] as AsyncIterable<Buffer>)
+        await this.#add({ stream, bytes, at: new Date() });
+    });
+    // What breaks it is told to those who read it.
+    Promise.all(both).then(
+      () => this.#end(),
+      (error: unknown) => this.#end(error instanceof Error ? error : new Error(String(error))),
+    );
+  }
+
+  async #add(piece: OutputEvent): Promise<void> {
+    this.#pieces.push(piece);
+    this.#keptBytes += piece.bytes.length;
+    while (this.#keptBytes > this.#maxBytes && this.#pieces.length > 1)
+      this.#keptBytes -= this.#pieces.shift()?.bytes.length ?? 0;
+    const exact: Promise<void>[] = [];
+    for (const follower of this.#followers) {
+      follower.pieces.push(piece);
+      if (follower.isExact) exact.push(takenBy(follower));
+      else dropBeyond(follower.pieces, this.#maxBytes);
+      follower.wake();
+    }
+    await Promise.all(exact);
+  }
+
+  #end(failure?: Error): void {
+    this.#isOver = true;
+    this.#failure = failure;
+    for (const follower of this.#followers) follower.wake();
+  }
+
+  /** All that is kept, and with `follow` what comes until the end. One that is too slow misses what is not kept. */
+  async *read(options: OutputLogOptions = {}): AsyncGenerator<OutputEvent, void, undefined> {
+    const { follow = false, tail, since, signal } = options;
+    const recent = this.#pieces.filter(({ at }) => since === undefined || at >= since);
+    const kept = tail === undefined ? recent : lastLines(recent, tail);
+    if (follow) yield* this.#follow(kept, false, signal);
+    else yield* kept;
+  }
+
+  /** All that is kept, and then every piece; the process waits for whoever reads. */
+  async *exactly(signal?: AbortSignal): AsyncGenerator<OutputEvent, void, undefined> {
+    yield* this.#follow([...this.#pieces], true, signal);
+  }
+
+  async *#follow(
+    begin: OutputEvent[],
+    isExact: boolean,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<OutputEvent, void, undefined> {
+    const follower: Follower = { isExact, pieces: begin, wake: () => {}, taken: () => {} };
+    const abort = (): void => follower.wake();
+    this.#followers.add(follower);
+    signal?.addEventListener("abort", abort);
+    try {
+      for (;;) {
+        signal?.throwIfAborted();
+        const piece = follower.pieces.shift();
+        if (piece !== undefined) yield piece;
+        else if (this.#isOver) break;
+        else {
+          follower.taken();
+          follower.taken = () => {};
+          await new Promise<void>((resolve) => (follower.wake = resolve));
+        }
+      }
+      if (this.#failure !== undefined) throw this.#failure;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      this.#followers.delete(follower);
+      follower.taken();
+    }
+  }
+}
+
+/** Both streams may wait for the same follower. */
+async function takenBy(follower: Follower): Promise<void> {
+  const { taken } = follower;
+  await new Promise<void>((resolve) => {
+    follower.taken = () => {
+      taken();
+      resolve();
+    };
+  });
+}
+
+function dropBeyond(pieces: OutputEvent[], maxBytes: number): void {
+  let bytes = pieces.reduce((sum, piece) => sum + piece.bytes.length, 0);
+  while (bytes > maxBytes && pieces.length > 1) bytes -= pieces.shift()?.bytes.length ?? 0;
+}
+
+/** From where the last lines begin, which may be in the middle of a piece. The streams' lines are counted together. */
+function lastLines(pieces: readonly OutputEvent[], count: number): OutputEvent[] {
+  const kept: OutputEvent[] = [];
+  let lines = 0;
+  for (const piece of pieces.toReversed()) {
+    // A line feed at the very end is the last line's own.
+    let at = piece.bytes.length - (kept.length === 0 && piece.bytes.at(-1) === LINE_FEED ? 1 : 0);
+    let start = 0;
+    while (at > 0 && start === 0) {
+      const found = piece.bytes.lastIndexOf(LINE_FEED, at - 1);
+      if (found === -1) break;
+      if (++lines === count) start = found + 1;
+      at = found;
+    }
+    if (count > 0) kept.unshift({ ...piece, bytes: piece.bytes.subarray(start) });
+    if (lines >= count) break;
+  }
+  return kept.filter(({ bytes }) => bytes.length > 0);
+}
