@@ -32,6 +32,9 @@ export type {
   TimeOfFile,
 } from "./container/contents.ts";
 export type { CommitContainerOptions, ContainerCopyOptions } from "./container/lifecycle/copies.ts";
+export type { FirecrackerTuning, RateLimits } from "./machine/firecracker/tuning.ts";
+export type { Balloon } from "./machine/firecracker/api/balloon.ts";
+export type { RateLimiter, TokenBucket } from "./machine/firecracker/api/rate-limiter.ts";
 export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";

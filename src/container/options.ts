@@ -1,6 +1,7 @@
 /**
  * What a caller may ask of a container. Names follow Docker's where it has one; units are in the names.
  */
+import type { FirecrackerTuning } from "../machine/firecracker/tuning.ts";
 import type { Readable, Writable } from "node:stream";
 import type { EgressOptions } from "../network/policy/policy.ts";
 import type { Refusal } from "../network/policy/refusals.ts";
@@ -91,10 +92,17 @@ export interface MachineOptions {
   readonly requireKvm?: boolean | undefined;
   /** Default: Firecracker where it is and KVM is usable, else QEMU. */
   readonly vmm?: "firecracker" | "qemu" | undefined;
+  /**
+   * What Firecracker can do besides: rate limiters of disks, network, entropy and console, a CPU template, a balloon, the
+   * level of its log. Part of a template's key. Where QEMU runs the machine, it has no effect, and a notice says so.
+   */
+  readonly firecrackerTuning?: FirecrackerTuning | undefined;
 }
 
 /** What choosing a VMM depends on. */
-export interface HostOptions extends OperationOptions, Pick<MachineOptions, "kernel" | "requireKvm" | "vmm"> {
+export interface HostOptions
+  extends OperationOptions,
+    Pick<MachineOptions, "firecrackerTuning" | "kernel" | "requireKvm" | "vmm"> {
   readonly network?: string | undefined;
 }
 

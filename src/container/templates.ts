@@ -18,7 +18,10 @@ export type { TemplateInfo };
 
 export interface BuildTemplateOptions
   extends OperationOptions,
-    Pick<MachineOptions, "cpus" | "memoryMib" | "storageBytes" | "kernel" | "requireKvm" | "vmm"> {
+    Pick<
+      MachineOptions,
+      "cpus" | "memoryMib" | "storageBytes" | "kernel" | "requireKvm" | "vmm" | "firecrackerTuning"
+    > {
   /** As the container's: `none` is a machine without a network interface. Default `user`. */
   readonly network?: "user" | "none" | undefined;
   /** For containers that stay when they have ended, whose disks have a journal. Default false. */

@@ -62,6 +62,8 @@ export async function chooseVmm(request: VmmRequest): Promise<Vmm> {
   const { options, boot, tryKvm } = request;
   const firecracker = options.vmm === "qemu" ? undefined : await chooseFirecracker(request);
   if (firecracker !== undefined) return firecracker;
+  if (options.firecrackerTuning !== undefined)
+    options.onNotice?.("QEMU runs the machine: firecrackerTuning has no effect");
   const program = await findQemu();
   const confined = await confinementOf(program, request);
   const candidate = { driver: qemuDriver({ acceleration: "kvm", ...confined }), program, boot };
@@ -113,12 +115,12 @@ export async function firecrackerCandidate({
   boot,
   agent,
 }: Omit<VmmRequest, "tryKvm">): Promise<Candidate | undefined> {
-  const { firecracker, network = "user", signal } = options;
+  const { firecracker, firecrackerTuning: tuning, network = "user", signal } = options;
   const program = await locateFirecracker(firecracker, paths);
   if (program === undefined) return undefined;
   const jailer = await jailerFor(program, { options, paths });
   return {
-    driver: firecrackerDriver({ program, runtimeDir: paths.runtimeDir, helper: agent, jailer }),
+    driver: firecrackerDriver({ program, runtimeDir: paths.runtimeDir, helper: agent, jailer, tuning }),
     program,
     boot: { ...boot, kernelPath: await elfKernel(kernel.path, paths, signal) },
     network: network !== "none",
