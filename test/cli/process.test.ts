@@ -176,7 +176,7 @@ describe.concurrent("results", () => {
       ["network", "ls", "--format", "{{.Name}} {{.Subnet}} {{.Internal}} {{.Members}}"],
       "shop 10.87.0.0/24  1\nvault 10.9.0.0/24 yes 1\n",
     ],
-    ["network inspect --format", ["network", "inspect", "a", "--format", "{{.Gateway}}"], "10.87.0.1\n"],
+    ["network inspect --format", ["network", "inspect", "a", "-f", "{{.Gateway}}"], "10.87.0.1\n"],
     [
       "network inspect --format, of the document",
       [

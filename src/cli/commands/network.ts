@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import type { NetworkInfo } from "../library.ts";
-import { addCommonOptions, settingsOf } from "../settings.ts";
+import { addCommonOptions, addShortFormat, settingsOf } from "../settings.ts";
 import { collect, teach } from "./describe.ts";
 
 interface CreateFlags {
@@ -44,11 +44,10 @@ async function list(context: CliContext, command: Command): Promise<void> {
 
 async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
-  const { checkOneStyle, print, toJson } = await import("../output/print.ts");
+  const { print, toJson } = await import("../output/print.ts");
   const { networkDocument } = await import("../output/networks.ts");
   const { compileDocument } = await import("../output/template.ts");
   const settings = settingsOf(command);
-  checkOneStyle(settings);
   const format = settings.format === undefined ? undefined : compileDocument(settings.format);
   const networks = await operate(context, settings, async ({ library, options }) => {
     const found: NetworkInfo[] = [];
@@ -171,6 +170,7 @@ function defineInspect(command: Command, context: CliContext): void {
       ],
     ],
   });
+  addShortFormat(command);
   command.action(async (names: string[]) => inspect(context, names, command));
 }
 

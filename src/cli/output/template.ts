@@ -153,10 +153,16 @@ export function compileTemplate(source: string, fields: TemplateFields): Formatt
     );
 }
 
-/** A template over one document of any shape: fields that it does not have are `<no value>`. */
+/**
+ * A template over one document of any shape, as its JSON has it: fields that it does not have are `<no value>`.
+ * Throws UsageError as `compileTemplate` does.
+ */
 export function compileDocument(source: string): (document: object) => string {
   checkLength(source);
   if (source === "json") return (document) => `${JSON.stringify(document)}\n`;
   const nodes = explained(source, () => parse(source, 0));
-  return (document) => explained(source, () => `${evaluate(nodes, document)}\n`);
+  return (document) => {
+    const data: unknown = JSON.parse(JSON.stringify(document));
+    return explained(source, () => `${evaluate(nodes, data)}\n`);
+  };
 }
