@@ -39,6 +39,7 @@ export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
 export type { AttachedContainer } from "./container/lifecycle/foreground.ts";
+export type { ContainerConfig } from "./container/lifecycle/configured.ts";
 export type { ContainerDetails, ContainerInfo } from "./container/lifecycle/info.ts";
 export type { KeptOptions, LogOptions, RestartPolicy } from "./container/lifecycle/record.ts";
 export type { ContainerState, HealthState, LiveState, Status } from "./container/lifecycle/state.ts";

@@ -11,6 +11,7 @@ export type {
   AttachedExec,
   BindMount,
   Check,
+  ContainerConfig,
   ContainerDetails,
   ContainerEvent,
   ContainerExit,

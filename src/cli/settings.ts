@@ -32,6 +32,15 @@ export function addCommonOptions(
   command.addHelpOption(new Option(options.helpFlags, "show this help").helpGroup(HEADING));
 }
 
+/** `-f` is `--format` where Docker has it so; elsewhere it is a filter's. Call it behind `addCommonOptions`. */
+export function addShortFormat(command: Command): void {
+  command.option("-f <template>", "as --format");
+  command.hook("preAction", () => {
+    const { f } = command.opts<{ f?: string }>();
+    if (f !== undefined) command.setOptionValue("format", f);
+  });
+}
+
 /** Reads the common options of a command and of the program above it. */
 export function settingsOf(command: Command): Settings {
   const flags = command.optsWithGlobals<{

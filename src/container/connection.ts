@@ -32,11 +32,8 @@ function parseExposed(text: string): Exposed[] | undefined {
   return Array.from({ length: last - first + 1 }, (_, index) => ({ containerPort: first + index, protocol }));
 }
 
-/** @throws FlameBoxError `invalid-option` */
-export function publishedPorts(options: ContainerOptions, image: ExecutionConfig | undefined): PortForward[] {
-  const { publish = [], publishAll = false, expose = [] } = options;
-  const given = publish.map((port) => ({ ...port, hostAddress: port.hostAddress ?? DEFAULT_HOST_ADDRESS }));
-  const exposed = expose.flatMap((text) => {
+function givenExposed({ expose = [] }: ContainerOptions): Exposed[] {
+  return expose.flatMap((text) => {
     const ports = parseExposed(text);
     if (ports === undefined)
       throw invalid(
@@ -45,6 +42,27 @@ export function publishedPorts(options: ContainerOptions, image: ExecutionConfig
       );
     return ports;
   });
+}
+
+/**
+ * `80/tcp`: all that somebody has named. What an image says beyond numbers stays as it is.
+ * @throws FlameBoxError `invalid-option`
+ */
+export function exposedPorts(options: ContainerOptions, image: ExecutionConfig): string[] {
+  const own = Object.keys(image.ExposedPorts ?? {}).map((text) =>
+    /^\d+$/.test(text) ? `${text}/tcp` : text,
+  );
+  const given = [...givenExposed(options), ...(options.publish ?? [])].map(
+    ({ containerPort, protocol }) => `${containerPort}/${protocol}`,
+  );
+  return [...new Set([...own, ...given])];
+}
+
+/** @throws FlameBoxError `invalid-option` */
+export function publishedPorts(options: ContainerOptions, image: ExecutionConfig | undefined): PortForward[] {
+  const { publish = [], publishAll = false } = options;
+  const given = publish.map((port) => ({ ...port, hostAddress: port.hostAddress ?? DEFAULT_HOST_ADDRESS }));
+  const exposed = givenExposed(options);
   // What else an image names (sctp, words) has no port to publish.
   const own = Object.keys(image?.ExposedPorts ?? {}).flatMap((text) => parseExposed(text) ?? []);
   const taken = new Set(given.map(({ containerPort, protocol }) => `${containerPort}/${protocol}`));

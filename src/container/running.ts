@@ -191,6 +191,10 @@ export class Container implements RunningContainer {
     return this.#booted.network?.guest.addresses ?? [];
   }
 
+  get gateways(): readonly string[] {
+    return this.#booted.network?.guest.gateways ?? [];
+  }
+
   get macAddress(): string | undefined {
     return this.#booted.network?.guest.mac;
   }

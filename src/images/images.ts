@@ -117,7 +117,7 @@ export async function listImages(store: Store, options: ListOptions = {}): Promi
 }
 
 /** The config as the image's maker wrote it. @throws ImageError `image-incomplete`; OciError `invalid-config` */
-export async function imageConfig(store: Store, image: Image): Promise<ImageConfig> {
+export async function imageConfig(store: Pick<Store, "layout">, image: Image): Promise<ImageConfig> {
   const bytes = await readBlob(store, image.configDigest);
   if (bytes) return parseConfig(bytes);
   throw new ImageError("image-incomplete", `image ${image.reference}: its config is missing or damaged`, {

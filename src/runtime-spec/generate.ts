@@ -153,7 +153,11 @@ function argumentsOf(image: ExecutionConfig, request: ProcessRequest): string[] 
   return args;
 }
 
-function environmentOf(image: ExecutionConfig, request: ProcessRequest): string[] {
+/** @throws RuntimeSpecError `invalid-option` */
+export function environmentOf(
+  image: ExecutionConfig,
+  request: Pick<ProcessRequest, "env" | "hostname" | "term" | "tty">,
+): string[] {
   const merged = new Map<string, string>();
   const put = (line: string): void => {
     const equals = line.indexOf("=");
@@ -172,7 +176,8 @@ function environmentOf(image: ExecutionConfig, request: ProcessRequest): string[
   return [...merged.values()];
 }
 
-function workingDirectoryOf(image: ExecutionConfig, request: ProcessRequest): string {
+/** @throws RuntimeSpecError `invalid-option` */
+export function workingDirectoryOf(image: ExecutionConfig, request: Pick<ProcessRequest, "workdir">): string {
   const { workdir } = request;
   if (workdir !== undefined && !workdir.startsWith("/"))
     throw invalidOption(`the working directory ${quote(workdir)} is not an absolute path`);

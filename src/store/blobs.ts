@@ -9,7 +9,7 @@ import { blobPath } from "./layout.ts";
 import type { Store } from "./layout.ts";
 
 /** The bytes; undefined when they are not there, or no longer those that the digest stands for. */
-export async function readBlob(store: Store, digest: Digest): Promise<Buffer | undefined> {
+export async function readBlob(store: Pick<Store, "layout">, digest: Digest): Promise<Buffer | undefined> {
   let bytes: Buffer;
   try {
     bytes = await readFile(blobPath(store.layout, digest));

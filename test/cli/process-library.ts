@@ -216,7 +216,17 @@ function network(name: string, subnet = "10.87.0.0/24", internal = false): api.N
     ipv6Gateway: "fd01::1",
     internal,
     labels: {},
-    members: [],
+    members: [
+      {
+        containerId: "c".repeat(64),
+        name: "db",
+        hostname: "db",
+        aliases: ["store"],
+        mac: "52:54:00:00:00:01",
+        ipv4: "10.87.0.2",
+        ipv6: "fd01::2",
+      },
+    ],
   };
 }
 

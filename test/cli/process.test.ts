@@ -174,9 +174,20 @@ describe.concurrent("results", () => {
     [
       "network ls --format",
       ["network", "ls", "--format", "{{.Name}} {{.Subnet}} {{.Internal}} {{.Members}}"],
-      "shop 10.87.0.0/24  0\nvault 10.9.0.0/24 yes 0\n",
+      "shop 10.87.0.0/24  1\nvault 10.9.0.0/24 yes 1\n",
     ],
-    ["network inspect --format", ["network", "inspect", "a", "--format", "{{.Gateway}}"], "10.87.0.1\n"],
+    ["network inspect --format", ["network", "inspect", "a", "-f", "{{.Gateway}}"], "10.87.0.1\n"],
+    [
+      "network inspect --format, of the document",
+      [
+        "network",
+        "inspect",
+        "a",
+        "--format",
+        "{{(index .IPAM.Config 0).Subnet}} {{range .Containers}}{{.IPv4Address}} {{end}}",
+      ],
+      "10.87.0.0/24 10.87.0.2/24 \n",
+    ],
     ["network rm", ["network", "rm", "a", "b"], "Deleted: a\nDeleted: b\n"],
     ["network prune", ["network", "prune"], "Deleted: old\n"],
     ["kernel rm", ["kernel", "rm", "a", "b"], "Deleted: a\nDeleted: b\nReclaimed: 18MB\n"],

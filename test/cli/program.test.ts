@@ -160,7 +160,7 @@ describe("wrong command lines", () => {
       "a bad template",
       ["images", "--format", "{{.Nme}}"],
       1,
-      "flamebox: --format: there is no field .Nme\n  hint: fields here: .Repository .Tag .Reference .ID .Digest .Platform .Size .CreatedAt .CreatedSince .PulledAt\n",
+      "flamebox: --format: there is no field .Nme, at character 3\n  hint: fields here: .Repository .Tag .Reference .ID .Digest .Platform .Size .CreatedAt .CreatedSince .PulledAt\n",
     ],
     [
       "an unknown command of a command",

@@ -124,7 +124,7 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
       await good([
         "image",
         "inspect",
-        "--format",
+        "-f",
         '{{.Os}} {{json .Config.Cmd}} {{join .RepoTags ","}}',
         image.config.digest,
       ]),

@@ -11,7 +11,6 @@ import { parseCpus, parseMemoryMib, parseSize } from "../../src/cli/args/size.ts
 import { UsageError } from "../../src/cli/failure.ts";
 import { drawItems } from "../../src/cli/output/progress-bars.ts";
 import { ProgressBoard } from "../../src/cli/output/progress-board.ts";
-import { compileTemplate } from "../../src/cli/output/template.ts";
 import { columnsOf, printable, truncate } from "../../src/cli/output/text.ts";
 
 const SEED = 20_251_123;
@@ -167,41 +166,6 @@ describe("any text", () => {
           expect(name).toMatch(/^[^\s=]+$/);
           expect(value).not.toMatch(/[\0\n]/);
         }
-      }),
-      settings,
-    );
-  });
-
-  it("as a template", () => {
-    const text = wordsOf(
-      "{{",
-      "}}",
-      "-",
-      " ",
-      ".",
-      ".A",
-      ".B",
-      "json",
-      "pad",
-      "|",
-      "1",
-      '"',
-      "`",
-      "\\",
-      "table ",
-      "\t",
-      "/*",
-      "*/",
-    );
-    const fields = { A: "A", B: "B" };
-    const rows = [
-      { A: "x", B: ["y"] },
-      { A: undefined, B: { c: 1 } },
-    ];
-    fc.assert(
-      fc.property(text, (template) => {
-        const output = taken(() => compileTemplate(template, fields)(rows));
-        expect(output ?? "").toBeTypeOf("string");
       }),
       settings,
     );

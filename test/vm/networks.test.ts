@@ -63,11 +63,24 @@ afterAll(async () => {
   await home[Symbol.asyncDispose]();
 });
 
+/** The addresses of one container of each network that `network inspect` has shown. */
+function firstMembers(text: string): { readonly ipv4: string; readonly ipv6: string }[] {
+  const networks = JSON.parse(text) as {
+    readonly Containers: Readonly<
+      Record<string, { readonly IPv4Address: string; readonly IPv6Address: string }>
+    >;
+  }[];
+  return networks.flatMap(({ Containers }) => {
+    const [first] = Object.values(Containers);
+    const bare = (address = "") => address.replace(/\/.*$/, "");
+    return first === undefined ? [] : [{ ipv4: bare(first.IPv4Address), ipv6: bare(first.IPv6Address) }];
+  });
+}
+
 describe("a container", () => {
   test("reaches those of its network by every name and by both families, and no others", async () => {
     const shown = await home.run(["network", "inspect", "shop", "other"]);
-    const [shop, other] = JSON.parse(shown.stdout) as { members: { ipv4: string; ipv6: string }[] }[];
-    const [db, hidden] = [shop?.members[0], other?.members[0]];
+    const [db, hidden] = firstMembers(shown.stdout);
     const places = ["db", "store", "db.shop", `${db?.ipv4}`, `[${db?.ipv6}]`];
     const out = ["hidden", `${hidden?.ipv4}`, `[${hidden?.ipv6}]`];
     const args = ["--network", "shop", "--name", "web", debian, "python3", "-c", ask, ...places, ...out];
@@ -80,8 +93,8 @@ describe("a container", () => {
 
   test("that is in no network reaches none of them", async () => {
     const shown = await home.run(["network", "inspect", "shop"]);
-    const [shop] = JSON.parse(shown.stdout) as { members: { ipv4: string; ipv6: string }[] }[];
-    const places = ["db", `${shop?.members[0]?.ipv4}`, `[${shop?.members[0]?.ipv6}]`];
+    const [db] = firstMembers(shown.stdout);
+    const places = ["db", `${db?.ipv4}`, `[${db?.ipv6}]`];
     const { stdout } = await home.run([
       "run",
       "--rm",

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
 import type { ImageDetails } from "../library.ts";
-import { addCommonOptions, settingsOf } from "../settings.ts";
+import { addCommonOptions, addShortFormat, settingsOf } from "../settings.ts";
 import { teach } from "./describe.ts";
 
 /** Of several, the first that is not here ends it, after those before have been printed. */
@@ -45,5 +45,6 @@ export function define(command: Command, context: CliContext): void {
       "Fields for --format: those of the JSON. Layers has, for each layer, DiffID, Digest, MediaType, CompressedSize and Size, which is what it takes here; History begins with the latest step.",
     ],
   });
+  addShortFormat(command);
   command.action(async (names: string[]) => inspectImages(context, names, command));
 }

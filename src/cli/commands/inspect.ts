@@ -1,18 +1,29 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { CliContext } from "../context.ts";
 import { AlreadyReported, CliError, describeFailure, renderFailure } from "../failure.ts";
 import type { Operation } from "./operation.ts";
-import { addCommonOptions, settingsOf } from "../settings.ts";
+import { addCommonOptions, addShortFormat, settingsOf } from "../settings.ts";
 import { teach } from "./describe.ts";
 
+interface InspectFlags {
+  readonly size?: boolean;
+  readonly type?: "container" | "image";
+}
+
 /** A container's; else an image's. */
-async function documentOf({ library, options }: Pick<Operation, "library" | "options">, name: string) {
+async function documentOf(
+  { library, options }: Pick<Operation, "library" | "options">,
+  name: string,
+  { size = false, type }: InspectFlags,
+): Promise<object> {
   const { containerDocument } = await import("../output/container-document.ts");
+  const { inspected } = await import("../output/image-details.ts");
+  if (type === "image") return inspected(await library.inspectImage(name, options));
   try {
-    return containerDocument(await library.inspectContainer(name, options));
+    return containerDocument(await library.inspectContainer(name, options), { size });
   } catch (error) {
-    if (!(error instanceof Error) || Reflect.get(error, "code") !== "container-not-found") throw error;
-    const { inspected } = await import("../output/image-details.ts");
+    const isUnknown = error instanceof Error && Reflect.get(error, "code") === "container-not-found";
+    if (!isUnknown || type === "container") throw error;
     try {
       return inspected(await library.inspectImage(name, options));
     } catch (other) {
@@ -36,13 +47,14 @@ async function inspect(context: CliContext, names: readonly string[], command: C
   const { print, toJson } = await import("../output/print.ts");
   const { compileDocument } = await import("../output/template.ts");
   const settings = settingsOf(command);
+  const flags = command.opts<InspectFlags>();
   const format = settings.format === undefined ? undefined : compileDocument(settings.format);
   const documents: object[] = [];
   let failed = false;
   await operate(context, settings, async ({ library, options }) => {
     for (const name of names) {
       try {
-        documents.push(await documentOf({ library, options }, name));
+        documents.push(await documentOf({ library, options }, name, flags));
       } catch (error) {
         if (options.signal?.aborted === true) throw error;
         failed = true;
@@ -59,18 +71,36 @@ async function inspect(context: CliContext, names: readonly string[], command: C
 export function define(command: Command, context: CliContext): void {
   command
     .description("Show all that there is to know of containers, or of images, as Docker's JSON.")
-    .argument("<container...>", "names or ids of containers; else of images");
+    .argument("<container...>", "names or ids of containers; else of images")
+    .option(
+      "-s, --size",
+      "of containers also SizeRw: bytes of this host's disk, for what they wrote and their log",
+    )
+    .addOption(
+      new Option("--type <type>", "look only among containers, or only among images").choices([
+        "container",
+        "image",
+      ]),
+    );
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
       ["flamebox inspect web", "an array, one object a container"],
       ["flamebox inspect -f '{{.State.Status}} {{.State.ExitCode}}' web", "what you choose"],
+      [
+        "flamebox inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' web",
+        "its address, as scripts for Docker ask for it",
+      ],
+      [
+        "flamebox inspect -f '{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}' web",
+        "the host's port for its port 80",
+      ],
+    ],
+    notes: [
+      "Templates are Go's, with if, with, range, variables and pipes, and the functions of Go and Docker: and, or, not, eq, ne, lt, le, gt, ge, index, len, slice, print, printf, println, json, join, split, lower, upper, title, truncate and pad. What a document does not have is <no value>, and no error.",
+      "What Docker has no words for is below FlameBox and Machine. Volumes are directories on the container's own disk, and have no name.",
     ],
   });
-  command.option("-f <template>", "as --format");
-  command.hook("preAction", () => {
-    const { f } = command.opts<{ f?: string }>();
-    if (f !== undefined) command.setOptionValue("format", f);
-  });
+  addShortFormat(command);
   command.action(async (names: string[]) => inspect(context, names, command));
 }

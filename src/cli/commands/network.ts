@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import type { NetworkInfo } from "../library.ts";
-import { addCommonOptions, settingsOf } from "../settings.ts";
+import { addCommonOptions, addShortFormat, settingsOf } from "../settings.ts";
 import { collect, teach } from "./describe.ts";
 
 interface CreateFlags {
@@ -45,16 +45,17 @@ async function list(context: CliContext, command: Command): Promise<void> {
 async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { print, toJson } = await import("../output/print.ts");
-  const { formatNetworks } = await import("../output/networks.ts");
+  const { networkDocument } = await import("../output/networks.ts");
+  const { compileDocument } = await import("../output/template.ts");
   const settings = settingsOf(command);
-  const format =
-    settings.format === undefined ? toJson : formatNetworks(settings.format, context.clock.now());
+  const format = settings.format === undefined ? undefined : compileDocument(settings.format);
   const networks = await operate(context, settings, async ({ library, options }) => {
     const found: NetworkInfo[] = [];
     for (const name of names) found.push(await library.inspectNetwork(name, options));
     return found;
   });
-  await print(context, format(networks));
+  const documents = networks.map(networkDocument);
+  await print(context, format === undefined ? toJson(documents) : documents.map(format).join(""));
 }
 
 async function remove(context: CliContext, names: readonly string[], command: Command): Promise<void> {
@@ -160,7 +161,16 @@ function defineInspect(command: Command, context: CliContext): void {
     .description("Print all there is to know of networks, with the containers that run in them, as JSON.")
     .argument("<network...>", "their names");
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
-  teach(command, { examples: [["flamebox network inspect shop", "with each container's addresses"]] });
+  teach(command, {
+    examples: [
+      ["flamebox network inspect shop", "with each container's addresses, in Docker's words"],
+      [
+        "flamebox network inspect --format '{{range .Containers}}{{println .Name .IPv4Address}}{{end}}' shop",
+        "what you choose of it",
+      ],
+    ],
+  });
+  addShortFormat(command);
   command.action(async (names: string[]) => inspect(context, names, command));
 }
 

@@ -1,8 +1,8 @@
 /** A container in Docker's words: what `docker inspect` prints, as far as it has a meaning here. */
-import type { ContainerDetails } from "../library.ts";
+import type { ContainerDetails, HealthcheckOptions } from "../library.ts";
+import { bindingsOf, hostConfigOf } from "./container-host-config.ts";
 
 const NEVER = "0001-01-01T00:00:00Z";
-const MIB = 2 ** 20;
 
 function stateOf({ state, error }: ContainerDetails): object {
   const { status, live, exitCode = 0, oomKilled = false, startedAt, finishedAt, health } = state;
@@ -34,60 +34,121 @@ function stateOf({ state, error }: ContainerDetails): object {
   };
 }
 
-function portsOf({ ports }: ContainerDetails): Record<string, object[]> {
-  const bindings: Record<string, object[]> = {};
-  for (const { hostAddress = "127.0.0.1", hostPort, containerPort, protocol } of ports)
-    (bindings[`${containerPort}/${protocol}`] ??= []).push({
-      HostIp: hostAddress,
-      HostPort: String(hostPort),
-    });
-  return bindings;
-}
+const nsOf = (ms: number | undefined) => (ms === undefined ? undefined : Math.round(ms * 1e6));
 
-function hostConfigOf({ options, restart, log, autoRemove }: ContainerDetails): object {
-  const { memoryMib, cpus, pidsLimit, shmSizeBytes, storageBytes, binds = [], network = "user" } = options;
+/** Without what nobody has said, as JSON leaves undefined members out. */
+function healthcheckOf(check: HealthcheckOptions): object {
   return {
-    NetworkMode: network,
-    RestartPolicy: { Name: restart.name, MaximumRetryCount: restart.maximumRetryCount },
-    AutoRemove: autoRemove,
-    LogConfig: {
-      Type: log.driver,
-      Config: { "max-size": String(log.maxSizeBytes), "max-file": String(log.maxFiles) },
-    },
-    Binds: binds.map(({ source, target, readonly }) => `${source}:${target}${readonly ? ":ro" : ""}`),
-    Privileged: options.privileged ?? false,
-    ReadonlyRootfs: options.readOnly ?? false,
-    CapAdd: options.capAdd ?? [],
-    CapDrop: options.capDrop ?? [],
-    Dns: options.dns ?? [],
-    Init: options.init ?? false,
-    ...(memoryMib !== undefined && { Memory: memoryMib * MIB }),
-    ...(cpus !== undefined && { NanoCpus: cpus * 1e9 }),
-    ...(pidsLimit !== undefined && { PidsLimit: pidsLimit }),
-    ...(shmSizeBytes !== undefined && { ShmSize: shmSizeBytes }),
-    ...(storageBytes !== undefined && { StorageSize: storageBytes }),
+    Test: check.test,
+    Interval: nsOf(check.intervalMs),
+    Timeout: nsOf(check.timeoutMs),
+    StartPeriod: nsOf(check.startPeriodMs),
+    StartInterval: nsOf(check.startIntervalMs),
+    Retries: check.retries,
   };
 }
 
-function configOf({ options, image, labels, id, args }: ContainerDetails): object {
+const namesOf = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, {}]));
+
+/** What only the image's config tells is left out when that cannot be read. */
+function configOf({ options, config, image, labels, id }: ContainerDetails): object {
+  const { domainname = "", stopTimeoutMs } = options;
   return {
     Hostname: options.hostname ?? id.slice(0, 12),
-    User: options.user ?? "",
+    Domainname: domainname,
+    User: config?.user ?? options.user,
+    ExposedPorts: config && namesOf(config.exposedPorts),
     Tty: options.tty !== undefined,
     OpenStdin: options.interactive ?? false,
-    Env: Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`),
-    Cmd: args,
+    Env: config?.env,
+    Cmd: config && (config.command ?? null),
+    Healthcheck: config?.healthcheck && healthcheckOf(config.healthcheck),
     Image: image,
-    WorkingDir: options.workdir ?? "",
+    Volumes: config && namesOf(config.volumes.map(({ target }) => target)),
+    WorkingDir: config?.workdir ?? options.workdir,
+    Entrypoint: config && (config.entrypoint ?? null),
     Labels: labels,
+    StopSignal: config?.stopSignal ?? options.stopSignal,
+    StopTimeout: stopTimeoutMs === undefined ? undefined : stopTimeoutMs < 0 ? -1 : stopTimeoutMs / 1000,
   };
 }
 
-export function containerDocument(container: ContainerDetails): object {
-  const { id, name, createdAt, args, imageId, state, options, sizeBytes, dir, platform } = container;
+/** Volumes have neither a name nor a place on the host: they are on the container's own disk. */
+function mountsOf({ options, config }: ContainerDetails): object[] {
+  const { binds = [], tmpfs = [], volumes = [] } = config ?? options;
+  return [
+    ...binds.map(({ source, target, readonly }) => ({
+      Type: "bind",
+      Source: source,
+      Destination: target,
+      Mode: readonly ? "ro" : "",
+      RW: !readonly,
+    })),
+    ...volumes.map(({ target, readOnly = false }) => ({
+      Type: "volume",
+      Destination: target,
+      Mode: readOnly ? "ro" : "",
+      RW: !readOnly,
+    })),
+    ...tmpfs.map(({ target, options: words = [] }) => ({
+      Type: "tmpfs",
+      Destination: target,
+      Mode: words.join(","),
+      RW: !words.includes("ro"),
+    })),
+  ];
+}
+
+/** One family's address, and what leads out of its network; empty while the container does not run. */
+function placeOf(live: ContainerDetails["state"]["live"], isWanted: (address: string) => boolean) {
+  const [address = "", prefix = "0"] = live?.addresses.find(isWanted)?.split("/") ?? [];
+  return { address, prefixLength: Number(prefix), gateway: live?.gateways?.find(isWanted) ?? "" };
+}
+
+function networkSettingsOf({ state, ports, options, config, network }: ContainerDetails): object {
   const { live } = state;
-  const [address = ""] = live?.addresses ?? [];
-  const [ip = "", prefix = "0"] = address.split("/");
+  const [v4, v6] = [
+    placeOf(live, (address) => !address.includes(":")),
+    placeOf(live, (address) => address.includes(":")),
+  ];
+  const endpoint = {
+    MacAddress: live?.mac ?? "",
+    Gateway: v4.gateway,
+    IPAddress: v4.address,
+    IPPrefixLen: v4.prefixLength,
+    IPv6Gateway: v6.gateway,
+    GlobalIPv6Address: v6.address,
+    GlobalIPv6PrefixLen: v6.prefixLength,
+  };
+  const closed = live === undefined ? [] : (config?.exposedPorts ?? []);
+  return {
+    Ports: { ...Object.fromEntries(closed.map((port) => [port, null])), ...bindingsOf(ports) },
+    ...endpoint,
+    Addresses: live?.addresses ?? [],
+    Networks: {
+      [network]: {
+        IPAMConfig: options.ipAddress === undefined ? null : { IPv4Address: options.ipAddress },
+        Aliases: options.networkAliases ?? [],
+        ...endpoint,
+      },
+    },
+  };
+}
+
+/** What Docker has no words for. */
+function ownOf({ options, network }: ContainerDetails): object {
+  const { policy, allow = [], deny = [] } = options.egress ?? {};
+  if (network === "none") return {};
+  return { Egress: { Policy: policy ?? (allow.length > 0 ? "deny" : "allow"), Allow: allow, Deny: deny } };
+}
+
+/** @param style `size`: with what the container takes on this host's disk */
+export function containerDocument(
+  container: ContainerDetails,
+  { size = false }: { readonly size?: boolean } = {},
+): object {
+  const { id, name, createdAt, args, imageId, state, sizeBytes, dir, platform } = container;
+  const { live } = state;
   return {
     Id: id,
     Name: name,
@@ -99,26 +160,16 @@ export function containerDocument(container: ContainerDetails): object {
     Platform: platform,
     RestartCount: container.restartCount,
     LogPath: `${dir}/container.log`,
-    SizeRw: sizeBytes,
+    ...(size && { SizeRw: sizeBytes }),
     Machine: {
       Description: live?.machine ?? "",
       Kernel: live?.kernelRelease ?? "",
       MemoryLimit: live?.memoryLimitBytes ?? 0,
     },
+    FlameBox: ownOf(container),
     HostConfig: hostConfigOf(container),
-    Mounts: (options.binds ?? []).map(({ source, target, readonly }) => ({
-      Type: "bind",
-      Source: source,
-      Destination: target,
-      RW: !readonly,
-    })),
+    Mounts: mountsOf(container),
     Config: configOf(container),
-    NetworkSettings: {
-      Ports: portsOf(container),
-      IPAddress: ip,
-      IPPrefixLen: Number(prefix),
-      MacAddress: live?.mac ?? "",
-      Addresses: live?.addresses ?? [],
-    },
+    NetworkSettings: networkSettingsOf(container),
   };
 }

@@ -1,4 +1,4 @@
-/** Networks as rows: the table, and the fields that `--format` knows. */
+/** Networks as rows, with the fields that `network ls --format` knows, and in full as `network inspect` prints them. */
 import type { NetworkInfo } from "../library.ts";
 import { compileTemplate, type TemplateFields, type TemplateRow } from "./template.ts";
 import { humanAge } from "./units.ts";
@@ -46,4 +46,41 @@ export function formatNetworks(
   const source = template === undefined || template === "table" ? TABLE : template;
   const format = compileTemplate(source, NETWORK_FIELDS);
   return (networks) => format(networks.map((info) => rowOf(info, nowMs)));
+}
+
+/** The document of a network in Docker's words; and its addresses besides, where they are easy to find. */
+export function networkDocument(info: NetworkInfo): object {
+  const { name, id, createdAt, subnet, ipv6Subnet, gateway, ipv6Gateway, internal, labels, members } = info;
+  const withPrefix = (address: string, network: string) => `${address}/${network.split("/")[1] ?? ""}`;
+  return {
+    Name: name,
+    Id: id,
+    Created: createdAt,
+    EnableIPv6: true,
+    Internal: internal,
+    Subnet: subnet,
+    Gateway: gateway,
+    IPv6Subnet: ipv6Subnet,
+    IPv6Gateway: ipv6Gateway,
+    IPAM: {
+      Config: [
+        { Subnet: subnet, Gateway: gateway },
+        { Subnet: ipv6Subnet, Gateway: ipv6Gateway },
+      ],
+    },
+    Containers: Object.fromEntries(
+      members.map((member) => [
+        member.containerId,
+        {
+          Name: member.name ?? "",
+          Hostname: member.hostname,
+          Aliases: member.aliases,
+          MacAddress: member.mac,
+          IPv4Address: withPrefix(member.ipv4, subnet),
+          IPv6Address: withPrefix(member.ipv6, ipv6Subnet),
+        },
+      ]),
+    ),
+    Labels: labels,
+  };
 }

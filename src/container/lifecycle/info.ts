@@ -3,6 +3,8 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Paths } from "../../util/paths.ts";
 import type { PortMapping } from "../options.ts";
+import { configOf } from "./configured.ts";
+import type { ContainerConfig } from "./configured.ts";
 import { containerDir } from "./record.ts";
 import type { ContainerRecord, KeptOptions, LogOptions, RestartPolicy } from "./record.ts";
 import type { ContainerState, Status } from "./state.ts";
@@ -40,6 +42,8 @@ export interface ContainerInfo {
 export interface ContainerDetails extends ContainerInfo {
   readonly state: ContainerState;
   readonly options: KeptOptions;
+  /** Its image's config and the options, together; undefined when that config cannot be read. */
+  readonly config: ContainerConfig | undefined;
   readonly restart: RestartPolicy;
   readonly log: LogOptions;
   readonly autoRemove: boolean;
@@ -86,6 +90,7 @@ export async function detailsOf(paths: Paths, record: ContainerRecord): Promise<
     ...withState(record, state),
     state,
     options: record.options,
+    config: await configOf(paths, record),
     restart: record.restart,
     log: record.log,
     autoRemove: record.autoRemove,

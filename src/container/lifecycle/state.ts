@@ -55,6 +55,7 @@ const stateSchema = v.object({
       kernelRelease: v.string(),
       memoryLimitBytes: v.number(),
       addresses: v.array(v.string()),
+      gateways: v.optional(v.array(v.string())),
       mac: v.optional(v.string()),
       ports: v.array(portSchema),
     }),
@@ -109,6 +110,8 @@ export interface LiveState {
   readonly memoryLimitBytes: number;
   /** With the length of their prefix: `10.0.2.15/24`. */
   readonly addresses: readonly string[];
+  /** One of each family, as far as there are. */
+  readonly gateways?: readonly string[] | undefined;
   readonly mac?: string | undefined;
   readonly ports: readonly Required<PortMapping>[];
 }
@@ -160,7 +163,8 @@ export function healthOf({ status, failingStreak, log }: Health): HealthState {
 
 /** What is told of a container while it runs. */
 export function liveOf(container: Container): LiveState {
-  const { vmmPid, machine, kernelRelease, memoryLimitBytes, addresses, macAddress, ports } = container;
+  const { vmmPid, machine, kernelRelease, memoryLimitBytes, addresses, gateways, macAddress, ports } =
+    container;
   return {
     monitorPid: process.pid,
     vmmPid,
@@ -168,6 +172,7 @@ export function liveOf(container: Container): LiveState {
     kernelRelease,
     memoryLimitBytes,
     addresses: [...addresses],
+    gateways: [...gateways],
     ...(macAddress !== undefined && { mac: macAddress }),
     ports: ports.map((port) => ({ ...port, hostAddress: port.hostAddress ?? "127.0.0.1" })),
   };
