@@ -42,6 +42,7 @@ export type {
   RemoveOptions,
   UpdateOptions,
 } from "./container/lifecycle/verbs.ts";
+export type { EgressEntry } from "./container/log/egress.ts";
 export type { LogEntry, LogStream } from "./container/log/format.ts";
 export { FlameBox } from "./container/flamebox.ts";
 export type { CollectOptions, ExecResult, FlameBoxOptions, OutputEvent } from "./container/flamebox.ts";
@@ -58,6 +59,7 @@ export {
   attachContainer,
   commitContainer,
   containerChanges,
+  containerEgressLog,
   containerEvents,
   containerLogs,
   containerProcesses,

@@ -22,6 +22,7 @@ export type {
   Device,
   DeviceCgroupRule,
   Health,
+  EgressEntry,
   EgressOptions,
   HealthcheckOptions,
   HistoryLine,

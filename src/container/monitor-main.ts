@@ -6,8 +6,9 @@ import { prepareHost } from "./host.ts";
 import { claimContainer } from "./lifecycle/heal.ts";
 import { Keeper } from "./lifecycle/keeper.ts";
 import type { MonitorOrder } from "./lifecycle/monitor.ts";
-import { readRecord } from "./lifecycle/record.ts";
+import { containerDir, readRecord } from "./lifecycle/record.ts";
 import { readState } from "./lifecycle/state.ts";
+import { EgressLog } from "./log/egress.ts";
 import { FlameBoxError } from "../util/error.ts";
 import { linesOf } from "../util/lines.ts";
 
@@ -36,10 +37,12 @@ async function keep({ id, paths, firecracker, attachFirst }: MonitorOrder): Prom
   if (record === undefined) throw new FlameBoxError("container-not-found", "the container has been removed");
   await claimContainer(paths, record);
   const { live: _live, error: _error, ...state } = await readState(paths, id);
+  const egressLog = new EgressLog(containerDir(paths, id), { onProblem: (notice) => tell({ notice }) });
   const keeper = new Keeper({
     surroundings: { prepareHost },
     record,
     state: { ...state, restartCount: 0 },
+    egressLog,
     options: {
       paths,
       firecracker,

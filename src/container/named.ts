@@ -13,6 +13,7 @@ import type { AttachedContainer } from "./lifecycle/foreground.ts";
 import type { ContainerInfo } from "./lifecycle/info.ts";
 import type { LogsOptions } from "./lifecycle/verbs.ts";
 import type * as verbs from "./lifecycle/verbs.ts";
+import type { EgressEntry } from "./log/egress.ts";
 import type { LogEntry } from "./log/format.ts";
 import type { OperationOptions } from "./options.ts";
 
@@ -52,6 +53,18 @@ export async function runDetached(image: string, options: CreateOptions = {}): P
 /** A container's output, oldest first; with `follow` until it ends. */
 export async function* containerLogs(name: string, options: LogsOptions = {}): AsyncGenerator<LogEntry> {
   yield* (await import("./lifecycle/verbs.ts")).containerLogs(name, options);
+}
+
+/**
+ * What a container wanted of the network and was refused, oldest first; with `follow` until it ends. A minute has so
+ * many entries; `untold` counts what has none.
+ * @throws FlameBoxError `container-not-found`
+ */
+export async function* containerEgressLog(
+  name: string,
+  options: LogsOptions = {},
+): AsyncGenerator<EgressEntry> {
+  yield* (await import("./lifecycle/verbs.ts")).containerEgressLog(name, options);
 }
 
 /** What happens to containers from now on, or from `sinceMs`; until `untilMs`, or for ever. */

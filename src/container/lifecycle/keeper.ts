@@ -6,7 +6,6 @@
  *                │         │         └────────────► state written, disk in order, nobody's any more
  *              state    log, attached
  */
-import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Deferred } from "../../util/deferred.ts";
 import { FlameBoxError, messageOf } from "../../util/error.ts";
@@ -14,7 +13,7 @@ import type { Paths } from "../../util/paths.ts";
 import type { Assembled } from "../assemble.ts";
 import { assemble } from "../assemble.ts";
 import { Attachments } from "../control/attached.ts";
-import type { LogStream } from "../log/format.ts";
+import type { EgressLog } from "../log/egress.ts";
 import { LogWriter } from "../log/writer.ts";
 import type { ContainerExit, Health, OperationOptions, RegistryAccess } from "../options.ts";
 import type { Surroundings } from "../prepare.ts";
@@ -29,9 +28,10 @@ import type { ContainerChange } from "./limits.ts";
 import type { ContainerRecord } from "./record.ts";
 import { containerDir } from "./record.ts";
 import { Backoff, codeOfFailure, isToRestart } from "./policy.ts";
+import { takeOutput } from "./output.ts";
 import { removeContainerFiles } from "./roster.ts";
 import type { ContainerState } from "./state.ts";
-import { healthOf, liveOf, LOST_EXIT_CODE, writeState } from "./state.ts";
+import { healthOf, liveOf, LOST_EXIT_CODE, runningState, writeState } from "./state.ts";
 
 const KILL = 9;
 export interface KeeperRequest {
@@ -40,6 +40,8 @@ export interface KeeperRequest {
   readonly state: ContainerState;
   /** For its first start, where that is made already. */
   readonly first?: Assembled | undefined;
+  /** What its network refused. The keeper's from here on. */
+  readonly egressLog: EgressLog;
   readonly options: OperationOptions & RegistryAccess & { readonly paths: Paths };
 }
 
@@ -179,7 +181,7 @@ export class Keeper {
   }
 
   async #start({ signal, gate }: KeepOptions): Promise<Container> {
-    const { surroundings, options: given } = this.#request;
+    const { surroundings, egressLog: refusals, options: given } = this.#request;
     const { disk } = this.#state;
     const options = {
       ...this.#record.options,
@@ -190,7 +192,7 @@ export class Keeper {
     };
     const first = this.#first;
     this.#first = undefined;
-    const placing = { berthOf: async () => await keptBerth(this.#paths, this.#record, disk) };
+    const placing = { berthOf: async () => await keptBerth(this.#paths, this.#record, disk), refusals };
     const assembled = first ?? (await assemble(surroundings, this.#record.imageName, options, placing));
     return await this.#begin(assembled, options, gate);
   }
@@ -212,17 +214,7 @@ export class Keeper {
     }
     const container = await begin(surroundings, assembled, options);
     this.#container = container;
-    await this.#update({
-      status: "running",
-      startedAt: new Date().toISOString(),
-      finishedAt: undefined,
-      exitCode: undefined,
-      oomKilled: undefined,
-      error: undefined,
-      stopped: undefined,
-      health: undefined,
-      live: liveOf(container),
-    });
+    await this.#update(runningState(container));
     await this.note("start");
     this.#nextStart.resolve(container);
     return container;
@@ -232,15 +224,10 @@ export class Keeper {
     const { log } = this.#record;
     const { onNotice = () => {} } = this.#request.options;
     await using writer = log.driver === "none" ? undefined : new LogWriter(this.#dir, log, onNotice);
-    const pumps = Promise.all([
-      this.#pump(container.stdout, "stdout", writer),
-      this.#pump(container.stderr, "stderr", writer),
-    ]);
-    pumps.catch(() => {});
     let exit: ContainerExit;
     let lost: unknown;
     try {
-      await pumps;
+      await takeOutput(container, this.attachments, writer);
       exit = await container.wait();
     } catch (error) {
       lost = error;
@@ -251,11 +238,6 @@ export class Keeper {
     await this.#ended(exit, lost === undefined ? undefined : messageOf(lost));
     this.attachments.end(lost instanceof Error ? lost : exit);
     return exit;
-  }
-
-  async #pump(source: Readable, stream: LogStream, writer: LogWriter | undefined): Promise<void> {
-    for await (const chunk of source as AsyncIterable<Buffer>)
-      await Promise.all([writer?.write(stream, chunk), this.attachments.write(stream, chunk)]);
   }
 
   async #ended(exit: ContainerExit, error: string | undefined): Promise<void> {
@@ -287,6 +269,7 @@ export class Keeper {
   }
 
   async #release(): Promise<void> {
+    await this.#request.egressLog[Symbol.asyncDispose]();
     if (this.#record.autoRemove) {
       await removeContainerFiles(this.#paths, this.#record);
       await this.note("destroy");

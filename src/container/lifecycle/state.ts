@@ -172,3 +172,18 @@ export function liveOf(container: Container): LiveState {
     ports: ports.map((port) => ({ ...port, hostAddress: port.hostAddress ?? "127.0.0.1" })),
   };
 }
+
+/** Of a process that has just been executed: nothing of the one before it is left. */
+export function runningState(container: Container): Partial<ContainerState> {
+  return {
+    status: "running",
+    startedAt: new Date().toISOString(),
+    finishedAt: undefined,
+    exitCode: undefined,
+    oomKilled: undefined,
+    error: undefined,
+    stopped: undefined,
+    health: undefined,
+    live: liveOf(container),
+  };
+}

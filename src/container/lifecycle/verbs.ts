@@ -6,9 +6,11 @@ import type { Paths } from "../../util/paths.ts";
 import { quote } from "../../util/printable.ts";
 import { call, exitOf } from "../control/client.ts";
 import { tidyHome } from "../home.ts";
+import type { EgressEntry } from "../log/egress.ts";
+import { EGRESS_LOG } from "../log/egress.ts";
 import type { LogEntry } from "../log/format.ts";
 import type { ReadOptions } from "../log/reader.ts";
-import { readLog } from "../log/reader.ts";
+import { readLog, readRotated } from "../log/reader.ts";
 import type { ContainerExit, ContainerStatistics, OperationOptions } from "../options.ts";
 import { removeWorkspace } from "../workspace.ts";
 import { noteEvent } from "./events.ts";
@@ -310,8 +312,20 @@ export async function* containerLogs(name: string, options: LogsOptions = {}): A
     throw new FlameBoxError("no-log", `the container ${quote(record.name)} keeps no log`, {
       hint: "it was made with --log-driver none",
     });
+  yield* readLog(containerDir(paths, record.id), readingOf({ paths, record }, options));
+}
+
+function readingOf({ paths, record }: Found, options: LogsOptions): ReadOptions {
   const { follow = false, tail, sinceMs, untilMs, signal } = options;
   const isOver = async () => !(await isOwned(paths, record.id));
-  const reading = { tail, sinceMs, untilMs, signal, ...(follow && { isOver }) };
-  yield* readLog(containerDir(paths, record.id), reading);
+  return { tail, sinceMs, untilMs, signal, ...(follow && { isOver }) };
+}
+
+/** What its network refused it, oldest first; with `follow` until it ends. @throws FlameBoxError `container-not-found` */
+export async function* containerEgressLog(
+  name: string,
+  options: LogsOptions = {},
+): AsyncGenerator<EgressEntry> {
+  const found = await find(name, options);
+  yield* readRotated(containerDir(found.paths, found.record.id), EGRESS_LOG, readingOf(found, options));
 }
