@@ -36,9 +36,9 @@ async function keep({ id, paths, firecracker, attachFirst }: MonitorOrder): Prom
   const record = await readRecord(paths, id);
   if (record === undefined) throw new FlameBoxError("container-not-found", "the container has been removed");
   await claimContainer(paths, record);
-  const { live: _live, error: _error, ...state } = await readState(paths, id);
-  const egressLog = new EgressLog(containerDir(paths, id), { onProblem: (notice) => tell({ notice }) });
-  const keeper = new Keeper({
+  const { live: _live, error: _error, warnings: _warnings, ...state } = await readState(paths, id);
+  const egressLog = new EgressLog(containerDir(paths, id), { onProblem: (notice) => keeper.warn(notice) });
+  const keeper: Keeper = new Keeper({
     surroundings: { prepareHost },
     record,
     state: { ...state, restartCount: 0 },

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { claimContainer, healContainer, isOwned, whileIdle } from "../../src/container/lifecycle/heal.ts";
 import { Backoff, codeOfFailure, isToRestart } from "../../src/container/lifecycle/policy.ts";
+import { KeptState } from "../../src/container/lifecycle/kept-state.ts";
 import { randomName } from "../../src/container/lifecycle/random-name.ts";
 import { DEFAULT_LOG, NO_RESTART, parseRecord, readRecord } from "../../src/container/lifecycle/record.ts";
 import type { ContainerRecord } from "../../src/container/lifecycle/record.ts";
@@ -149,6 +150,42 @@ describe("owners", () => {
     await removeOwner(folderOf(record.id));
     await healContainer(paths(), record.id);
     expect(await readState(paths(), record.id)).toMatchObject({ status: "exited", exitCode: 3 });
+  });
+});
+
+describe("a state that its owner keeps", () => {
+  test("has the last warnings, each once, and is written in order", async () => {
+    const { id } = await add("web", "a");
+    const told: string[] = [];
+    const state = new KeptState(folderOf(id), CREATED, (notice) => told.push(notice));
+    await Promise.all([
+      state.update({ status: "running" }),
+      ...Array.from(
+        { length: 12 },
+        async (_, i) => await state.warn(`warning ${i % 10} ${"x".repeat(2_000)}`),
+      ),
+      state.update({ status: "exited", exitCode: 3 }),
+    ]);
+    const read = await readState(paths(), id);
+    expect(read).toMatchObject({ status: "exited", exitCode: 3 });
+    expect(read.warnings?.map(({ message }) => message.slice(0, 10))).toEqual(
+      [4, 5, 6, 7, 8, 9, 0, 1].map((number) => `warning ${number} `),
+    );
+    for (const { message } of read.warnings ?? []) expect(message).toHaveLength(1_024);
+    expect(told).toHaveLength(12);
+  });
+
+  test("that cannot be written is told once, and in the next that can be", async () => {
+    const { id } = await add("web", "a");
+    const told: string[] = [];
+    const state = new KeptState(folderOf(id), CREATED, (notice) => told.push(notice));
+    mkdirSync(join(folderOf(id), "state.json"));
+    await state.update({ status: "running" });
+    await state.warn("the log ends here");
+    rmSync(join(folderOf(id), "state.json"), { recursive: true });
+    await state.update({ status: "exited" });
+    expect(told).toHaveLength(2);
+    expect((await readState(paths(), id)).warnings?.map(({ message }) => message)).toEqual(told);
   });
 });
 

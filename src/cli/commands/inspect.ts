@@ -66,6 +66,10 @@ export function define(command: Command, context: CliContext): void {
       ["flamebox inspect web", "an array, one object a container"],
       ["flamebox inspect -f '{{.State.Status}} {{.State.ExitCode}}' web", "what you choose"],
     ],
+    notes: [
+      "State.Warnings of a container has what the process that runs it had to say since its start: that its log cannot be " +
+        "written any more, or that a shared folder is gone.",
+    ],
   });
   command.option("-f <template>", "as --format");
   command.hook("preAction", () => {

@@ -7,6 +7,8 @@
  *              state    log, attached
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Refusal } from "../../network/policy/refusals.ts";
+import { describeRefusal } from "../../network/policy/refusals.ts";
 import { Deferred } from "../../util/deferred.ts";
 import { FlameBoxError, messageOf } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
@@ -27,11 +29,12 @@ import { noteEvent } from "./events.ts";
 import type { ContainerChange } from "./limits.ts";
 import type { ContainerRecord } from "./record.ts";
 import { containerDir } from "./record.ts";
+import { KeptState } from "./kept-state.ts";
 import { Backoff, codeOfFailure, isToRestart } from "./policy.ts";
 import { takeOutput } from "./output.ts";
 import { removeContainerFiles } from "./roster.ts";
 import type { ContainerState } from "./state.ts";
-import { healthOf, liveOf, LOST_EXIT_CODE, runningState, writeState } from "./state.ts";
+import { healthOf, liveOf, LOST_EXIT_CODE, runningState } from "./state.ts";
 
 const KILL = 9;
 export interface KeeperRequest {
@@ -65,7 +68,7 @@ export class Keeper {
   readonly #dir: string;
   readonly #over = new Deferred<ContainerState>();
   #record: ContainerRecord;
-  #state: ContainerState;
+  #state: KeptState;
   #container: Container | undefined;
   /** Somebody ends it, so no policy starts it again. */
   #stopping = false;
@@ -74,6 +77,7 @@ export class Keeper {
   /** The last change of the record; each waits for the one before it. */
   #changing: Promise<unknown> = Promise.resolve();
   #first: Assembled | undefined;
+  #hasRun = false;
   #restarting = false;
   /** Wakes it from waiting for its next start. */
   #hurry = new AbortController();
@@ -86,9 +90,9 @@ export class Keeper {
     this.#request = request;
     this.#paths = request.options.paths;
     this.#record = request.record;
-    this.#state = request.state;
     this.#first = request.first;
     this.#dir = containerDir(this.#paths, request.record.id);
+    this.#state = new KeptState(this.#dir, request.state, request.options.onNotice);
   }
 
   get record(): ContainerRecord {
@@ -96,7 +100,7 @@ export class Keeper {
   }
 
   get state(): ContainerState {
-    return this.#state;
+    return this.#state.value;
   }
 
   /** Resolves when it has ended for good, with what is known of it then. */
@@ -134,9 +138,9 @@ export class Keeper {
       throw error;
     } finally {
       await this.#release();
-      this.#over.resolve(this.#state);
+      this.#over.resolve(this.#state.value);
     }
-    return this.#state;
+    return this.#state.value;
   }
 
   async #cycle(options: KeepOptions): Promise<void> {
@@ -149,8 +153,8 @@ export class Keeper {
         await this.note("restart");
         continue;
       }
-      if (this.#stopping || !isToRestart(this.#record.restart, exit, this.#state.restartCount)) return;
-      const restartCount = this.#state.restartCount + 1;
+      if (this.#stopping || !isToRestart(this.#record.restart, exit, this.state.restartCount)) return;
+      const restartCount = this.state.restartCount + 1;
       await this.#update({ status: "restarting", restartCount });
       const signal = this.#hurry.signal;
       await sleep(backoff.nextMs(performance.now() - startedMs), undefined, { signal }).catch(() => {});
@@ -172,7 +176,7 @@ export class Keeper {
       // It had ended before, and is only not started again.
       if (this.#ending.signal.aborted) {
         await this.#update({ status: "exited", stopped: true, live: undefined });
-        return { code: this.#state.exitCode ?? 0, oomKilled: false };
+        return { code: this.state.exitCode ?? 0, oomKilled: false };
       }
       const exit = { code: codeOfFailure(error), oomKilled: false };
       await this.#ended(exit, messageOf(error));
@@ -182,10 +186,13 @@ export class Keeper {
 
   async #start({ signal, gate }: KeepOptions): Promise<Container> {
     const { surroundings, egressLog: refusals, options: given } = this.#request;
-    const { disk } = this.#state;
+    const { disk } = this.state;
     const options = {
       ...this.#record.options,
       ...given,
+      onNotice: (notice: string) => this.#notice(notice),
+      // What is refused has a log of its own.
+      onRefused: (refusal: Refusal) => given.onNotice?.(describeRefusal(refusal)),
       name: this.#record.name,
       signal: signal ?? this.#ending.signal,
       onHealth: (health: Health) => void this.#healthChanged(health),
@@ -214,6 +221,7 @@ export class Keeper {
     }
     const container = await begin(surroundings, assembled, options);
     this.#container = container;
+    this.#hasRun = true;
     await this.#update(runningState(container));
     await this.note("start");
     this.#nextStart.resolve(container);
@@ -222,8 +230,8 @@ export class Keeper {
 
   async #attend(container: Container): Promise<ContainerExit> {
     const { log } = this.#record;
-    const { onNotice = () => {} } = this.#request.options;
-    await using writer = log.driver === "none" ? undefined : new LogWriter(this.#dir, log, onNotice);
+    await using writer =
+      log.driver === "none" ? undefined : new LogWriter(this.#dir, log, (message) => this.warn(message));
     let exit: ContainerExit;
     let lost: unknown;
     try {
@@ -270,6 +278,7 @@ export class Keeper {
 
   async #release(): Promise<void> {
     await this.#request.egressLog[Symbol.asyncDispose]();
+    await this.#state.written;
     if (this.#record.autoRemove) {
       await removeContainerFiles(this.#paths, this.#record);
       await this.note("destroy");
@@ -366,16 +375,23 @@ export class Keeper {
     await noteEvent(this.#paths, action, this.#record, attributes);
   }
 
+  /** For whoever looks at the container, and who waits for it if there is somebody. */
+  warn(message: string): void {
+    void this.#state.warn(message);
+  }
+
+  /** What its first start has to say, somebody hears who has asked for it. */
+  #notice(notice: string): void {
+    if (this.#hasRun) this.warn(notice);
+    else this.#request.options.onNotice?.(notice);
+  }
+
   async #healthChanged(health: Health): Promise<void> {
     if (this.#container !== undefined) await this.#update({ health: healthOf(health) });
     await this.note("health_status", { status: health.status });
   }
 
   async #update(change: Partial<ContainerState>): Promise<void> {
-    this.#state = { ...this.#state, ...change };
-    // A folder that is gone was removed by force; there is nobody to tell.
-    await writeState(this.#dir, this.#state).catch((error: unknown) =>
-      this.#request.options.onNotice?.(`the container's state cannot be written: ${messageOf(error)}`),
-    );
+    await this.#state.update(change);
   }
 }

@@ -38,6 +38,7 @@ const stateSchema = v.object({
   error: v.optional(v.string()),
   restartCount: v.number(),
   stopped: v.optional(v.boolean()),
+  warnings: v.optional(v.array(v.object({ time: v.string(), message: v.string() }))),
   health: v.optional(
     v.object({
       status: v.picklist(["starting", "healthy", "unhealthy"]),
@@ -78,6 +79,8 @@ export interface ContainerState {
   readonly restartCount: number;
   /** Somebody has ended it, so no policy starts it again. */
   readonly stopped?: boolean | undefined;
+  /** What its owner had to say since it was started by somebody, oldest first; the last eight. */
+  readonly warnings?: readonly { readonly time: string; readonly message: string }[] | undefined;
   readonly health?: HealthState | undefined;
   /** While it runs. */
   readonly live?: LiveState | undefined;
