@@ -191,9 +191,14 @@ async function* allEntries<Entry extends { readonly time: string }>(
 /** Wakes whoever waits when something in the folder changes. */
 function watchChanges(dir: string) {
   let wake = () => {};
+  /** Since the last wait has ended: what comes while its reader is busy is not slept over. */
+  let changed = false;
   let watcher: ReturnType<typeof watch> | undefined;
   try {
-    watcher = watch(dir, { persistent: false }, () => wake());
+    watcher = watch(dir, { persistent: false }, () => {
+      changed = true;
+      wake();
+    });
     watcher.on("error", () => {});
   } catch {
     // Too many watches on this host; it is looked at now and then.
@@ -203,7 +208,8 @@ function watchChanges(dir: string) {
       const awake = new AbortController();
       wake = () => awake.abort();
       const either = signal === undefined ? awake.signal : AbortSignal.any([signal, awake.signal]);
-      await sleep(POLL_MS, undefined, { signal: either }).catch(() => signal?.throwIfAborted());
+      if (!changed) await sleep(POLL_MS, undefined, { signal: either }).catch(() => signal?.throwIfAborted());
+      changed = false;
     },
     async [Symbol.asyncDispose](): Promise<void> {
       watcher?.close();
