@@ -64,6 +64,7 @@ export {
   containerLogs,
   containerProcesses,
   containerStatistics,
+  containersToStart,
   copyFrom,
   copyTo,
   createContainer,

@@ -53,7 +53,8 @@ async function keep({ id, paths, firecracker, attachFirst }: MonitorOrder): Prom
   const aborting = new AbortController();
   const end = () => {
     aborting.abort(new FlameBoxError("interrupted", "the container's start was ended"));
-    void keeper.stop();
+    // As a host does that shuts down; who wants the container stopped asks on its socket.
+    void keeper.stop({ byHost: true });
   };
   process.on("SIGTERM", end);
   process.on("SIGINT", end);

@@ -99,6 +99,13 @@ export const startContainer: typeof verbs.startContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).startContainer(...given);
 
 /**
+ * Containers that nobody runs and that their restart policy wants to run, oldest first: for a host that has booted.
+ * @function
+ */
+export const containersToStart: typeof verbs.containersToStart = async (...given) =>
+  await (await import("./lifecycle/verbs.ts")).containersToStart(...given);
+
+/**
  * Asks a container to end, and kills it when it has not in time.
  * @throws FlameBoxError `container-not-found`
  * @function

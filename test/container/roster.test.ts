@@ -5,7 +5,12 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { claimContainer, healContainer, isOwned, whileIdle } from "../../src/container/lifecycle/heal.ts";
-import { Backoff, codeOfFailure, isToRestart } from "../../src/container/lifecycle/policy.ts";
+import {
+  Backoff,
+  codeOfFailure,
+  isToRestart,
+  isToStartAfterBoot,
+} from "../../src/container/lifecycle/policy.ts";
 import { KeptState } from "../../src/container/lifecycle/kept-state.ts";
 import { randomName } from "../../src/container/lifecycle/random-name.ts";
 import { DEFAULT_LOG, NO_RESTART, parseRecord, readRecord } from "../../src/container/lifecycle/record.ts";
@@ -20,7 +25,9 @@ import {
 } from "../../src/container/lifecycle/roster.ts";
 import type { Draft } from "../../src/container/lifecycle/roster.ts";
 import { CREATED, parseState, readState, writeState } from "../../src/container/lifecycle/state.ts";
+import { containersToStart, stopContainer } from "../../src/container/lifecycle/verbs.ts";
 import { removeOwner } from "../../src/container/workspace.ts";
+import { openStore } from "../../src/store/store.ts";
 import { FlameBoxError } from "../../src/util/error.ts";
 
 let dir: string;
@@ -225,6 +232,56 @@ test.each([
     expect(isToRestart({ name, maximumRetryCount }, { code }, count)).toBe(again);
   },
 );
+
+test.each([
+  ["no", 1, undefined, false],
+  ["always", 0, undefined, true],
+  ["always", 0, true, true],
+  ["unless-stopped", 0, undefined, true],
+  ["unless-stopped", 137, true, false],
+  ["on-failure", 0, undefined, false],
+  ["on-failure", 137, undefined, true],
+  ["on-failure", undefined, undefined, true],
+  ["on-failure", 143, true, false],
+] as const)("after a boot the policy %s, exit code %s, stopped %s: %s", (name, exitCode, stopped, starts) => {
+  const state = {
+    ...CREATED,
+    status: "exited",
+    startedAt: "2026-11-29T00:00:00.000Z",
+    exitCode,
+    stopped,
+  } as const;
+  const policy = { name, maximumRetryCount: 0 };
+  expect(isToStartAfterBoot(policy, state)).toBe(starts);
+  expect(isToStartAfterBoot(policy, { ...state, startedAt: undefined })).toBe(false);
+});
+
+test("after a boot those are to start that a policy wants and nobody runs; a stop by then is remembered", async () => {
+  await (await openStore(paths()))[Symbol.asyncDispose]();
+  const ran = { ...CREATED, status: "running", startedAt: "2026-11-29T00:00:00.000Z" } as const;
+  const owner = (bootId: string) => JSON.stringify({ owner: { pid: process.pid, startTicks: 1, bootId } });
+  const containers = [
+    ["web", "a", "unless-stopped"],
+    ["db", "b", "always"],
+    ["job", "c", "no"],
+    ["batch", "d", "on-failure"],
+  ] as const;
+  for (const [name, digit, policy] of containers) {
+    const restart = { name: policy, maximumRetryCount: 0 };
+    const createdAt = `2026-11-2${digit === "b" ? 1 : 2}T00:00:00.000Z`;
+    const { id } = await addContainer(paths(), { ...draft(name, idOf(digit)), restart, createdAt });
+    await writeState(folderOf(id), ran);
+    // Its process went with the boot before this one.
+    writeFileSync(join(folderOf(id), "owner.json"), owner("another"));
+  }
+  const names = async () => (await containersToStart({ paths: paths() })).map(({ name }) => name);
+  expect((await names())[0]).toBe("db");
+  expect((await names()).toSorted()).toEqual(["batch", "db", "web"]);
+  await Promise.all(containers.map(async ([name]) => await stopContainer(name, { paths: paths() })));
+  expect(await names()).toEqual(["db"]);
+  await claimContainer(paths(), await findContainer(paths(), "db"));
+  expect(await names()).toEqual([]);
+});
 
 test("restarts wait longer and longer, up to a minute, and begin anew after a while of running", () => {
   const backoff = new Backoff();

@@ -16,7 +16,6 @@ import type { Assembled } from "../assemble.ts";
 import { assemble } from "../assemble.ts";
 import { Attachments } from "../control/attached.ts";
 import type { EgressLog } from "../log/egress.ts";
-import { LogWriter } from "../log/writer.ts";
 import type { ContainerExit, Health, OperationOptions, RegistryAccess } from "../options.ts";
 import type { Surroundings } from "../prepare.ts";
 import type { Container } from "../running.ts";
@@ -31,7 +30,7 @@ import type { ContainerRecord } from "./record.ts";
 import { containerDir } from "./record.ts";
 import { KeptState } from "./kept-state.ts";
 import { Backoff, codeOfFailure, isToRestart } from "./policy.ts";
-import { takeOutput } from "./output.ts";
+import { openLog, takeOutput } from "./output.ts";
 import { removeContainerFiles } from "./roster.ts";
 import type { ContainerState } from "./state.ts";
 import { healthOf, liveOf, LOST_EXIT_CODE, runningState } from "./state.ts";
@@ -51,6 +50,8 @@ export interface KeeperRequest {
 export interface StopOptions {
   readonly signal?: string | number | undefined;
   readonly timeoutMs?: number | undefined;
+  /** The host ends, not the user's wish that it runs. */
+  readonly byHost?: boolean | undefined;
 }
 
 export interface KeepOptions {
@@ -72,6 +73,8 @@ export class Keeper {
   #container: Container | undefined;
   /** Somebody ends it, so no policy starts it again. */
   #stopping = false;
+  /** And that was no host that shuts down: a later boot does not start it either, unless it is to run always. */
+  #isUsersStop = false;
   /** Its machine is being made, with the limits of the record as it was. */
   #starting = false;
   /** The last change of the record; each waits for the one before it. */
@@ -158,7 +161,7 @@ export class Keeper {
       await this.#update({ status: "restarting", restartCount });
       const signal = this.#hurry.signal;
       await sleep(backoff.nextMs(performance.now() - startedMs), undefined, { signal }).catch(() => {});
-      if (this.#stopping) return await this.#update({ status: "exited" });
+      if (this.#stopping) return await this.#update({ status: "exited", stopped: this.#isUsersStop });
       this.#restarting = false;
     }
   }
@@ -175,7 +178,7 @@ export class Keeper {
       this.#nextStart.reject(error);
       // It had ended before, and is only not started again.
       if (this.#ending.signal.aborted) {
-        await this.#update({ status: "exited", stopped: true, live: undefined });
+        await this.#update({ status: "exited", stopped: this.#isUsersStop, live: undefined });
         return { code: this.state.exitCode ?? 0, oomKilled: false };
       }
       const exit = { code: codeOfFailure(error), oomKilled: false };
@@ -229,9 +232,7 @@ export class Keeper {
   }
 
   async #attend(container: Container): Promise<ContainerExit> {
-    const { log } = this.#record;
-    await using writer =
-      log.driver === "none" ? undefined : new LogWriter(this.#dir, log, (message) => this.warn(message));
+    await using writer = openLog(this.#dir, this.#record.log, (message) => this.warn(message));
     let exit: ContainerExit;
     let lost: unknown;
     try {
@@ -252,7 +253,7 @@ export class Keeper {
     this.#container = undefined;
     const finishedAt = new Date().toISOString();
     const { code: exitCode, oomKilled } = exit;
-    const stopped = this.#stopping || undefined;
+    const stopped = this.#isUsersStop || undefined;
     await this.#update({
       status: "exited",
       exitCode,
@@ -288,8 +289,9 @@ export class Keeper {
   }
 
   /** Asks it to end as `stop` does, and waits until it is nobody's. */
-  async stop(options: StopOptions = {}): Promise<ContainerState> {
+  async stop({ byHost = false, ...options }: StopOptions = {}): Promise<ContainerState> {
     this.#stopping = true;
+    this.#isUsersStop ||= !byHost;
     this.#restarting = false;
     this.#hurry.abort();
     this.#ending.abort(new FlameBoxError("interrupted", "the container's start was ended"));
@@ -321,7 +323,7 @@ export class Keeper {
   async kill(signal: number): Promise<void> {
     const { container } = this;
     const stopSignal = stopSignalOf(this.#record.options.stopSignal ?? "SIGTERM");
-    if (signal === KILL || signal === stopSignal) this.#stopping = true;
+    if (signal === KILL || signal === stopSignal) this.#stopping = this.#isUsersStop = true;
     if (container.isPaused) {
       if (signal !== KILL)
         throw new FlameBoxError("container-paused", `the container ${this.#record.name} is paused`, {

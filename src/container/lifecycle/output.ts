@@ -2,8 +2,18 @@
 import type { Readable } from "node:stream";
 import type { Attachments } from "../control/attached.ts";
 import type { LogStream } from "../log/format.ts";
-import type { LogWriter } from "../log/writer.ts";
+import { LogWriter } from "../log/writer.ts";
 import type { Container } from "../running.ts";
+import type { LogOptions } from "./record.ts";
+
+/** @param onProblem told once @returns undefined for a container that keeps none */
+export function openLog(
+  dir: string,
+  log: LogOptions,
+  onProblem: (message: string) => void,
+): LogWriter | undefined {
+  return log.driver === "none" ? undefined : new LogWriter(dir, log, onProblem);
+}
 
 /** Resolves when both outputs have ended. @throws FlameBoxError `machine-lost` */
 export async function takeOutput(

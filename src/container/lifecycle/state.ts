@@ -77,7 +77,7 @@ export interface ContainerState {
   readonly error?: string | undefined;
   /** By its restart policy, since it was started by somebody. */
   readonly restartCount: number;
-  /** Somebody has ended it, so no policy starts it again. */
+  /** A user has ended it, so no policy starts it again; after a boot, `always` does. */
   readonly stopped?: boolean | undefined;
   /** What its owner had to say since it was started by somebody, oldest first; the last eight. */
   readonly warnings?: readonly { readonly time: string; readonly message: string }[] | undefined;

@@ -14,7 +14,7 @@ import { readLog, readRotated } from "../log/reader.ts";
 import type { ContainerExit, ContainerStatistics, OperationOptions } from "../options.ts";
 import { removeWorkspace } from "../workspace.ts";
 import { noteEvent } from "./events.ts";
-import { healContainer, isOwned, whileIdle } from "./heal.ts";
+import { healContainer, isOwned, rememberStop, whileIdle } from "./heal.ts";
 import type { ContainerDetails, ContainerInfo } from "./info.ts";
 import { detailsOf, infoOf } from "./info.ts";
 import { spawnMonitor } from "./monitor.ts";
@@ -23,6 +23,7 @@ import type { ContainerRecord } from "./record.ts";
 import { containerDir, readRecord, replaceRecord } from "./record.ts";
 import { containerIds, findContainer, readRecords, removeContainerFiles, renameContainer } from "./roster.ts";
 import type { StopOptions } from "./keeper.ts";
+import { isToStartAfterBoot } from "./policy.ts";
 import { isUp, readState } from "./state.ts";
 
 const POLL_MS = 100;
@@ -74,6 +75,22 @@ export async function startContainer(name: string, options: OperationOptions = {
   return await infoOf(paths, record);
 }
 
+/**
+ * Containers that nobody runs and whose restart policy wants them to, oldest first: for a host that has booted. `always`
+ * in any case, `unless-stopped` unless a user has stopped it, `on-failure` when it did not end with 0.
+ */
+export async function containersToStart(options: OperationOptions = {}): Promise<ContainerInfo[]> {
+  const paths = options.paths ?? locatePaths();
+  await tidyHome(options);
+  const wanted: ContainerInfo[] = [];
+  for (const record of await readRecords(paths, (_id, error) => options.onNotice?.(error.message))) {
+    if (await isOwned(paths, record.id)) continue;
+    if (isToStartAfterBoot(record.restart, await readState(paths, record.id)))
+      wanted.push(await infoOf(paths, record));
+  }
+  return wanted.toSorted((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
+}
+
 async function ask(
   { paths, record }: Found,
   method: string,
@@ -120,7 +137,8 @@ export async function stopContainer(
 }
 
 async function stopFound(found: Found, options: EndOptions): Promise<void> {
-  if (!(await isOwned(found.paths, found.record.id))) return;
+  const { paths, record } = found;
+  if (!(await isOwned(paths, record.id))) return await rememberStop(paths, record);
   await ask(found, "stop", endParams(options), options);
   await untilLeft(found, options.signal);
 }
