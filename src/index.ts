@@ -49,6 +49,7 @@ export type {
   RemoveOptions,
   UpdateOptions,
 } from "./container/lifecycle/verbs.ts";
+export type { EgressEntry } from "./container/log/egress.ts";
 export type { LogEntry, LogStream } from "./container/log/format.ts";
 export { FlameBox } from "./container/flamebox.ts";
 export type { CollectOptions, ExecResult, FlameBoxOptions } from "./container/flamebox.ts";
@@ -66,10 +67,12 @@ export {
   attachContainer,
   commitContainer,
   containerChanges,
+  containerEgressLog,
   containerEvents,
   containerLogs,
   containerProcesses,
   containerStatistics,
+  containersToStart,
   copyFrom,
   copyTo,
   createContainer,

@@ -23,6 +23,7 @@ export type {
   Device,
   DeviceCgroupRule,
   Health,
+  EgressEntry,
   EgressOptions,
   HealthcheckOptions,
   HistoryLine,

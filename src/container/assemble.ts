@@ -61,6 +61,7 @@ export interface Placing {
   /** Where it is made; default: in a folder that goes with it. */
   readonly berthOf?: ((paths: Paths) => Promise<Berth>) | undefined;
   readonly onPlanned?: ImageRequest["onPlanned"];
+  readonly refusals?: ImageRequest["refusals"];
 }
 
 /**
@@ -70,7 +71,7 @@ export async function assemble(
   surroundings: Surroundings,
   image: string,
   options: ContainerOptions,
-  { berthOf = passingBerth, onPlanned }: Placing = {},
+  { berthOf = passingBerth, onPlanned, refusals }: Placing = {},
 ): Promise<Assembled> {
   const paths = options.paths ?? locatePaths();
   const machine = await planMachine(options);
@@ -81,7 +82,14 @@ export async function assemble(
   const { id, workspace } = berth;
   const [prepared, { host, ready, scratch }] = await together(cleanup, options.signal, [
     async (signal) =>
-      await prepareImage(store, { name: image, berth, machine, onPlanned, options: { ...options, signal } }),
+      await prepareImage(store, {
+        name: image,
+        berth,
+        machine,
+        onPlanned,
+        refusals,
+        options: { ...options, signal },
+      }),
     async (signal) =>
       await prepareMachine({ paths, surroundings, machine, berth, options: { ...options, signal } }),
   ]);

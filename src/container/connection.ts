@@ -1,6 +1,7 @@
 /** A container's network from its options and its image: which ports are published, and what resolv.conf says. */
 import type { GuestNetwork, Network, PortForward, Resolvers } from "../network/network.ts";
 import { parseRule } from "../network/policy/rules.ts";
+import type { RefusalSink } from "../network/policy/refusals.ts";
 import { describeRefusal } from "../network/policy/refusals.ts";
 import { formatResolvConf } from "../network/resolvers.ts";
 import { isNetworkName } from "../network/named/record.ts";
@@ -138,10 +139,12 @@ function membershipOf(options: ContainerOptions, names: ContainerNames): Members
   return { paths, network, containerId, name, hostname, aliases: networkAliases, address: ipAddress };
 }
 
+/** @param refusals told of each packet that was refused, besides `onRefused` */
 export function networkOf(
   options: ContainerOptions,
   image: ExecutionConfig,
   names: ContainerNames,
+  refusals?: RefusalSink,
 ): (() => Promise<Network>) | undefined {
   checkConnection(options);
   if (options.network === "none") return undefined;
@@ -156,6 +159,7 @@ export function networkOf(
       egress,
       hostGateway: wantsHostGateway(options),
       onRefused: (refusal) => (onRefused ? onRefused(refusal) : onNotice?.(describeRefusal(refusal))),
+      refusals,
       signal,
     });
 }

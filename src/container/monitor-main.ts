@@ -6,8 +6,9 @@ import { prepareHost } from "./host.ts";
 import { claimContainer } from "./lifecycle/heal.ts";
 import { Keeper } from "./lifecycle/keeper.ts";
 import type { MonitorOrder } from "./lifecycle/monitor.ts";
-import { readRecord } from "./lifecycle/record.ts";
+import { containerDir, readRecord } from "./lifecycle/record.ts";
 import { readState } from "./lifecycle/state.ts";
+import { EgressLog } from "./log/egress.ts";
 import { FlameBoxError } from "../util/error.ts";
 import { linesOf } from "../util/lines.ts";
 
@@ -35,11 +36,13 @@ async function keep({ id, paths, firecracker, jailer, attachFirst }: MonitorOrde
   const record = await readRecord(paths, id);
   if (record === undefined) throw new FlameBoxError("container-not-found", "the container has been removed");
   await claimContainer(paths, record);
-  const { live: _live, error: _error, ...state } = await readState(paths, id);
-  const keeper = new Keeper({
+  const { live: _live, error: _error, warnings: _warnings, ...state } = await readState(paths, id);
+  const egressLog = new EgressLog(containerDir(paths, id), { onProblem: (notice) => keeper.warn(notice) });
+  const keeper: Keeper = new Keeper({
     surroundings: { prepareHost },
     record,
     state: { ...state, restartCount: 0 },
+    egressLog,
     options: {
       paths,
       firecracker,
@@ -51,7 +54,8 @@ async function keep({ id, paths, firecracker, jailer, attachFirst }: MonitorOrde
   const aborting = new AbortController();
   const end = () => {
     aborting.abort(new FlameBoxError("interrupted", "the container's start was ended"));
-    void keeper.stop();
+    // As a host does that shuts down; who wants the container stopped asks on its socket.
+    void keeper.stop({ byHost: true });
   };
   process.on("SIGTERM", end);
   process.on("SIGINT", end);

@@ -13,6 +13,7 @@ import type { AttachedContainer } from "./lifecycle/foreground.ts";
 import type { ContainerInfo } from "./lifecycle/info.ts";
 import type { LogsOptions } from "./lifecycle/verbs.ts";
 import type * as verbs from "./lifecycle/verbs.ts";
+import type { EgressEntry } from "./log/egress.ts";
 import type { LogEntry } from "./log/format.ts";
 import type { OperationOptions } from "./options.ts";
 
@@ -54,6 +55,18 @@ export async function* containerLogs(name: string, options: LogsOptions = {}): A
   yield* (await import("./lifecycle/verbs.ts")).containerLogs(name, options);
 }
 
+/**
+ * What a container wanted of the network and was refused, oldest first; with `follow` until it ends. A minute has so
+ * many entries; `untold` counts what has none.
+ * @throws FlameBoxError `container-not-found`
+ */
+export async function* containerEgressLog(
+  name: string,
+  options: LogsOptions = {},
+): AsyncGenerator<EgressEntry> {
+  yield* (await import("./lifecycle/verbs.ts")).containerEgressLog(name, options);
+}
+
 /** What happens to containers from now on, or from `sinceMs`; until `untilMs`, or for ever. */
 export async function* containerEvents(
   options: OperationOptions & EventsOptions = {},
@@ -84,6 +97,13 @@ export const inspectContainer: typeof verbs.inspectContainer = async (...given) 
  */
 export const startContainer: typeof verbs.startContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).startContainer(...given);
+
+/**
+ * Containers that nobody runs and that their restart policy wants to run, oldest first: for a host that has booted.
+ * @function
+ */
+export const containersToStart: typeof verbs.containersToStart = async (...given) =>
+  await (await import("./lifecycle/verbs.ts")).containersToStart(...given);
 
 /**
  * Asks a container to end, and kills it when it has not in time.

@@ -7,6 +7,7 @@ import { imageConfig } from "../images/images.ts";
 import { openRootfs } from "../images/rootfs.ts";
 import type { DiskFile } from "../machine/machine.ts";
 import type { Network } from "../network/network.ts";
+import type { RefusalSink } from "../network/policy/refusals.ts";
 import type { ImageConfig } from "../oci/config.ts";
 import { annotationsOfImage } from "../runtime-spec/annotations.ts";
 import type { Store } from "../store/layout.ts";
@@ -52,6 +53,8 @@ export interface ImageRequest {
   readonly options: ContainerOptions;
   /** Told what the container is of, once all that it wants is known to be right. */
   readonly onPlanned?: ((image: Image, plan: ContainerPlan) => Promise<void>) | undefined;
+  /** Told of each packet of the container's that its network refused. */
+  readonly refusals?: RefusalSink | undefined;
 }
 
 export async function prepareImage(store: Store, request: ImageRequest): Promise<PreparedImage> {
@@ -79,7 +82,7 @@ async function openImage(store: Store, image: Image, request: ImageRequest): Pro
   const { config: execution = {} } = config;
   const annotations = { ...labelled(config, options.onNotice), ...options.annotations };
   const plan = planContainer(id, execution, machine.size, { ...options, annotations });
-  const startNetwork = networkOf(options, execution, { id, hostname: plan.hostname });
+  const startNetwork = networkOf(options, execution, { id, hostname: plan.hostname }, request.refusals);
   const { signal, onProgress } = options;
   const rootfs = await openRootfs(store, image, { signal, onProgress });
   try {

@@ -21,7 +21,7 @@ import type { PasstProgram } from "./passt.ts";
 import { findPasstProgram, MTU, needsIpv6, Passt } from "./passt.ts";
 import type { EgressOptions } from "./policy/policy.ts";
 import { Policy } from "./policy/policy.ts";
-import type { Refusal } from "./policy/refusals.ts";
+import type { Refusal, RefusalSink } from "./policy/refusals.ts";
 import { Refusals } from "./policy/refusals.ts";
 import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
@@ -42,6 +42,8 @@ export interface UserNetworkOptions {
   readonly hostGateway?: boolean | undefined;
   /** Told of what the guest wanted and may not have; not of every packet. */
   readonly onRefused?: ((refusal: Refusal) => void) | undefined;
+  /** Told of each packet that was refused. */
+  readonly refusals?: RefusalSink | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -119,7 +121,7 @@ function passtOf(
 function pathOptions(
   { subnet, resolvers, responder, neighbours }: Site,
   ipv6: boolean,
-  { egress, hostGateway = false, onRefused, mac }: UserNetworkOptions & { readonly mac: string },
+  { egress, hostGateway = false, onRefused, refusals, mac }: UserNetworkOptions & { readonly mac: string },
 ): Omit<FramePathOptions, "openUplink" | "uplinkBytes"> {
   return {
     ...placesOf(subnet, macBytes(mac)),
@@ -128,11 +130,21 @@ function pathOptions(
       resolvers: resolvers.servers.flatMap((server) => parseAddress(server) ?? []),
       isHost: hostAddresses(),
     }),
-    refusals: new Refusals(onRefused ?? (() => {})),
+    refusals: both(new Refusals(onRefused ?? (() => {})), refusals),
     hostGateway,
     ipv6,
     responder,
     neighbours,
+  };
+}
+
+function both(first: RefusalSink, second: RefusalSink | undefined): RefusalSink {
+  if (second === undefined) return first;
+  return {
+    add: (key, describe) => {
+      first.add(key, describe);
+      second.add(key, describe);
+    },
   };
 }
 

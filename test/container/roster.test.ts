@@ -5,7 +5,13 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { claimContainer, healContainer, isOwned, whileIdle } from "../../src/container/lifecycle/heal.ts";
-import { Backoff, codeOfFailure, isToRestart } from "../../src/container/lifecycle/policy.ts";
+import {
+  Backoff,
+  codeOfFailure,
+  isToRestart,
+  isToStartAfterBoot,
+} from "../../src/container/lifecycle/policy.ts";
+import { KeptState } from "../../src/container/lifecycle/kept-state.ts";
 import { randomName } from "../../src/container/lifecycle/random-name.ts";
 import { DEFAULT_LOG, NO_RESTART, parseRecord, readRecord } from "../../src/container/lifecycle/record.ts";
 import type { ContainerRecord } from "../../src/container/lifecycle/record.ts";
@@ -19,7 +25,9 @@ import {
 } from "../../src/container/lifecycle/roster.ts";
 import type { Draft } from "../../src/container/lifecycle/roster.ts";
 import { CREATED, parseState, readState, writeState } from "../../src/container/lifecycle/state.ts";
+import { containersToStart, stopContainer } from "../../src/container/lifecycle/verbs.ts";
 import { removeOwner } from "../../src/container/workspace.ts";
+import { openStore } from "../../src/store/store.ts";
 import { FlameBoxError } from "../../src/util/error.ts";
 
 let dir: string;
@@ -152,6 +160,42 @@ describe("owners", () => {
   });
 });
 
+describe("a state that its owner keeps", () => {
+  test("has the last warnings, each once, and is written in order", async () => {
+    const { id } = await add("web", "a");
+    const told: string[] = [];
+    const state = new KeptState(folderOf(id), CREATED, (notice) => told.push(notice));
+    await Promise.all([
+      state.update({ status: "running" }),
+      ...Array.from(
+        { length: 12 },
+        async (_, i) => await state.warn(`warning ${i % 10} ${"x".repeat(2_000)}`),
+      ),
+      state.update({ status: "exited", exitCode: 3 }),
+    ]);
+    const read = await readState(paths(), id);
+    expect(read).toMatchObject({ status: "exited", exitCode: 3 });
+    expect(read.warnings?.map(({ message }) => message.slice(0, 10))).toEqual(
+      [4, 5, 6, 7, 8, 9, 0, 1].map((number) => `warning ${number} `),
+    );
+    for (const { message } of read.warnings ?? []) expect(message).toHaveLength(1_024);
+    expect(told).toHaveLength(12);
+  });
+
+  test("that cannot be written is told once, and in the next that can be", async () => {
+    const { id } = await add("web", "a");
+    const told: string[] = [];
+    const state = new KeptState(folderOf(id), CREATED, (notice) => told.push(notice));
+    mkdirSync(join(folderOf(id), "state.json"));
+    await state.update({ status: "running" });
+    await state.warn("the log ends here");
+    rmSync(join(folderOf(id), "state.json"), { recursive: true });
+    await state.update({ status: "exited" });
+    expect(told).toHaveLength(2);
+    expect((await readState(paths(), id)).warnings?.map(({ message }) => message)).toEqual(told);
+  });
+});
+
 test.each(["", "{", "[]", "7", '{"version":2}', '{"version":1,"status":"dancing","restartCount":0}'])(
   "the state %j is that of a container that has ended, nobody knows how",
   (text) => {
@@ -188,6 +232,56 @@ test.each([
     expect(isToRestart({ name, maximumRetryCount }, { code }, count)).toBe(again);
   },
 );
+
+test.each([
+  ["no", 1, undefined, false],
+  ["always", 0, undefined, true],
+  ["always", 0, true, true],
+  ["unless-stopped", 0, undefined, true],
+  ["unless-stopped", 137, true, false],
+  ["on-failure", 0, undefined, false],
+  ["on-failure", 137, undefined, true],
+  ["on-failure", undefined, undefined, true],
+  ["on-failure", 143, true, false],
+] as const)("after a boot the policy %s, exit code %s, stopped %s: %s", (name, exitCode, stopped, starts) => {
+  const state = {
+    ...CREATED,
+    status: "exited",
+    startedAt: "2026-11-29T00:00:00.000Z",
+    exitCode,
+    stopped,
+  } as const;
+  const policy = { name, maximumRetryCount: 0 };
+  expect(isToStartAfterBoot(policy, state)).toBe(starts);
+  expect(isToStartAfterBoot(policy, { ...state, startedAt: undefined })).toBe(false);
+});
+
+test("after a boot those are to start that a policy wants and nobody runs; a stop by then is remembered", async () => {
+  await (await openStore(paths()))[Symbol.asyncDispose]();
+  const ran = { ...CREATED, status: "running", startedAt: "2026-11-29T00:00:00.000Z" } as const;
+  const owner = (bootId: string) => JSON.stringify({ owner: { pid: process.pid, startTicks: 1, bootId } });
+  const containers = [
+    ["web", "a", "unless-stopped"],
+    ["db", "b", "always"],
+    ["job", "c", "no"],
+    ["batch", "d", "on-failure"],
+  ] as const;
+  for (const [name, digit, policy] of containers) {
+    const restart = { name: policy, maximumRetryCount: 0 };
+    const createdAt = `2026-11-2${digit === "b" ? 1 : 2}T00:00:00.000Z`;
+    const { id } = await addContainer(paths(), { ...draft(name, idOf(digit)), restart, createdAt });
+    await writeState(folderOf(id), ran);
+    // Its process went with the boot before this one.
+    writeFileSync(join(folderOf(id), "owner.json"), owner("another"));
+  }
+  const names = async () => (await containersToStart({ paths: paths() })).map(({ name }) => name);
+  expect((await names())[0]).toBe("db");
+  expect((await names()).toSorted()).toEqual(["batch", "db", "web"]);
+  await Promise.all(containers.map(async ([name]) => await stopContainer(name, { paths: paths() })));
+  expect(await names()).toEqual(["db"]);
+  await claimContainer(paths(), await findContainer(paths(), "db"));
+  expect(await names()).toEqual([]);
+});
 
 test("restarts wait longer and longer, up to a minute, and begin anew after a while of running", () => {
   const backoff = new Backoff();

@@ -1,5 +1,5 @@
 /** Containers that live: every verb of the command line, on real machines, as somebody would type it. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
@@ -53,6 +53,21 @@ const logged = async (name: string, text: string) =>
   await until(`${text} in the log`, async () => (await fine("logs", name)).includes(text));
 
 describe("a container that was left running", () => {
+  test("keeps what its network refused, and what its process had to warn of", async () => {
+    const wants = "while true; do echo said; echo | nc -w 1 10.0.2.2 22; sleep 0.3; done";
+    const id = await fine("create", "-q", "--name", "eager", "--egress", "deny", busybox, "sh", "-c", wants);
+    // Its log cannot be opened, which nobody is there to hear.
+    mkdirSync(join(home.paths.dataDir, "containers", id, "container.log"));
+    await fine("start", "eager");
+    await until("a refusal", async () => (await fine("logs", "--egress", "eager")).includes("10.0.2.2:22"));
+    expect(await fine("inspect", "-f", "{{json .State.Warnings}}", "eager")).toContain("log ends here");
+    await fine("stop", "-t", "0", "eager");
+    const lines = (await fine("logs", "--egress", "--json", "eager")).split("\n");
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ protocol: "tcp", port: 22, count: 1 });
+    rmSync(join(home.paths.dataDir, "containers", id, "container.log"), { recursive: true });
+    await fine("rm", "eager");
+  });
+
   test("is listed, logged, executed into, and stopped", async () => {
     const id = await detached("ticker", TICKER, "-l", "a=b");
     expect(id).toMatch(/^[0-9a-f]{64}$/);

@@ -5,12 +5,17 @@ import { AlreadyReported, describeFailure, Interrupted, renderFailure, UsageErro
 import { settingsOf } from "../settings.ts";
 import type { Operation } from "./operation.ts";
 
-/** @param job what is printed for the container; undefined prints nothing */
+/**
+ * @param given names, or what finds them
+ * @param job what is printed for the container; undefined prints nothing
+ * @param atOnce so many side by side
+ */
 export async function forEachContainer(
   context: CliContext,
   command: Command,
-  names: readonly string[],
+  given: readonly string[] | ((operation: Operation) => Promise<readonly string[]>),
   job: (operation: Operation, name: string) => Promise<string | undefined>,
+  atOnce = Number.POSITIVE_INFINITY,
 ): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { print, toJson } = await import("../output/print.ts");
@@ -33,8 +38,12 @@ export async function forEachContainer(
         context.stderr.write(renderFailure(failure, error, style));
       }
     };
+    const waiting = typeof given === "function" ? [...(await given(operation))] : [...given];
+    const work = async (): Promise<void> => {
+      for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) await one(name);
+    };
     // Side by side: most of the time is spent waiting for their ends.
-    await Promise.all(names.map(one));
+    await Promise.all(Array.from({ length: Math.min(atOnce, waiting.length) }, work));
   });
   if (settings.json) await print(context, toJson(done));
   if (failed) throw new AlreadyReported();

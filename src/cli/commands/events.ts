@@ -12,14 +12,30 @@ interface EventsFlags {
   readonly filter?: readonly string[];
 }
 
+/** As it was written, or without what is behind its name. */
+function isImage(image: string, value: string): boolean {
+  if (!image.startsWith(value)) return false;
+  const rest = image.slice(value.length);
+  // A colon of a registry's port has a path behind it.
+  return rest === "" || rest.startsWith("@") || (rest.startsWith(":") && !rest.includes("/"));
+}
+
+/** `KEY`, or `KEY=VALUE`. */
+function isLabelled(labels: Readonly<Record<string, string>>, text: string): boolean {
+  const [key = "", value] = text.split(/=(.*)/s, 2);
+  return Object.hasOwn(labels, key) && (value === undefined || labels[key] === value);
+}
+
 const KEYS: Readonly<Record<string, (event: ContainerEvent, value: string) => boolean>> = {
   container: ({ id, attributes }, value) => attributes["name"] === value || id.startsWith(value),
   event: ({ action }, value) => action === value,
-  image: ({ attributes }, value) => attributes["image"] === value,
+  image: ({ attributes }, value) => isImage(attributes["image"] ?? "", value),
+  label: ({ labels }, value) => isLabelled(labels, value),
   type: ({ type }, value) => type === value,
 };
 
-function parse(texts: readonly string[]): (event: ContainerEvent) => boolean {
+/** Values of one key are alternatives; different keys have all to fit. @throws UsageError */
+export function eventFilter(texts: readonly string[]): (event: ContainerEvent) => boolean {
   const byKey = new Map<string, string[]>();
   for (const text of texts) {
     const [key = "", value = ""] = text.split(/=(.*)/s, 2);
@@ -33,8 +49,8 @@ function parse(texts: readonly string[]): (event: ContainerEvent) => boolean {
   return (event) => [...byKey].every(([key, values]) => values.some((value) => KEYS[key]?.(event, value)));
 }
 
-function line({ time, type, action, id, attributes }: ContainerEvent): string {
-  const details = Object.entries(attributes).map(([name, value]) => `${name}=${value}`);
+function line({ time, type, action, id, attributes, labels }: ContainerEvent): string {
+  const details = Object.entries({ ...labels, ...attributes }).map(([name, value]) => `${name}=${value}`);
   return `${time} ${type} ${action} ${id} (${details.join(", ")})\n`;
 }
 
@@ -50,7 +66,7 @@ async function events(context: CliContext, command: Command): Promise<void> {
     ...(since === undefined ? {} : { sinceMs: parseTime(since, "--since", nowMs) }),
     ...(until === undefined ? {} : { untilMs: parseTime(until, "--until", nowMs) }),
   };
-  const isWanted = parse(filter);
+  const isWanted = eventFilter(filter);
   const format = settings.format === undefined ? undefined : compileDocument(settings.format);
   await operate(context, settings, async ({ library, options }) => {
     for await (const event of library.containerEvents({ ...options, ...times })) {
@@ -64,7 +80,7 @@ async function events(context: CliContext, command: Command): Promise<void> {
               Type: event.type,
               Action: event.action,
               ID: event.id,
-              Actor: { ID: event.id, Attributes: event.attributes },
+              Actor: { ID: event.id, Attributes: { ...event.labels, ...event.attributes } },
             });
       await print(context, text);
     }
@@ -77,14 +93,22 @@ export function define(command: Command, context: CliContext): void {
     .description("Show what happens to containers, as it happens.")
     .option("--since <time>", "what happened from then on: a time, or how long ago")
     .option("--until <time>", "then it ends; default: it goes on")
-    .option("-f, --filter <filter>", "container=…, event=…, image=… (repeatable)", collect);
+    .option("-f, --filter <filter>", "container=…, event=…, image=…, label=… (repeatable)", collect);
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
       ["flamebox events", "from now on, until Ctrl-C"],
       ["flamebox events --since 1h --until 0s --filter event=die --json", "what has ended in the last hour"],
+      [
+        "flamebox events --filter label=tier=web --filter event=die",
+        "of some containers, by what they are called",
+      ],
     ],
-    notes: ["Fields for --format: .Time .Type .Action .ID .Actor.Attributes.name."],
+    notes: [
+      "Fields for --format: .Time .Type .Action .ID .Actor.Attributes.name.",
+      "Values of one filter are alternatives; different filters have all to fit. image=busybox is busybox:1.36 as well, " +
+        "label=KEY any value. .Actor.Attributes has the container's labels, too; --json has them apart.",
+    ],
   });
   command.action(async () => events(context, command));
 }

@@ -100,6 +100,10 @@ export function define(command: Command, context: CliContext): void {
       "Templates are Go's, with if, with, range, variables and pipes, and the functions of Go and Docker: and, or, not, eq, ne, lt, le, gt, ge, index, len, slice, print, printf, println, json, join, split, lower, upper, title, truncate and pad. What a document does not have is <no value>, and no error.",
       "What Docker has no words for is below FlameBox and Machine. Volumes are directories on the container's own disk, and have no name.",
     ],
+    notes: [
+      "State.Warnings of a container has what the process that runs it had to say since its start: that its log cannot be " +
+        "written any more, or that a shared folder is gone.",
+    ],
   });
   addShortFormat(command);
   command.action(async (names: string[]) => inspect(context, names, command));

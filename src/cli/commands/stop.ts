@@ -40,7 +40,10 @@ export function define(command: Command, context: CliContext): void {
       ["flamebox stop web", "SIGTERM, and after ten seconds SIGKILL"],
       ["flamebox stop -t 60 db", "a minute to write everything down"],
     ],
-    notes: ["A container that was stopped is not started again by its restart policy."],
+    notes: [
+      "A container that was stopped is not started again by its restart policy; after a boot, start --after-boot starts it with " +
+        "--restart always only.",
+    ],
   });
   command.action(async (names: string[]) => {
     const how = endOptions(command.opts<EndFlags>());

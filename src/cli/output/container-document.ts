@@ -5,7 +5,16 @@ import { bindingsOf, hostConfigOf } from "./container-host-config.ts";
 const NEVER = "0001-01-01T00:00:00Z";
 
 function stateOf({ state, error }: ContainerDetails): object {
-  const { status, live, exitCode = 0, oomKilled = false, startedAt, finishedAt, health } = state;
+  const {
+    status,
+    live,
+    exitCode = 0,
+    oomKilled = false,
+    startedAt,
+    finishedAt,
+    health,
+    warnings = [],
+  } = state;
   return {
     Status: status,
     Running: status === "running" || status === "paused",
@@ -19,6 +28,7 @@ function stateOf({ state, error }: ContainerDetails): object {
     Error: error ?? "",
     StartedAt: startedAt ?? NEVER,
     FinishedAt: finishedAt ?? NEVER,
+    Warnings: warnings.map(({ time, message }) => ({ Time: time, Message: message })),
     ...(health && {
       Health: {
         Status: health.status,

@@ -215,7 +215,7 @@ export class ControlServer implements AsyncDisposable {
     const executed = await this.#keeper.container.exec(command, options);
     await this.#keeper.note("exec_start", { execId: executed.id, command: command.join(" ").slice(0, 4096) });
     this.#execs.set(executed.id, executed);
-    const ended = executed.wait().finally(() => this.#execs.delete(executed.id));
+    const ended = this.#untilDead(executed);
     ended.catch(() => {});
     await channel.sendMessage({ result: { id: executed.id } });
     if (detach) {
@@ -229,6 +229,16 @@ export class ControlServer implements AsyncDisposable {
     ]);
     await channel.sendMessage({ exit: await ended });
     return undefined;
+  }
+
+  async #untilDead(executed: ExecProcess): Promise<ContainerExit> {
+    try {
+      const exit = await executed.wait();
+      await this.#keeper.note("exec_die", { execId: executed.id, exitCode: String(exit.code) });
+      return exit;
+    } finally {
+      this.#execs.delete(executed.id);
+    }
   }
 
   async #extract({ path, owner }: v.InferOutput<typeof extractSchema>, channel: Channel): Promise<undefined> {

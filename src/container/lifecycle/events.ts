@@ -2,13 +2,15 @@
  * What happened to containers: a journal that every process appends to, as there is no daemon that would tell.
  * `events/journal.jsonl`, one JSON object a line; at its limit it becomes `journal.jsonl.1`.
  */
-import { appendFile, open, rename, stat } from "node:fs/promises";
+import { appendFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
 import { makePrivateDir } from "../../util/atomic-file.ts";
 import { systemCode } from "../../util/error.ts";
+import { tryLock } from "../../util/lock.ts";
 import type { Paths } from "../../util/paths.ts";
+import type { LineFormat } from "../log/reader.ts";
+import { readRotated } from "../log/reader.ts";
 import type { ContainerRecord } from "./record.ts";
 
 export const ACTIONS = [
@@ -25,6 +27,7 @@ export const ACTIONS = [
   "rename",
   "update",
   "exec_start",
+  "exec_die",
   "health_status",
   "commit",
   "copy",
@@ -43,6 +46,7 @@ const eventSchema = v.object({
   action: v.picklist(ACTIONS),
   id: v.string(),
   attributes: v.record(v.string(), v.string()),
+  labels: v.optional(v.record(v.string(), v.string()), {}),
 });
 
 /** Something that happened to a container. */
@@ -55,22 +59,23 @@ export interface ContainerEvent {
   readonly id: string;
   /** Name, image, and what belongs to the action: exitCode, signal, status. */
   readonly attributes: Readonly<Record<string, string>>;
+  /** The container's; none where they are longer than a line may be. */
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 const MAX_JOURNAL_BYTES = 4 << 20;
 const MAX_LINE_BYTES = 64 * 1024;
-const POLL_MS = 250;
-const CHUNK_BYTES = 64 * 1024;
+const JOURNAL = "journal.jsonl";
 
-function journalPath(paths: Paths): string {
-  return join(paths.dataDir, "events", "journal.jsonl");
+function journalDir(paths: Paths): string {
+  return join(paths.dataDir, "events");
 }
 
 /** Never fails: what cannot be noted has happened all the same. */
 export async function noteEvent(
   paths: Paths,
   action: Action,
-  { id, name, imageName }: Pick<ContainerRecord, "id" | "name" | "imageName">,
+  { id, name, imageName, labels }: Pick<ContainerRecord, "id" | "name" | "imageName" | "labels">,
   attributes: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const event: ContainerEvent = {
@@ -79,9 +84,12 @@ export async function noteEvent(
     action,
     id,
     attributes: { image: imageName, name, ...attributes },
+    labels,
   };
-  const line = `${JSON.stringify(event)}\n`;
-  if (line.length > MAX_LINE_BYTES) return;
+  const line = [event, { ...event, labels: {} }]
+    .map((one) => Buffer.from(`${JSON.stringify(one)}\n`))
+    .find(({ length }) => length <= MAX_LINE_BYTES);
+  if (line === undefined) return;
   try {
     await append(paths, line);
   } catch {
@@ -89,16 +97,35 @@ export async function noteEvent(
   }
 }
 
-async function append(paths: Paths, line: string): Promise<void> {
-  const path = journalPath(paths);
+async function append(paths: Paths, line: Buffer): Promise<void> {
+  const path = join(journalDir(paths), JOURNAL);
   try {
-    if ((await stat(path)).size > MAX_JOURNAL_BYTES) await rename(path, `${path}.1`);
+    if ((await stat(path)).size > MAX_JOURNAL_BYTES)
+      // Better too long than without the line.
+      await rotate(paths, path).catch(() => {});
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
-    await makePrivateDir(join(paths.dataDir, "events"));
+    await makePrivateDir(journalDir(paths));
   }
   // One write with O_APPEND: lines of several processes do not mix.
   await appendFile(path, line, { mode: 0o600 });
+}
+
+/**
+ * Two processes that both find the journal full must not both rename it: the second one would put a new file of a few
+ * lines in the place of the full one. So one does, and looks again before it does. Who is not the one goes on writing to
+ * whatever is there; what it writes late to a file that has been rotated, a follower still reads.
+ */
+async function rotate(paths: Paths, path: string): Promise<void> {
+  const locks = join(paths.dataDir, "locks");
+  await makePrivateDir(locks);
+  const lock = await tryLock(join(locks, "events.lock"));
+  if (lock === undefined) return;
+  try {
+    if ((await stat(path)).size > MAX_JOURNAL_BYTES) await rename(path, `${path}.1`);
+  } finally {
+    await lock.release();
+  }
 }
 
 export interface EventsOptions {
@@ -108,68 +135,20 @@ export interface EventsOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-function parseLine(line: string): ContainerEvent | undefined {
+function decode(line: Buffer): ContainerEvent | undefined {
   try {
-    const parsed = v.safeParse(eventSchema, JSON.parse(line));
-    return parsed.success ? parsed.output : undefined;
+    const parsed = v.safeParse(eventSchema, JSON.parse(line.toString()));
+    return parsed.success && !Number.isNaN(Date.parse(parsed.output.time)) ? parsed.output : undefined;
   } catch {
     return undefined;
   }
 }
 
-interface Cursor {
-  inode: number;
-  at: number;
-}
-
-/** The lines behind the cursor, which is moved; of another file from its beginning. */
-async function linesBehind(path: string, cursor: Cursor): Promise<string[]> {
-  let handle;
-  try {
-    handle = await open(path, "r");
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
-  try {
-    const { ino, size } = await handle.stat();
-    if (ino !== cursor.inode) Object.assign(cursor, { inode: ino, at: 0 });
-    let text = Buffer.alloc(0);
-    for (let at = cursor.at; at < size; ) {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES, at);
-      if (bytesRead === 0) break;
-      at += bytesRead;
-      text = Buffer.concat([text, buffer.subarray(0, bytesRead)]);
-    }
-    const end = text.lastIndexOf(0x0a) + 1;
-    cursor.at += end;
-    return text.toString("utf8", 0, end).split("\n").slice(0, -1);
-  } finally {
-    await handle.close();
-  }
-}
+const FORMAT: LineFormat<ContainerEvent> = { file: JOURNAL, decode };
 
 /** Events from `sinceMs`, or from now; until `untilMs`, or for ever. @throws the signal's reason */
 export async function* readEvents(paths: Paths, options: EventsOptions = {}): AsyncGenerator<ContainerEvent> {
   const { sinceMs = Date.now(), untilMs, signal } = options;
-  const path = journalPath(paths);
-  const cursor: Cursor = { inode: -1, at: 0 };
-  const wanted = (event: ContainerEvent | undefined): event is ContainerEvent =>
-    event !== undefined && Date.parse(event.time) >= sinceMs;
-  const older = await linesBehind(`${path}.1`, { inode: -1, at: 0 });
-  for (const event of older.map(parseLine)) {
-    if (!wanted(event)) continue;
-    if (untilMs !== undefined && Date.parse(event.time) > untilMs) return;
-    yield event;
-  }
-  for (;;) {
-    const over = untilMs !== undefined && Date.now() >= untilMs;
-    for (const event of (await linesBehind(path, cursor)).map(parseLine)) {
-      if (!wanted(event)) continue;
-      if (untilMs !== undefined && Date.parse(event.time) > untilMs) return;
-      yield event;
-    }
-    if (over) return;
-    await sleep(POLL_MS, undefined, { signal }).catch(() => signal?.throwIfAborted());
-  }
+  const isOver = async () => untilMs !== undefined && Date.now() >= untilMs;
+  yield* readRotated(journalDir(paths), FORMAT, { sinceMs, untilMs, signal, isOver });
 }

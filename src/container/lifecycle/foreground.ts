@@ -12,6 +12,7 @@ import type { Berth } from "../berth.ts";
 import { newContainerId } from "../container-id.ts";
 import { LocalAttachment } from "../control/attached.ts";
 import { ControlServer } from "../control/server.ts";
+import { EgressLog } from "../log/egress.ts";
 import type { ContainerExit, PortMapping } from "../options.ts";
 import type { Surroundings } from "../prepare.ts";
 import type { Container } from "../running.ts";
@@ -21,6 +22,7 @@ import { checkCreate, draftOf } from "./create.ts";
 import { noteEvent } from "./events.ts";
 import { Keeper } from "./keeper.ts";
 import type { ContainerRecord } from "./record.ts";
+import { containerDir } from "./record.ts";
 import { registerContainer, removeContainerFiles } from "./roster.ts";
 import { CREATED } from "./state.ts";
 
@@ -58,12 +60,25 @@ export async function runInForeground(
 ): Promise<AttachedContainer> {
   checkCreate(options);
   const paths = options.paths ?? locatePaths();
-  const { assembled, record } = await assembleNew(surroundings, paths, image, options);
+  const id = newContainerId();
+  const egressLog = new EgressLog(containerDir(paths, id), { onProblem: options.onNotice });
+  const { assembled, record } = await assembleNew({
+    surroundings,
+    paths,
+    image,
+    id,
+    egressLog,
+    options,
+  }).catch(async (error: unknown) => {
+    await egressLog[Symbol.asyncDispose]();
+    throw error;
+  });
   const keeper = new Keeper({
     surroundings,
     record,
     state: CREATED,
     first: assembled,
+    egressLog,
     options: { ...options, paths },
   });
   const local = new LocalAttachment();
@@ -120,13 +135,23 @@ function attached({ keeper, container, local, running, listening }: Kept): Attac
   };
 }
 
-async function assembleNew(
-  surroundings: Surroundings,
-  paths: Paths,
-  image: string,
-  options: CreateOptions,
-): Promise<{ readonly assembled: Assembled; readonly record: ContainerRecord }> {
-  const id = newContainerId();
+interface NewContainer {
+  readonly surroundings: Surroundings;
+  readonly paths: Paths;
+  readonly image: string;
+  readonly id: string;
+  readonly egressLog: EgressLog;
+  readonly options: CreateOptions;
+}
+
+async function assembleNew({
+  surroundings,
+  paths,
+  image,
+  id,
+  egressLog,
+  options,
+}: NewContainer): Promise<{ readonly assembled: Assembled; readonly record: ContainerRecord }> {
   let record: ContainerRecord | undefined;
   let isKept = false;
   const berthOf = async (): Promise<Berth> => {
@@ -141,6 +166,7 @@ async function assembleNew(
   };
   const assembled = await assemble(surroundings, image, options, {
     berthOf,
+    refusals: egressLog,
     onPlanned: async (found, plan) => {
       record = await registerContainer(paths, draftOf(id, { name: image, image: found, plan }, options));
     },

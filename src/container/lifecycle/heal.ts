@@ -50,6 +50,17 @@ async function healLocked(paths: Paths, id: string): Promise<void> {
   await removeOwner(dir);
 }
 
+/** A user wants a container stopped that nobody runs: a later boot need not start it, as it would have. */
+export async function rememberStop(paths: Paths, { id, restart }: ContainerRecord): Promise<void> {
+  if (restart.name === "no") return;
+  await withLock(lockPath(paths, id), {}, async () => {
+    if (await isOwned(paths, id)) return;
+    const state = await readState(paths, id);
+    if (state.status !== "exited" || state.stopped === true) return;
+    await writeState(containerDir(paths, id), { ...state, stopped: true });
+  });
+}
+
 /**
  * From here on this process runs the container.
  * @throws FlameBoxError `container-running`, `container-not-found`

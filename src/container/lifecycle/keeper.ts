@@ -6,16 +6,16 @@
  *                │         │         └────────────► state written, disk in order, nobody's any more
  *              state    log, attached
  */
-import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Refusal } from "../../network/policy/refusals.ts";
+import { describeRefusal } from "../../network/policy/refusals.ts";
 import { Deferred } from "../../util/deferred.ts";
 import { FlameBoxError, messageOf } from "../../util/error.ts";
 import type { Paths } from "../../util/paths.ts";
 import type { Assembled } from "../assemble.ts";
 import { assemble } from "../assemble.ts";
 import { Attachments } from "../control/attached.ts";
-import type { LogStream } from "../log/format.ts";
-import { LogWriter } from "../log/writer.ts";
+import type { EgressLog } from "../log/egress.ts";
 import type { ContainerExit, Health, OperationOptions, RegistryAccess } from "../options.ts";
 import type { Surroundings } from "../prepare.ts";
 import type { Container } from "../running.ts";
@@ -28,10 +28,12 @@ import { noteEvent } from "./events.ts";
 import type { ContainerChange } from "./limits.ts";
 import type { ContainerRecord } from "./record.ts";
 import { containerDir } from "./record.ts";
+import { KeptState } from "./kept-state.ts";
 import { Backoff, codeOfFailure, isToRestart } from "./policy.ts";
+import { openLog, takeOutput } from "./output.ts";
 import { removeContainerFiles } from "./roster.ts";
 import type { ContainerState } from "./state.ts";
-import { healthOf, liveOf, LOST_EXIT_CODE, writeState } from "./state.ts";
+import { healthOf, liveOf, LOST_EXIT_CODE, runningState } from "./state.ts";
 
 const KILL = 9;
 export interface KeeperRequest {
@@ -40,12 +42,16 @@ export interface KeeperRequest {
   readonly state: ContainerState;
   /** For its first start, where that is made already. */
   readonly first?: Assembled | undefined;
+  /** What its network refused. The keeper's from here on. */
+  readonly egressLog: EgressLog;
   readonly options: OperationOptions & RegistryAccess & { readonly paths: Paths };
 }
 
 export interface StopOptions {
   readonly signal?: string | number | undefined;
   readonly timeoutMs?: number | undefined;
+  /** The host ends, not the user's wish that it runs. */
+  readonly byHost?: boolean | undefined;
 }
 
 export interface KeepOptions {
@@ -63,15 +69,18 @@ export class Keeper {
   readonly #dir: string;
   readonly #over = new Deferred<ContainerState>();
   #record: ContainerRecord;
-  #state: ContainerState;
+  #state: KeptState;
   #container: Container | undefined;
   /** Somebody ends it, so no policy starts it again. */
   #stopping = false;
+  /** And that was no host that shuts down: a later boot does not start it either, unless it is to run always. */
+  #isUsersStop = false;
   /** Its machine is being made, with the limits of the record as it was. */
   #starting = false;
   /** The last change of the record; each waits for the one before it. */
   #changing: Promise<unknown> = Promise.resolve();
   #first: Assembled | undefined;
+  #hasRun = false;
   #restarting = false;
   /** Wakes it from waiting for its next start. */
   #hurry = new AbortController();
@@ -84,9 +93,9 @@ export class Keeper {
     this.#request = request;
     this.#paths = request.options.paths;
     this.#record = request.record;
-    this.#state = request.state;
     this.#first = request.first;
     this.#dir = containerDir(this.#paths, request.record.id);
+    this.#state = new KeptState(this.#dir, request.state, request.options.onNotice);
   }
 
   get record(): ContainerRecord {
@@ -94,7 +103,7 @@ export class Keeper {
   }
 
   get state(): ContainerState {
-    return this.#state;
+    return this.#state.value;
   }
 
   /** Resolves when it has ended for good, with what is known of it then. */
@@ -132,9 +141,9 @@ export class Keeper {
       throw error;
     } finally {
       await this.#release();
-      this.#over.resolve(this.#state);
+      this.#over.resolve(this.#state.value);
     }
-    return this.#state;
+    return this.#state.value;
   }
 
   async #cycle(options: KeepOptions): Promise<void> {
@@ -147,12 +156,12 @@ export class Keeper {
         await this.note("restart");
         continue;
       }
-      if (this.#stopping || !isToRestart(this.#record.restart, exit, this.#state.restartCount)) return;
-      const restartCount = this.#state.restartCount + 1;
+      if (this.#stopping || !isToRestart(this.#record.restart, exit, this.state.restartCount)) return;
+      const restartCount = this.state.restartCount + 1;
       await this.#update({ status: "restarting", restartCount });
       const signal = this.#hurry.signal;
       await sleep(backoff.nextMs(performance.now() - startedMs), undefined, { signal }).catch(() => {});
-      if (this.#stopping) return await this.#update({ status: "exited" });
+      if (this.#stopping) return await this.#update({ status: "exited", stopped: this.#isUsersStop });
       this.#restarting = false;
     }
   }
@@ -169,8 +178,8 @@ export class Keeper {
       this.#nextStart.reject(error);
       // It had ended before, and is only not started again.
       if (this.#ending.signal.aborted) {
-        await this.#update({ status: "exited", stopped: true, live: undefined });
-        return { code: this.#state.exitCode ?? 0, oomKilled: false };
+        await this.#update({ status: "exited", stopped: this.#isUsersStop, live: undefined });
+        return { code: this.state.exitCode ?? 0, oomKilled: false };
       }
       const exit = { code: codeOfFailure(error), oomKilled: false };
       await this.#ended(exit, messageOf(error));
@@ -179,18 +188,21 @@ export class Keeper {
   }
 
   async #start({ signal, gate }: KeepOptions): Promise<Container> {
-    const { surroundings, options: given } = this.#request;
-    const { disk } = this.#state;
+    const { surroundings, egressLog: refusals, options: given } = this.#request;
+    const { disk } = this.state;
     const options = {
       ...this.#record.options,
       ...given,
+      onNotice: (notice: string) => this.#notice(notice),
+      // What is refused has a log of its own.
+      onRefused: (refusal: Refusal) => given.onNotice?.(describeRefusal(refusal)),
       name: this.#record.name,
       signal: signal ?? this.#ending.signal,
       onHealth: (health: Health) => void this.#healthChanged(health),
     };
     const first = this.#first;
     this.#first = undefined;
-    const placing = { berthOf: async () => await keptBerth(this.#paths, this.#record, disk) };
+    const placing = { berthOf: async () => await keptBerth(this.#paths, this.#record, disk), refusals };
     const assembled = first ?? (await assemble(surroundings, this.#record.imageName, options, placing));
     return await this.#begin(assembled, options, gate);
   }
@@ -212,35 +224,19 @@ export class Keeper {
     }
     const container = await begin(surroundings, assembled, options);
     this.#container = container;
-    await this.#update({
-      status: "running",
-      startedAt: new Date().toISOString(),
-      finishedAt: undefined,
-      exitCode: undefined,
-      oomKilled: undefined,
-      error: undefined,
-      stopped: undefined,
-      health: undefined,
-      live: liveOf(container),
-    });
+    this.#hasRun = true;
+    await this.#update(runningState(container));
     await this.note("start");
     this.#nextStart.resolve(container);
     return container;
   }
 
   async #attend(container: Container): Promise<ContainerExit> {
-    const { log } = this.#record;
-    const { onNotice = () => {} } = this.#request.options;
-    await using writer = log.driver === "none" ? undefined : new LogWriter(this.#dir, log, onNotice);
-    const pumps = Promise.all([
-      this.#pump(container.stdout, "stdout", writer),
-      this.#pump(container.stderr, "stderr", writer),
-    ]);
-    pumps.catch(() => {});
+    await using writer = openLog(this.#dir, this.#record.log, (message) => this.warn(message));
     let exit: ContainerExit;
     let lost: unknown;
     try {
-      await pumps;
+      await takeOutput(container, this.attachments, writer);
       exit = await container.wait();
     } catch (error) {
       lost = error;
@@ -253,16 +249,11 @@ export class Keeper {
     return exit;
   }
 
-  async #pump(source: Readable, stream: LogStream, writer: LogWriter | undefined): Promise<void> {
-    for await (const chunk of source as AsyncIterable<Buffer>)
-      await Promise.all([writer?.write(stream, chunk), this.attachments.write(stream, chunk)]);
-  }
-
   async #ended(exit: ContainerExit, error: string | undefined): Promise<void> {
     this.#container = undefined;
     const finishedAt = new Date().toISOString();
     const { code: exitCode, oomKilled } = exit;
-    const stopped = this.#stopping || undefined;
+    const stopped = this.#isUsersStop || undefined;
     await this.#update({
       status: "exited",
       exitCode,
@@ -287,6 +278,8 @@ export class Keeper {
   }
 
   async #release(): Promise<void> {
+    await this.#request.egressLog[Symbol.asyncDispose]();
+    await this.#state.written;
     if (this.#record.autoRemove) {
       await removeContainerFiles(this.#paths, this.#record);
       await this.note("destroy");
@@ -296,8 +289,9 @@ export class Keeper {
   }
 
   /** Asks it to end as `stop` does, and waits until it is nobody's. */
-  async stop(options: StopOptions = {}): Promise<ContainerState> {
+  async stop({ byHost = false, ...options }: StopOptions = {}): Promise<ContainerState> {
     this.#stopping = true;
+    this.#isUsersStop ||= !byHost;
     this.#restarting = false;
     this.#hurry.abort();
     this.#ending.abort(new FlameBoxError("interrupted", "the container's start was ended"));
@@ -329,7 +323,7 @@ export class Keeper {
   async kill(signal: number): Promise<void> {
     const { container } = this;
     const stopSignal = stopSignalOf(this.#record.options.stopSignal ?? "SIGTERM");
-    if (signal === KILL || signal === stopSignal) this.#stopping = true;
+    if (signal === KILL || signal === stopSignal) this.#stopping = this.#isUsersStop = true;
     if (container.isPaused) {
       if (signal !== KILL)
         throw new FlameBoxError("container-paused", `the container ${this.#record.name} is paused`, {
@@ -383,16 +377,23 @@ export class Keeper {
     await noteEvent(this.#paths, action, this.#record, attributes);
   }
 
+  /** For whoever looks at the container, and who waits for it if there is somebody. */
+  warn(message: string): void {
+    void this.#state.warn(message);
+  }
+
+  /** What its first start has to say, somebody hears who has asked for it. */
+  #notice(notice: string): void {
+    if (this.#hasRun) this.warn(notice);
+    else this.#request.options.onNotice?.(notice);
+  }
+
   async #healthChanged(health: Health): Promise<void> {
     if (this.#container !== undefined) await this.#update({ health: healthOf(health) });
     await this.note("health_status", { status: health.status });
   }
 
   async #update(change: Partial<ContainerState>): Promise<void> {
-    this.#state = { ...this.#state, ...change };
-    // A folder that is gone was removed by force; there is nobody to tell.
-    await writeState(this.#dir, this.#state).catch((error: unknown) =>
-      this.#request.options.onNotice?.(`the container's state cannot be written: ${messageOf(error)}`),
-    );
+    await this.#state.update(change);
   }
 }

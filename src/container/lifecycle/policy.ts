@@ -2,6 +2,8 @@
 import { FlameBoxError } from "../../util/error.ts";
 import type { ContainerExit } from "../options.ts";
 import type { RestartPolicy } from "./record.ts";
+import type { ContainerState } from "./state.ts";
+import { LOST_EXIT_CODE } from "./state.ts";
 
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 60_000;
@@ -17,6 +19,19 @@ export function isToRestart(
   if (name === "no") return false;
   if (name !== "on-failure") return true;
   return code !== 0 && (maximumRetryCount === 0 || restartCount < maximumRetryCount);
+}
+
+/**
+ * Whether a container that nobody runs is to be started after the host's boot, or after its process was killed. One that
+ * nobody has ever started is not, whatever its policy.
+ */
+export function isToStartAfterBoot(
+  policy: RestartPolicy,
+  { startedAt, stopped = false, exitCode = LOST_EXIT_CODE, restartCount }: ContainerState,
+): boolean {
+  if (startedAt === undefined) return false;
+  if (policy.name === "always") return true;
+  return !stopped && isToRestart(policy, { code: exitCode }, restartCount);
 }
 
 export class Backoff {

@@ -38,6 +38,7 @@ const stateSchema = v.object({
   error: v.optional(v.string()),
   restartCount: v.number(),
   stopped: v.optional(v.boolean()),
+  warnings: v.optional(v.array(v.object({ time: v.string(), message: v.string() }))),
   health: v.optional(
     v.object({
       status: v.picklist(["starting", "healthy", "unhealthy"]),
@@ -77,8 +78,10 @@ export interface ContainerState {
   readonly error?: string | undefined;
   /** By its restart policy, since it was started by somebody. */
   readonly restartCount: number;
-  /** Somebody has ended it, so no policy starts it again. */
+  /** A user has ended it, so no policy starts it again; after a boot, `always` does. */
   readonly stopped?: boolean | undefined;
+  /** What its owner had to say since it was started by somebody, oldest first; the last eight. */
+  readonly warnings?: readonly { readonly time: string; readonly message: string }[] | undefined;
   readonly health?: HealthState | undefined;
   /** While it runs. */
   readonly live?: LiveState | undefined;
@@ -175,5 +178,20 @@ export function liveOf(container: Container): LiveState {
     gateways: [...gateways],
     ...(macAddress !== undefined && { mac: macAddress }),
     ports: ports.map((port) => ({ ...port, hostAddress: port.hostAddress ?? "127.0.0.1" })),
+  };
+}
+
+/** Of a process that has just been executed: nothing of the one before it is left. */
+export function runningState(container: Container): Partial<ContainerState> {
+  return {
+    status: "running",
+    startedAt: new Date().toISOString(),
+    finishedAt: undefined,
+    exitCode: undefined,
+    oomKilled: undefined,
+    error: undefined,
+    stopped: undefined,
+    health: undefined,
+    live: liveOf(container),
   };
 }

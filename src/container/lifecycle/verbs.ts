@@ -6,13 +6,15 @@ import type { Paths } from "../../util/paths.ts";
 import { quote } from "../../util/printable.ts";
 import { call, exitOf } from "../control/client.ts";
 import { tidyHome } from "../home.ts";
+import type { EgressEntry } from "../log/egress.ts";
+import { EGRESS_LOG } from "../log/egress.ts";
 import type { LogEntry } from "../log/format.ts";
 import type { ReadOptions } from "../log/reader.ts";
-import { readLog } from "../log/reader.ts";
+import { readLog, readRotated } from "../log/reader.ts";
 import type { ContainerExit, ContainerStatistics, OperationOptions } from "../options.ts";
 import { removeWorkspace } from "../workspace.ts";
 import { noteEvent } from "./events.ts";
-import { healContainer, isOwned, whileIdle } from "./heal.ts";
+import { healContainer, isOwned, rememberStop, whileIdle } from "./heal.ts";
 import type { ContainerDetails, ContainerInfo } from "./info.ts";
 import { detailsOf, infoOf } from "./info.ts";
 import { spawnMonitor } from "./monitor.ts";
@@ -21,6 +23,7 @@ import type { ContainerRecord } from "./record.ts";
 import { containerDir, readRecord, replaceRecord } from "./record.ts";
 import { containerIds, findContainer, readRecords, removeContainerFiles, renameContainer } from "./roster.ts";
 import type { StopOptions } from "./keeper.ts";
+import { isToStartAfterBoot } from "./policy.ts";
 import { isUp, readState } from "./state.ts";
 
 const POLL_MS = 100;
@@ -72,6 +75,22 @@ export async function startContainer(name: string, options: OperationOptions = {
   return await infoOf(paths, record);
 }
 
+/**
+ * Containers that nobody runs and whose restart policy wants them to, oldest first: for a host that has booted. `always`
+ * in any case, `unless-stopped` unless a user has stopped it, `on-failure` when it did not end with 0.
+ */
+export async function containersToStart(options: OperationOptions = {}): Promise<ContainerInfo[]> {
+  const paths = options.paths ?? locatePaths();
+  await tidyHome(options);
+  const wanted: ContainerInfo[] = [];
+  for (const record of await readRecords(paths, (_id, error) => options.onNotice?.(error.message))) {
+    if (await isOwned(paths, record.id)) continue;
+    if (isToStartAfterBoot(record.restart, await readState(paths, record.id)))
+      wanted.push(await infoOf(paths, record));
+  }
+  return wanted.toSorted((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
+}
+
 async function ask(
   { paths, record }: Found,
   method: string,
@@ -118,7 +137,8 @@ export async function stopContainer(
 }
 
 async function stopFound(found: Found, options: EndOptions): Promise<void> {
-  if (!(await isOwned(found.paths, found.record.id))) return;
+  const { paths, record } = found;
+  if (!(await isOwned(paths, record.id))) return await rememberStop(paths, record);
   await ask(found, "stop", endParams(options), options);
   await untilLeft(found, options.signal);
 }
@@ -310,8 +330,20 @@ export async function* containerLogs(name: string, options: LogsOptions = {}): A
     throw new FlameBoxError("no-log", `the container ${quote(record.name)} keeps no log`, {
       hint: "it was made with --log-driver none",
     });
+  yield* readLog(containerDir(paths, record.id), readingOf({ paths, record }, options));
+}
+
+function readingOf({ paths, record }: Found, options: LogsOptions): ReadOptions {
   const { follow = false, tail, sinceMs, untilMs, signal } = options;
   const isOver = async () => !(await isOwned(paths, record.id));
-  const reading = { tail, sinceMs, untilMs, signal, ...(follow && { isOver }) };
-  yield* readLog(containerDir(paths, record.id), reading);
+  return { tail, sinceMs, untilMs, signal, ...(follow && { isOver }) };
+}
+
+/** What its network refused it, oldest first; with `follow` until it ends. @throws FlameBoxError `container-not-found` */
+export async function* containerEgressLog(
+  name: string,
+  options: LogsOptions = {},
+): AsyncGenerator<EgressEntry> {
+  const found = await find(name, options);
+  yield* readRotated(containerDir(found.paths, found.record.id), EGRESS_LOG, readingOf(found, options));
 }

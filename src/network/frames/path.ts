@@ -22,7 +22,7 @@ import type { Packet } from "../packet/packet.ts";
 import { PROTOCOL, TCP_FLAG } from "../packet/packet.ts";
 import type { Policy } from "../policy/policy.ts";
 import { transportOf } from "../policy/policy.ts";
-import type { Refusals } from "../policy/refusals.ts";
+import type { RefusalSink } from "../policy/refusals.ts";
 import { Connections } from "./connections.ts";
 import { InboundClients } from "./inbound.ts";
 import type { FrameSink } from "./reader.ts";
@@ -55,7 +55,7 @@ export interface Neighbours {
 
 export interface FramePathOptions {
   readonly policy: Policy;
-  readonly refusals: Refusals;
+  readonly refusals: RefusalSink;
   readonly mac: Buffer;
   /** The guest's own. */
   readonly addresses: readonly Address[];
@@ -291,7 +291,7 @@ export class FramePath {
     this.#tellName(this.#options.refusals, asked.name);
   }
 
-  #tellName(refusals: Refusals, name: string | undefined): void {
+  #tellName(refusals: RefusalSink, name: string | undefined): void {
     if (name === undefined) return;
     const reason = "no rule allows the name";
     refusals.add(`dns ${name}`, () => ({ protocol: "dns", address: "", port: 0, names: [name], reason }));

@@ -18,12 +18,18 @@ export interface Refusal {
   readonly untold: number;
 }
 
+/** What is refused, time after time: each of those who are told makes of it what it needs. */
+export interface RefusalSink {
+  /** @param describe asked only when it is wanted */
+  add(key: string, describe: () => Omit<Refusal, "untold">): void;
+}
+
 const MAX_A_MINUTE = 20;
 const MINUTE_MS = 60_000;
 const MAX_KNOWN = 1_024;
 const SAME_AGAIN_MS = 600_000;
 
-export class Refusals {
+export class Refusals implements RefusalSink {
   readonly #told = new Map<string, number>();
   readonly #tell: (refusal: Refusal) => void;
   readonly #now: () => number;
