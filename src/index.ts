@@ -37,6 +37,11 @@ export type { ContainerDetails, ContainerInfo } from "./container/lifecycle/info
 export type { KeptOptions, LogOptions, RestartPolicy } from "./container/lifecycle/record.ts";
 export type { ContainerState, HealthState, LiveState, Status } from "./container/lifecycle/state.ts";
 export type {
+  ContainerUsage,
+  PruneContainersOptions,
+  PrunedContainers,
+} from "./container/lifecycle/prune.ts";
+export type {
   EndOptions,
   LogsOptions,
   RemoveOptions,
@@ -62,6 +67,7 @@ export {
   containerLogs,
   containerProcesses,
   containerStatistics,
+  containerUsage,
   copyFrom,
   copyTo,
   createContainer,
@@ -72,6 +78,7 @@ export {
   killContainer,
   listContainers,
   pauseContainer,
+  pruneContainers,
   removeContainer,
   renameContainer,
   restartContainer,

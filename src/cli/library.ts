@@ -18,6 +18,7 @@ export type {
   ContainerOptions,
   ContainerProcess,
   ContainerStatistics,
+  ContainerUsage,
   CreateOptions,
   Device,
   DeviceCgroupRule,

@@ -71,6 +71,11 @@ const ENTRIES: readonly Entry[] = [
     load: () => import("./commands/top.ts"),
   },
   { name: "stats", summary: "show what containers use", load: () => import("./commands/stats.ts") },
+  {
+    name: "container",
+    summary: "manage containers",
+    load: () => import("./commands/container.ts"),
+  },
   { name: "events", summary: "show what happens to containers", load: () => import("./commands/events.ts") },
   {
     name: "pull",

@@ -5,11 +5,17 @@ import type { Operation } from "./operation.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
 import { teach } from "./describe.ts";
 
-/** A container's; else an image's. */
-async function documentOf({ library, options }: Pick<Operation, "library" | "options">, name: string) {
+type DocumentOf = (operation: Pick<Operation, "library" | "options">, name: string) => Promise<object>;
+
+const containerOf: DocumentOf = async ({ library, options }, name) => {
   const { containerDocument } = await import("../output/container-document.ts");
+  return containerDocument(await library.inspectContainer(name, options));
+};
+
+/** A container's; else an image's. */
+const documentOf: DocumentOf = async ({ library, options }, name) => {
   try {
-    return containerDocument(await library.inspectContainer(name, options));
+    return await containerOf({ library, options }, name);
   } catch (error) {
     if (!(error instanceof Error) || Reflect.get(error, "code") !== "container-not-found") throw error;
     const { inspected } = await import("../output/image-details.ts");
@@ -23,7 +29,7 @@ async function documentOf({ library, options }: Pick<Operation, "library" | "opt
       );
     }
   }
-}
+};
 
 /** Of a container's name, or an image's. */
 function nearMiss(error: unknown): string | undefined {
@@ -31,7 +37,12 @@ function nearMiss(error: unknown): string | undefined {
   return typeof hint === "string" && hint.startsWith("did you mean") ? hint : undefined;
 }
 
-async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {
+async function inspect(
+  context: CliContext,
+  names: readonly string[],
+  command: Command,
+  find: DocumentOf,
+): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { print, toJson } = await import("../output/print.ts");
   const { compileDocument } = await import("../output/template.ts");
@@ -42,7 +53,7 @@ async function inspect(context: CliContext, names: readonly string[], command: C
   await operate(context, settings, async ({ library, options }) => {
     for (const name of names) {
       try {
-        documents.push(await documentOf({ library, options }, name));
+        documents.push(await find({ library, options }, name));
       } catch (error) {
         if (options.signal?.aborted === true) throw error;
         failed = true;
@@ -60,6 +71,18 @@ export function define(command: Command, context: CliContext): void {
   command
     .description("Show all that there is to know of containers, or of images, as Docker's JSON.")
     .argument("<container...>", "names or ids of containers; else of images");
+  defineWith(command, context, documentOf);
+}
+
+/** Defines `container inspect`, for which an image is nothing. */
+export function defineOfContainers(command: Command, context: CliContext): void {
+  command
+    .description("Show all that there is to know of containers, as Docker's JSON.")
+    .argument("<container...>", "names or ids");
+  defineWith(command, context, containerOf);
+}
+
+function defineWith(command: Command, context: CliContext, find: DocumentOf): void {
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
@@ -72,5 +95,5 @@ export function define(command: Command, context: CliContext): void {
     const { f } = command.opts<{ f?: string }>();
     if (f !== undefined) command.setOptionValue("format", f);
   });
-  command.action(async (names: string[]) => inspect(context, names, command));
+  command.action(async (names: string[]) => inspect(context, names, command, find));
 }
