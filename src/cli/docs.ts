@@ -151,7 +151,7 @@ export function cliReference(root: Command): string {
     ),
     "## Options of every command",
     "",
-    "They may stand before or behind the command's name. `--format` is for the commands that print lists or records.",
+    "They may stand before or behind the command's name. `--format` is for the commands that print lists or records. Options without a value, of any command, can be written with one: `--all=true`, `--no-trunc=false`.",
     "",
     ...table(["option", "meaning"], commonOptions.map(optionRow)),
     ...STREAMS.flatMap((paragraph) => [paragraph, ""]),

@@ -9,6 +9,7 @@ interface StartFlags {
   readonly attach?: boolean;
   readonly interactive?: boolean;
   readonly detachKeys?: string;
+  readonly sigProxy?: boolean;
 }
 
 /** Defines `start`. */
@@ -18,6 +19,7 @@ export function define(command: Command, context: CliContext): void {
     .argument("<container...>", "names or ids")
     .option("-a, --attach", "attach to its output, and end with its exit code")
     .option("-i, --interactive", "attach to its input as well")
+    .option("--no-sig-proxy", "keep signals from what it is attached to")
     .option("--detach-keys <keys>", "keys that leave a terminal; default ctrl-p,ctrl-q; '' for none");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
@@ -35,6 +37,7 @@ export function define(command: Command, context: CliContext): void {
       const { attachSession } = await import("../session/attach-session.ts");
       await attachSession(context, settingsOf(command), {
         ...flags,
+        forwardsSignals: flags.sigProxy !== false,
         open: async (library, options) =>
           library.startAndAttach(name, { ...options, stdin: flags.interactive ?? false }),
         name,
