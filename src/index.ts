@@ -33,7 +33,12 @@ export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
 export type { AttachedContainer } from "./container/lifecycle/foreground.ts";
-export type { ContainerDetails, ContainerInfo } from "./container/lifecycle/info.ts";
+export type {
+  ContainerDetails,
+  ContainerInfo,
+  ContainerMount,
+  ContainerSizes,
+} from "./container/lifecycle/info.ts";
 export type { KeptOptions, LogOptions, RestartPolicy } from "./container/lifecycle/record.ts";
 export type { ContainerState, HealthState, LiveState, Status } from "./container/lifecycle/state.ts";
 export type {
@@ -43,6 +48,7 @@ export type {
 } from "./container/lifecycle/prune.ts";
 export type {
   EndOptions,
+  ListContainersOptions,
   LogsOptions,
   RemoveOptions,
   UpdateOptions,

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
+import { parseEventFilters } from "../args/filters.ts";
 import { parseTime } from "../args/lifecycle.ts";
 import type { CliContext } from "../context.ts";
-import { UsageError } from "../failure.ts";
 import type { ContainerEvent } from "../library.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
 import { collect, teach } from "./describe.ts";
@@ -10,27 +10,6 @@ interface EventsFlags {
   readonly since?: string;
   readonly until?: string;
   readonly filter?: readonly string[];
-}
-
-const KEYS: Readonly<Record<string, (event: ContainerEvent, value: string) => boolean>> = {
-  container: ({ id, attributes }, value) => attributes["name"] === value || id.startsWith(value),
-  event: ({ action }, value) => action === value,
-  image: ({ attributes }, value) => attributes["image"] === value,
-  type: ({ type }, value) => type === value,
-};
-
-function parse(texts: readonly string[]): (event: ContainerEvent) => boolean {
-  const byKey = new Map<string, string[]>();
-  for (const text of texts) {
-    const [key = "", value = ""] = text.split(/=(.*)/s, 2);
-    if (!Object.hasOwn(KEYS, key))
-      throw new UsageError(
-        `--filter '${text}' is not a filter`,
-        `write KEY=VALUE; keys are ${Object.keys(KEYS).join(", ")}`,
-      );
-    byKey.set(key, [...(byKey.get(key) ?? []), value]);
-  }
-  return (event) => [...byKey].every(([key, values]) => values.some((value) => KEYS[key]?.(event, value)));
 }
 
 function line({ time, type, action, id, attributes }: ContainerEvent): string {
@@ -50,7 +29,7 @@ async function events(context: CliContext, command: Command): Promise<void> {
     ...(since === undefined ? {} : { sinceMs: parseTime(since, "--since", nowMs) }),
     ...(until === undefined ? {} : { untilMs: parseTime(until, "--until", nowMs) }),
   };
-  const isWanted = parse(filter);
+  const isWanted = parseEventFilters(filter);
   const format = settings.format === undefined ? undefined : compileDocument(settings.format);
   await operate(context, settings, async ({ library, options }) => {
     for await (const event of library.containerEvents({ ...options, ...times })) {

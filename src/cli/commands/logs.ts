@@ -63,7 +63,8 @@ export function define(command: Command, context: CliContext): void {
     .option("-t, --timestamps", "when it was written, before each line")
     .option("-n, --tail <lines>", "only the last lines, or all")
     .option("--since <time>", "a time, or how long ago: 2026-01-31T12:00:00Z, 10m")
-    .option("--until <time>", "as --since");
+    .option("--until <time>", "as --since")
+    .option("--details", "accepted for Docker's sake: no log option adds anything to a line");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [

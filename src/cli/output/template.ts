@@ -2,6 +2,7 @@
  * `--format`: the part of Go's text/template that Docker's users type.
  *
  *     {{.Repository}}:{{.Tag}}      fields
+ *     {{.Label "app"}}              fields that take a value
  *     {{json .}} {{.Size | lower}}  functions and pipes: json lower upper title join split truncate pad println
  *     table {{.ID}}\t{{.Size}}      aligned columns under headings
  *     json                          one JSON object a line
@@ -151,11 +152,32 @@ function parseAction(source: string): Call[] {
   return calls;
 }
 
+/** The field's name in `.Label "app"`, and the value. */
+function methodOf({ name, operands }: Call): readonly [name: string, value: string] | undefined {
+  const [field, value, ...rest] = operands;
+  if (name !== undefined || field?.kind !== "field" || value?.kind !== "literal" || rest.length > 0)
+    return undefined;
+  const [method, ...inner] = field.path;
+  return method === undefined || inner.length > 0 ? undefined : [method, show(value.value)];
+}
+
+function checkMethods(nodes: readonly Node[], methods: readonly string[]): void {
+  for (const call of nodes.flatMap((node) => (node.kind === "text" ? [] : node.calls))) {
+    const [method] = methodOf(call) ?? [];
+    if (method !== undefined && !methods.includes(method)) fail(`.${method} takes no value`);
+    const bare = call.operands.find(
+      (operand) => operand.kind === "field" && methods.includes(operand.path[0] ?? ""),
+    );
+    if (method === undefined && bare !== undefined)
+      fail("a field that takes a value has none", `write {{.${methods.join(" ")} "NAME"}}`);
+  }
+}
+
 function checkCall(call: Call, index: number, text: string): void {
   const count = call.operands.length + (index > 0 ? 1 : 0);
   if (call.name === undefined) {
     if (index > 0) fail(`{{${text}}} pipes into something that is not a function`);
-    if (count !== 1) fail(`{{${text}}} has ${count} values and no function`);
+    if (count !== 1 && methodOf(call) === undefined) fail(`{{${text}}} has ${count} values and no function`);
     return;
   }
   const [least, most] = FUNCTIONS[call.name]?.takes ?? [0, 0];
@@ -191,10 +213,11 @@ function parseNodes(template: string): Node[] {
   }
 }
 
-function checkFields(nodes: readonly Node[], fields: TemplateFields): void {
+function checkFields(nodes: readonly Node[], fields: TemplateFields, methods: readonly string[]): void {
   for (const node of nodes) {
     if (node.kind === "text") continue;
-    for (const operand of node.calls.flatMap((call) => call.operands)) {
+    const calls = node.calls.filter((call) => !methods.includes(methodOf(call)?.[0] ?? ""));
+    for (const operand of calls.flatMap((call) => call.operands)) {
       const root = operand.kind === "field" ? operand.path[0] : undefined;
       if (root !== undefined && !Object.hasOwn(fields, root)) {
         fail(
@@ -221,6 +244,12 @@ function resolve(operand: Operand, row: TemplateRow): unknown {
 function evaluate(calls: readonly Call[], row: TemplateRow): string {
   let piped: unknown[] = [];
   for (const call of calls) {
+    const [method, value] = methodOf(call) ?? [];
+    if (method !== undefined) {
+      const field = row[method];
+      piped = [typeof field === "function" ? (field as (value: unknown) => unknown)(value) : undefined];
+      continue;
+    }
     const values = [...call.operands.map((operand) => resolve(operand, row)), ...piped];
     piped = [call.name === undefined ? values[0] : FUNCTIONS[call.name]?.apply(...values)];
   }
@@ -232,6 +261,8 @@ function headingOf(nodes: readonly Node[], fields: TemplateFields): string {
   return nodes
     .map((node) => {
       if (node.kind === "text") return node.text;
+      const [, value] = node.calls.map(methodOf).find((method) => method !== undefined) ?? [];
+      if (value !== undefined) return value.toUpperCase();
       const operands = node.calls.flatMap((call) => call.operands);
       const names = operands.flatMap((operand) => (operand.kind === "field" ? operand.path.slice(0, 1) : []));
       return names.map((name) => fields[name] ?? name.toUpperCase()).join(" ");
@@ -260,10 +291,14 @@ function expand(nodes: readonly Node[], row: TemplateRow): string {
 }
 
 /**
- * `fields` are the names that rows have, with their headings. Throws UsageError for whatever is not supported.
+ * `fields` are the names that rows have, with their headings; `methods` those that are functions of a text. Throws UsageError for whatever is not supported.
  * `\t` and `\n` may be written with a backslash, as shells make it hard to type them otherwise.
  */
-export function compileTemplate(source: string, fields: TemplateFields): Formatter {
+export function compileTemplate(
+  source: string,
+  fields: TemplateFields,
+  methods: readonly string[] = [],
+): Formatter {
   if (source.length > MAX_TEMPLATE_LENGTH)
     fail(`the template has more than ${MAX_TEMPLATE_LENGTH} characters`);
   if (source === "json") return (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
@@ -274,7 +309,8 @@ export function compileTemplate(source: string, fields: TemplateFields): Formatt
   if (isTable && template === "")
     fail("table needs columns", "for example: --format 'table {{.Repository}}\\t{{.Size}}'");
   const nodes = parseNodes(template);
-  checkFields(nodes, fields);
+  checkMethods(nodes, methods);
+  checkFields(nodes, fields, methods);
   if (!isTable) return (rows) => rows.map((row) => `${expand(nodes, row)}\n`).join("");
   const columns = splitColumns(nodes);
   const heading = columns.map((column) => headingOf(column, fields));
@@ -287,5 +323,6 @@ export function compileDocument(source: string): (document: object) => string {
     fail(`the template has more than ${MAX_TEMPLATE_LENGTH} characters`);
   if (source === "json") return (document) => `${JSON.stringify(document)}\n`;
   const nodes = parseNodes(source.replaceAll("\\t", "\t").replaceAll("\\n", "\n"));
+  checkMethods(nodes, []);
   return (document) => `${expand(nodes, document as TemplateRow)}\n`;
 }

@@ -34,6 +34,27 @@ export interface ContainerInfo {
   readonly ports: readonly PortMapping[];
   readonly labels: Readonly<Record<string, string>>;
   readonly network: string;
+  /** Only in a list that was asked for `sizes`. */
+  readonly sizes?: ContainerSizes | undefined;
+  /** Host folders and volumes, the image's too. Only in a list that was asked for `surroundings`. */
+  readonly mounts?: readonly ContainerMount[] | undefined;
+  /** `80/tcp`, `8000-8010/udp`: by the image, or by options. Only in a list that was asked for `surroundings`. */
+  readonly exposed?: readonly string[] | undefined;
+}
+
+export interface ContainerSizes {
+  /** What its folder takes on this host's disk: its writable disk and its log. */
+  readonly ownBytes: number;
+  /** Of its image, which others may share. */
+  readonly imageBytes: number;
+}
+
+export interface ContainerMount {
+  readonly type: "bind" | "volume";
+  /** On this host. A volume is on the container's own disk, and has none. */
+  readonly source?: string | undefined;
+  /** In the container; absolute. */
+  readonly target: string;
 }
 
 /** All that there is to know. */
