@@ -1,8 +1,9 @@
 /** What is told of containers: by the list, and in full. */
 import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Paths } from "../../util/paths.ts";
 import type { PortMapping } from "../options.ts";
+import { Workspace } from "../workspace.ts";
 import { containerDir } from "./record.ts";
 import type { ContainerRecord, KeptOptions, LogOptions, RestartPolicy } from "./record.ts";
 import type { ContainerState, Status } from "./state.ts";
@@ -118,12 +119,17 @@ export async function detailsOf(paths: Paths, record: ContainerRecord): Promise<
 
 const BLOCK_BYTES = 512;
 
-/** Disks have holes, and the template's is shared with others. */
+/**
+ * Disks have holes, and the template's, over which the container's own one lies, is shared with others. That own one may
+ * have a second name while it is used, in its machine's jail.
+ */
 export async function diskUse(dir: string): Promise<number> {
   let sizeBytes = 0;
+  const backing = basename(new Workspace(dir).backingPath);
   for (const name of await readdir(dir).catch(() => [])) {
     const found = await stat(join(dir, name)).catch(() => undefined);
-    if (found?.isFile() === true && found.nlink === 1) sizeBytes += found.blocks * BLOCK_BYTES;
+    const isShared = name === backing && found?.nlink !== 1;
+    if (found?.isFile() === true && !isShared) sizeBytes += found.blocks * BLOCK_BYTES;
   }
   return sizeBytes;
 }
