@@ -40,11 +40,22 @@ export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
 export type { AttachedContainer } from "./container/lifecycle/foreground.ts";
 export type { ContainerConfig } from "./container/lifecycle/configured.ts";
-export type { ContainerDetails, ContainerInfo } from "./container/lifecycle/info.ts";
+export type {
+  ContainerDetails,
+  ContainerInfo,
+  ContainerMount,
+  ContainerSizes,
+} from "./container/lifecycle/info.ts";
 export type { KeptOptions, LogOptions, RestartPolicy } from "./container/lifecycle/record.ts";
 export type { ContainerState, HealthState, LiveState, Status } from "./container/lifecycle/state.ts";
 export type {
+  ContainerUsage,
+  PruneContainersOptions,
+  PrunedContainers,
+} from "./container/lifecycle/prune.ts";
+export type {
   EndOptions,
+  ListContainersOptions,
   LogsOptions,
   RemoveOptions,
   UpdateOptions,
@@ -73,6 +84,7 @@ export {
   containerProcesses,
   containerStatistics,
   containersToStart,
+  containerUsage,
   copyFrom,
   copyTo,
   createContainer,
@@ -83,6 +95,7 @@ export {
   killContainer,
   listContainers,
   pauseContainer,
+  pruneContainers,
   removeContainer,
   renameContainer,
   restartContainer,

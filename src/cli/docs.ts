@@ -1,7 +1,7 @@
 /** The command tree as Markdown: docs/cli.md is this, and a test compares them. */
 import type { Argument, Command, Option } from "commander";
 import { REFUSALS } from "./args/refused.ts";
-import { lessonsOf, nameOf } from "./commands/describe.ts";
+import { lessonsOf, nameOf, twinOf } from "./commands/describe.ts";
 
 /** Text outside code: what looks like a tag would be taken for one. */
 function prose(text: string): string {
@@ -41,6 +41,14 @@ function lessons(command: Command): string[] {
 function section(command: Command, common: ReadonlySet<string>): string[] {
   const own = visibleOptions(command).filter(({ flags }) => !common.has(flags));
   const name = nameOf(command);
+  const twin = twinOf(command);
+  if (twin !== undefined)
+    return [
+      `### flamebox ${name}`,
+      "",
+      `${prose(command.description())} The same as [\`${twin}\`](#flamebox-${twin}).`,
+      "",
+    ];
   const inner = command.createHelp().visibleCommands(command);
   return [
     `${"#".repeat(name.split(" ").length + 1)} flamebox ${name}`,
@@ -143,7 +151,7 @@ export function cliReference(root: Command): string {
     ),
     "## Options of every command",
     "",
-    "They may stand before or behind the command's name. `--format` is for the commands that print lists or records.",
+    "They may stand before or behind the command's name. `--format` is for the commands that print lists or records. Options without a value, of any command, can be written with one: `--all=true`, `--no-trunc=false`.",
     "",
     ...table(["option", "meaning"], commonOptions.map(optionRow)),
     ...STREAMS.flatMap((paragraph) => [paragraph, ""]),

@@ -50,7 +50,8 @@ async function flush(context: CliContext): Promise<boolean> {
  */
 export function crash(error: unknown, words: readonly string[], context: CliContext): number {
   if (isBrokenPipe(error)) return EXIT.brokenPipe;
-  const failure = describeFailure(error, words.find((word) => !word.startsWith("-")) ?? "");
+  const [first = "", second = ""] = words.filter((word) => !word.startsWith("-"));
+  const failure = describeFailure(error, first === "container" ? second : first);
   context.stderr.write(
     renderFailure(failure, error, { json: words.includes("--json"), debug: words.includes("debug") }),
   );

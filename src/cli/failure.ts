@@ -87,7 +87,8 @@ export function isBrokenPipe(error: unknown): boolean {
   return error instanceof Error && stringProperty(error, "code") === "EPIPE";
 }
 
-function exitCodeOf(code: string, commandName: string): number {
+function exitCodeOf(code: string, fullName: string): number {
+  const commandName = fullName.replace(/^container /, "");
   if (commandName !== "run" && commandName !== "exec") return EXIT.failure;
   if (code === "command-not-found") return EXIT.notFound;
   if (code === "command-not-executable") return EXIT.notExecutable;

@@ -19,6 +19,7 @@ export type {
   ContainerOptions,
   ContainerProcess,
   ContainerStatistics,
+  ContainerUsage,
   CreateOptions,
   Device,
   DeviceCgroupRule,

@@ -3,6 +3,7 @@
  * loaded when its name is met on the command line, or when the whole tree is to be described.
  */
 import { Command } from "commander";
+import { addSwitchValues } from "./args/switches.ts";
 import { lessonsOf, nameOf, teach } from "./commands/describe.ts";
 import type { CliContext } from "./context.ts";
 import { addCommonOptions } from "./settings.ts";
@@ -71,6 +72,11 @@ const ENTRIES: readonly Entry[] = [
     load: () => import("./commands/top.ts"),
   },
   { name: "stats", summary: "show what containers use", load: () => import("./commands/stats.ts") },
+  {
+    name: "container",
+    summary: "manage containers",
+    load: () => import("./commands/container.ts"),
+  },
   { name: "events", summary: "show what happens to containers", load: () => import("./commands/events.ts") },
   {
     name: "pull",
@@ -174,6 +180,7 @@ export function createProgram(context: CliContext): Program {
     defined.add(command);
     const module = await entry.load();
     module.define(command, context);
+    addSwitchValues(command);
     command.hook("preSubcommand", (_, inner) => {
       active = inner;
     });
@@ -198,6 +205,7 @@ export function createProgram(context: CliContext): Program {
     .configureHelp({ subcommandTerm: (command) => command.name() });
   addCommonOptions(root, { format: true, helpFlags: "-h, --help" });
   root.optionsGroup("");
+  addSwitchValues(root);
   teach(root, ROOT_LESSONS);
 
   for (const { name, summary, hidden = false } of ENTRIES) {

@@ -12,6 +12,7 @@ import { runInForeground } from "./lifecycle/foreground.ts";
 import type { AttachedContainer } from "./lifecycle/foreground.ts";
 import type { ContainerInfo } from "./lifecycle/info.ts";
 import type { LogsOptions } from "./lifecycle/verbs.ts";
+import type * as pruning from "./lifecycle/prune.ts";
 import type * as verbs from "./lifecycle/verbs.ts";
 import type { EgressEntry } from "./log/egress.ts";
 import type { LogEntry } from "./log/format.ts";
@@ -168,6 +169,21 @@ export const containerStatistics: typeof verbs.containerStatistics = async (...g
  */
 export const removeContainer: typeof verbs.removeContainer = async (...given) =>
   await (await import("./lifecycle/verbs.ts")).removeContainer(...given);
+
+/**
+ * Removes every container that does not run, or those of them that filters name.
+ * @throws FlameBoxError `invalid-filter`
+ * @function
+ */
+export const pruneContainers: typeof pruning.pruneContainers = async (...given) =>
+  await (await import("./lifecycle/prune.ts")).pruneContainers(...given);
+
+/**
+ * What containers take on disk.
+ * @function
+ */
+export const containerUsage: typeof pruning.containerUsage = async (...given) =>
+  await (await import("./lifecycle/prune.ts")).containerUsage(...given);
 
 /**
  * Gives a container another name.

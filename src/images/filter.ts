@@ -24,12 +24,12 @@ function invalid(text: string, problem: string, hint: string): ImageError {
   return new ImageError("invalid-filter", `filter ${quote(text)}: ${problem}`, { hint });
 }
 
-/** @throws ImageError `invalid-filter` */
-export function parseFilters(texts: readonly string[]): Filter[] {
+/** @param names those that have a meaning where it is asked @throws ImageError `invalid-filter` */
+export function parseFilters(texts: readonly string[], names: readonly FilterName[] = NAMES): Filter[] {
   return texts.map((text) => {
     const [, name = "", value = ""] = /^(label!|[a-z]+)=([\s\S]*)$/.exec(text) ?? [];
-    if (!(NAMES as readonly string[]).includes(name))
-      throw invalid(text, "there is no such filter", `write NAME=VALUE; names are ${NAMES.join(", ")}`);
+    if (!(names as readonly string[]).includes(name))
+      throw invalid(text, "there is no such filter", `write NAME=VALUE; names are ${names.join(", ")}`);
     if (value === "") throw invalid(text, "its value is missing", `write ${name}=VALUE`);
     if (name === "dangling" && !/^(?:true|false|1|0)$/.test(value))
       throw invalid(text, "it takes true or false", "dangling=true shows images without a name");
@@ -42,7 +42,7 @@ export function parseFilters(texts: readonly string[]): Filter[] {
 const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 };
 
 /** A date, seconds since the epoch, or how long ago: `1h30m`. */
-function instantOf(text: string, nowMs: number): number | undefined {
+export function instantOf(text: string, nowMs: number): number | undefined {
   if (/^\d{9,12}$/.test(text)) return Number(text) * 1000;
   const parts = [...text.matchAll(/(\d+)([dhms])/g)];
   if (parts.length > 0 && parts.map(([whole]) => whole).join("") === text)
@@ -72,7 +72,8 @@ async function labelsOf(store: Store, image: Image): Promise<Readonly<Record<str
   return (bytes && parseConfig(bytes).config?.Labels) ?? {};
 }
 
-function hasLabel(labels: Readonly<Record<string, string>>, wanted: string): boolean {
+/** @param wanted `KEY` or `KEY=VALUE` */
+export function hasLabel(labels: Readonly<Record<string, string>>, wanted: string): boolean {
   const equals = wanted.indexOf("=");
   if (equals === -1) return Object.hasOwn(labels, wanted);
   const key = wanted.slice(0, equals);

@@ -1,6 +1,6 @@
 /** `events --filter`: what each key compares, and how several go together. */
 import { expect, test } from "vitest";
-import { eventFilter } from "../../src/cli/commands/events.ts";
+import { parseEventFilters } from "../../src/cli/args/filters.ts";
 
 const event = {
   time: "2026-11-29T00:00:00.000Z",
@@ -29,9 +29,9 @@ test.each([
   [["label=toString"], false],
   [["label=exitCode=3"], false],
 ])("%j: %s", (texts, fits) => {
-  expect(eventFilter(texts)(event)).toBe(fits);
+  expect(parseEventFilters(texts)(event)).toBe(fits);
 });
 
 test.each(["", "tier=front", "label2=x", "__proto__=x"])("%j is none", (text) => {
-  expect(() => eventFilter([text])).toThrow("is not a filter");
+  expect(() => parseEventFilters([text])).toThrow("is not a filter");
 });

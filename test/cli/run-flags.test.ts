@@ -10,6 +10,7 @@ import { parseLabelFile } from "../../src/cli/args/labels.ts";
 import { parseMount, parseVolume, volumeNotices } from "../../src/cli/args/mounts.ts";
 import { declareRunOptions } from "../../src/cli/args/run-declarations.ts";
 import { containerOptions, loadRunFiles, type RunFlags } from "../../src/cli/args/run-options.ts";
+import { addSwitchValues } from "../../src/cli/args/switches.ts";
 import type { CreateOptions } from "../../src/cli/library.ts";
 import { planContainer } from "../../src/container/plan.ts";
 import { sizeMachine } from "../../src/container/sizing.ts";
@@ -24,6 +25,7 @@ async function optionsOf(...words: string[]): Promise<CreateOptions> {
   const command = new Command("run").exitOverride().configureOutput({ outputError: () => {} });
   command.showSuggestionAfterError();
   declareRunOptions(command);
+  addSwitchValues(command);
   command.parse(words, { from: "user" });
   const flags = command.opts<RunFlags>();
   return containerOptions(flags, [], await loadRunFiles(flags, {}), {});

@@ -200,6 +200,7 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     const rows = JSON.parse(await good(["system", "df", "--json"], { home })) as { type: string }[];
     expect(rows).toMatchObject([
       { type: "Images", totalCount: 1, active: 0 },
+      { type: "Containers", totalCount: 0, active: 0 },
       { type: "Templates", totalCount: 0 },
     ]);
     expect(await good(["system", "df"], { home })).toMatch(

@@ -1,5 +1,14 @@
 /** Containers by name and id; records and states that are damaged; who may run one. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -13,6 +22,7 @@ import {
 } from "../../src/container/lifecycle/policy.ts";
 import { KeptState } from "../../src/container/lifecycle/kept-state.ts";
 import { randomName } from "../../src/container/lifecycle/random-name.ts";
+import { diskUse } from "../../src/container/lifecycle/info.ts";
 import { DEFAULT_LOG, NO_RESTART, parseRecord, readRecord } from "../../src/container/lifecycle/record.ts";
 import type { ContainerRecord } from "../../src/container/lifecycle/record.ts";
 import {
@@ -297,4 +307,19 @@ test.each([
   ["machine-lost", 128],
 ])("a start that fails with %s has exit code %i", (code, exitCode) => {
   expect(codeOfFailure(new FlameBoxError(code, "x"))).toBe(exitCode);
+});
+
+test("what a container takes on disk is its own disk, whatever names that has, and not its template's", async () => {
+  const { id } = await add("web", "a");
+  const before = await diskUse(folderOf(id));
+  const bytes = Buffer.alloc(256 << 10, 1);
+  writeFileSync(join(dir, "template.ext4"), bytes);
+  linkSync(join(dir, "template.ext4"), join(folderOf(id), "backing.ext4"));
+  expect(await diskUse(folderOf(id))).toBe(before);
+  writeFileSync(join(folderOf(id), "scratch.ext4"), bytes);
+  linkSync(join(folderOf(id), "scratch.ext4"), join(dir, "jailed.ext4"));
+  expect((await diskUse(folderOf(id))) - before).toBe(bytes.length);
+  // A template that is gone has left its disk to those that use it.
+  rmSync(join(dir, "template.ext4"));
+  expect((await diskUse(folderOf(id))) - before).toBe(2 * bytes.length);
 });

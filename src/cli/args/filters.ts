@@ -1,6 +1,6 @@
-/** `--filter KEY=VALUE` of `ps`: those of one key are alternatives, those of several keys all hold. */
+/** `--filter KEY=VALUE` of `ps` and `events`. Of `ps`, those of one key are alternatives, those of several keys all hold. */
 import { UsageError } from "../failure.ts";
-import type { ContainerInfo } from "../library.ts";
+import type { ContainerEvent, ContainerInfo } from "../library.ts";
 
 type Test = (container: ContainerInfo, value: string, all: readonly ContainerInfo[]) => boolean;
 
@@ -10,6 +10,33 @@ const HEALTHS = ["starting", "healthy", "unhealthy", "none"];
 /** The one that is meant by the value, by name or by the beginning of its id. */
 function meant(all: readonly ContainerInfo[], value: string): ContainerInfo | undefined {
   return all.find(({ name }) => name === value) ?? all.find(({ id }) => id.startsWith(value));
+}
+
+interface Ports {
+  readonly first: number;
+  readonly last: number;
+  readonly protocol: string;
+}
+
+/** `80`, `53/udp`, `8000-8010/tcp`. */
+function portsOf(text: string): Ports | undefined {
+  const [, first, last = first, protocol = "tcp"] =
+    /^(\d{1,5})(?:-(\d{1,5}))?(?:\/([a-z]+))?$/.exec(text.toLowerCase()) ?? [];
+  return first === undefined ? undefined : { first: Number(first), last: Number(last), protocol };
+}
+
+function exposes(exposed: readonly string[], value: string): boolean {
+  const wanted = portsOf(value);
+  return exposed
+    .map(portsOf)
+    .some(
+      (ports) =>
+        ports !== undefined &&
+        wanted !== undefined &&
+        ports.protocol === wanted.protocol &&
+        ports.first <= wanted.last &&
+        wanted.first <= ports.last,
+    );
 }
 
 const TESTS: Readonly<Record<string, Test>> = {
@@ -27,9 +54,14 @@ const TESTS: Readonly<Record<string, Test>> = {
   network: ({ network }, value) => network === value,
   publish: ({ ports }, value) =>
     ports.some(({ hostPort, protocol }) => `${hostPort}/${protocol}` === value || `${hostPort}` === value),
+  expose: ({ exposed = [] }, value) => exposes(exposed, value),
+  volume: ({ mounts = [] }, value) =>
+    mounts.some(({ source, target }) => source === value || target === value),
   before: ({ createdAt }, value, all) => createdAt < (meant(all, value)?.createdAt ?? ""),
   since: ({ createdAt }, value, all) => createdAt > (meant(all, value)?.createdAt ?? "~"),
 };
+
+export const FILTER_KEYS: readonly string[] = Object.keys(TESTS);
 
 const WORDS: Readonly<Record<string, readonly string[]>> = { status: STATUSES, health: HEALTHS };
 
@@ -38,6 +70,8 @@ export interface Filters {
   readonly apply: (all: readonly ContainerInfo[]) => ContainerInfo[];
   /** Whether containers that do not run may be meant. */
   readonly wantsAll: boolean;
+  /** Whether it takes `surroundings` to tell. */
+  readonly wantsSurroundings: boolean;
 }
 
 export function parseFilters(texts: readonly string[] | undefined): Filters {
@@ -48,11 +82,16 @@ export function parseFilters(texts: readonly string[] | undefined): Filters {
     if (at < 1 || !Object.hasOwn(TESTS, key))
       throw new UsageError(
         `--filter '${text}' is not a filter`,
-        `write KEY=VALUE; keys are ${Object.keys(TESTS).join(", ")}`,
+        `write KEY=VALUE; keys are ${FILTER_KEYS.join(", ")}`,
       );
     const words = WORDS[key];
     if (words !== undefined && !words.includes(value))
       throw new UsageError(`--filter '${text}': ${value} is none of ${words.join(", ")}`);
+    if (key === "expose" && portsOf(value) === undefined)
+      throw new UsageError(
+        `--filter '${text}': ${value} is no port`,
+        "write PORT or FIRST-LAST, with /tcp or /udp behind it",
+      );
     byKey.set(key, [...(byKey.get(key) ?? []), value]);
   }
   const apply = (all: readonly ContainerInfo[]) =>
@@ -63,5 +102,49 @@ export function parseFilters(texts: readonly string[] | undefined): Filters {
           : values.some((value) => TESTS[key]?.(container, value, all)),
       ),
     );
-  return { apply, wantsAll: byKey.has("status") || byKey.has("exited") };
+  return {
+    apply,
+    wantsAll: byKey.has("status") || byKey.has("exited"),
+    wantsSurroundings: byKey.has("volume") || byKey.has("expose"),
+  };
+}
+
+/** As it was written, or without what is behind its name. */
+function isImage(image: string, value: string): boolean {
+  if (!image.startsWith(value)) return false;
+  const rest = image.slice(value.length);
+  // A colon of a registry's port has a path behind it.
+  return rest === "" || rest.startsWith("@") || (rest.startsWith(":") && !rest.includes("/"));
+}
+
+/** `KEY`, or `KEY=VALUE`. */
+function isLabelled(labels: Readonly<Record<string, string>>, text: string): boolean {
+  const [key = "", value] = text.split(/=(.*)/s, 2);
+  return Object.hasOwn(labels, key) && (value === undefined || labels[key] === value);
+}
+
+const EVENT_TESTS: Readonly<Record<string, (event: ContainerEvent, value: string) => boolean>> = {
+  container: ({ id, attributes }, value) => attributes["name"] === value || id.startsWith(value),
+  event: ({ action }, value) => action === value,
+  image: ({ attributes }, value) => isImage(attributes["image"] ?? "", value),
+  label: ({ labels }, value) => isLabelled(labels, value),
+  type: ({ type }, value) => type === value,
+};
+
+export const EVENT_KEYS: readonly string[] = Object.keys(EVENT_TESTS);
+
+/** Values of one key are alternatives; different keys have all to fit. @throws UsageError */
+export function parseEventFilters(texts: readonly string[]): (event: ContainerEvent) => boolean {
+  const byKey = new Map<string, string[]>();
+  for (const text of texts) {
+    const [key = "", value = ""] = text.split(/=(.*)/s, 2);
+    if (!Object.hasOwn(EVENT_TESTS, key))
+      throw new UsageError(
+        `--filter '${text}' is not a filter`,
+        `write KEY=VALUE; keys are ${EVENT_KEYS.join(", ")}`,
+      );
+    byKey.set(key, [...(byKey.get(key) ?? []), value]);
+  }
+  return (event) =>
+    [...byKey].every(([key, values]) => values.some((value) => EVENT_TESTS[key]?.(event, value)));
 }

@@ -3,7 +3,7 @@ import { UsageError } from "../failure.ts";
 import type { LogOptions, RestartPolicy } from "../library.ts";
 import { parseCount, parseSize } from "./size.ts";
 
-const POLICIES = ["no", "on-failure", "always", "unless-stopped"] as const;
+export const POLICIES = ["no", "on-failure", "always", "unless-stopped"] as const;
 
 /** `no`, `always`, `unless-stopped`, `on-failure[:TIMES]`. */
 export function parseRestart(text: string): RestartPolicy {
@@ -19,7 +19,7 @@ export function parseRestart(text: string): RestartPolicy {
 }
 
 /** Docker's drivers that keep a log beside the container are ours in effect. */
-const DRIVERS: Readonly<Record<string, LogOptions["driver"]>> = {
+export const DRIVERS: Readonly<Record<string, LogOptions["driver"]>> = {
   local: "local",
   "json-file": "local",
   none: "none",

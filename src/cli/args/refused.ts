@@ -69,11 +69,6 @@ export const REFUSALS: readonly Refusal[] = [
   },
 ];
 
-/** Whether a flag that may be written with `=true` or `=false` can be turned off; why not, if not. */
-const KEPT_ON: Readonly<Record<string, string>> = {
-  "sig-proxy": "--sig-proxy=false is not supported: signals have nobody else to go to",
-};
-
 export function refuseWithReason(command: Command): void {
   for (const { flags, reason, hint, isSwitch = false } of REFUSALS)
     for (const flag of flags) {
@@ -84,24 +79,4 @@ export function refuseWithReason(command: Command): void {
         throw new UsageError(`--${option.name()} is not supported: ${reason}`, hint);
       });
     }
-}
-
-/** Docker's way to write a switch with its value: `--init=true`, `--read-only=false`. */
-export function addSwitchValues(command: Command): void {
-  const switches = command.options.filter(
-    ({ long, required, optional, negate, hidden }) =>
-      Boolean(long) && !required && !optional && !negate && !hidden,
-  );
-  for (const { long = "" } of switches) {
-    const name = long.slice(2);
-    const key = name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
-    for (const value of [true, false]) {
-      command.addOption(new Option(`${long}=${value}`).hideHelp());
-      command.on(`option:${name}=${value}`, () => {
-        const reason = KEPT_ON[name];
-        if (!value && reason !== undefined) throw new UsageError(reason);
-        command.setOptionValue(key, value);
-      });
-    }
-  }
 }

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import { collect } from "../commands/describe.ts";
 import { parseNetwork } from "./network.ts";
-import { addSwitchValues, refuseWithReason } from "./refused.ts";
+import { refuseWithReason } from "./refused.ts";
 
 function addProcessOptions(command: Command): void {
   command
@@ -191,6 +191,5 @@ export function declareRunOptions(command: Command): void {
   addHealthOptions(command);
   addNetworkOptions(command);
   addMachineOptions(command);
-  addSwitchValues(command);
   refuseWithReason(command);
 }

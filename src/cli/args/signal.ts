@@ -7,6 +7,8 @@ const NAMES = [
 ]
   .join(" ")
   .split(" ");
+/** As `kill -l` has them: `HUP`, `INT`, … */
+export const SIGNAL_NAMES: readonly string[] = NAMES;
 const RTMIN = 34;
 const MAX_SIGNAL = 64;
 

@@ -37,11 +37,14 @@ export function define(command: Command, context: CliContext): void {
       "a Dockerfile instruction, as in 'CMD [\"sh\"]' (repeatable)",
       collect,
     )
-    .option("-m, --message <message>", "for the image's history");
+    .option("-m, --message <message>", "for the image's history")
+    .option("-p, --pause", "accepted for Docker's sake, and so is --pause=false; see below");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [["flamebox commit -m 'with curl' box tools:1", "the image's id is printed"]],
-    notes: ["Volumes are not part of it. A container that runs goes on meanwhile."],
+    notes: [
+      "Volumes are not part of it. A container that runs goes on meanwhile, with --pause as without: who reads its files is in its machine, and would be halted with it. A file that is written just then may be in the image as it was in between; where that matters, stop the container first, as commit takes one that has ended as well.",
+    ],
   });
   command.action(async (name: string, reference: string | undefined) =>
     commit(context, name, reference, command),

@@ -14,6 +14,17 @@ export function lessonsOf(command: Command): Lessons | undefined {
   return lessons.get(command);
 }
 
+const twins = new WeakMap<Command, string>();
+
+/** Says that a command of a group is one that has a short name of its own, so that docs/cli.md need not repeat it. */
+export function standFor(command: Command, name: string): void {
+  twins.set(command, name);
+}
+
+export function twinOf(command: Command): string | undefined {
+  return twins.get(command);
+}
+
 function wrap(text: string, columns: number): string {
   const lines: string[] = [];
   let line = "";

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { parseEventFilters } from "../args/filters.ts";
 import { parseTime } from "../args/lifecycle.ts";
 import type { CliContext } from "../context.ts";
 import { UsageError } from "../failure.ts";
@@ -10,43 +11,6 @@ interface EventsFlags {
   readonly since?: string;
   readonly until?: string;
   readonly filter?: readonly string[];
-}
-
-/** As it was written, or without what is behind its name. */
-function isImage(image: string, value: string): boolean {
-  if (!image.startsWith(value)) return false;
-  const rest = image.slice(value.length);
-  // A colon of a registry's port has a path behind it.
-  return rest === "" || rest.startsWith("@") || (rest.startsWith(":") && !rest.includes("/"));
-}
-
-/** `KEY`, or `KEY=VALUE`. */
-function isLabelled(labels: Readonly<Record<string, string>>, text: string): boolean {
-  const [key = "", value] = text.split(/=(.*)/s, 2);
-  return Object.hasOwn(labels, key) && (value === undefined || labels[key] === value);
-}
-
-const KEYS: Readonly<Record<string, (event: ContainerEvent, value: string) => boolean>> = {
-  container: ({ id, attributes }, value) => attributes["name"] === value || id.startsWith(value),
-  event: ({ action }, value) => action === value,
-  image: ({ attributes }, value) => isImage(attributes["image"] ?? "", value),
-  label: ({ labels }, value) => isLabelled(labels, value),
-  type: ({ type }, value) => type === value,
-};
-
-/** Values of one key are alternatives; different keys have all to fit. @throws UsageError */
-export function eventFilter(texts: readonly string[]): (event: ContainerEvent) => boolean {
-  const byKey = new Map<string, string[]>();
-  for (const text of texts) {
-    const [key = "", value = ""] = text.split(/=(.*)/s, 2);
-    if (!Object.hasOwn(KEYS, key))
-      throw new UsageError(
-        `--filter '${text}' is not a filter`,
-        `write KEY=VALUE; keys are ${Object.keys(KEYS).join(", ")}`,
-      );
-    byKey.set(key, [...(byKey.get(key) ?? []), value]);
-  }
-  return (event) => [...byKey].every(([key, values]) => values.some((value) => KEYS[key]?.(event, value)));
 }
 
 function line({ time, type, action, id, attributes, labels }: ContainerEvent): string {
@@ -66,7 +30,7 @@ async function events(context: CliContext, command: Command): Promise<void> {
     ...(since === undefined ? {} : { sinceMs: parseTime(since, "--since", nowMs) }),
     ...(until === undefined ? {} : { untilMs: parseTime(until, "--until", nowMs) }),
   };
-  const isWanted = eventFilter(filter);
+  const isWanted = parseEventFilters(filter);
   const format = settings.format === undefined ? undefined : compileDocument(settings.format);
   await operate(context, settings, async ({ library, options }) => {
     for await (const event of library.containerEvents({ ...options, ...times })) {

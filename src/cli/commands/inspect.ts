@@ -42,12 +42,17 @@ function nearMiss(error: unknown): string | undefined {
   return typeof hint === "string" && hint.startsWith("did you mean") ? hint : undefined;
 }
 
-async function inspect(context: CliContext, names: readonly string[], command: Command): Promise<void> {
+async function inspect(
+  context: CliContext,
+  names: readonly string[],
+  command: Command,
+  only?: InspectFlags["type"],
+): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { print, toJson } = await import("../output/print.ts");
   const { compileDocument } = await import("../output/template.ts");
   const settings = settingsOf(command);
-  const flags = command.opts<InspectFlags>();
+  const flags = { ...command.opts<InspectFlags>(), ...(only && { type: only }) };
   const format = settings.format === undefined ? undefined : compileDocument(settings.format);
   const documents: object[] = [];
   let failed = false;
@@ -72,16 +77,28 @@ export function define(command: Command, context: CliContext): void {
   command
     .description("Show all that there is to know of containers, or of images, as Docker's JSON.")
     .argument("<container...>", "names or ids of containers; else of images")
-    .option(
-      "-s, --size",
-      "of containers also SizeRw: bytes of this host's disk, for what they wrote and their log",
-    )
     .addOption(
       new Option("--type <type>", "look only among containers, or only among images").choices([
         "container",
         "image",
       ]),
     );
+  defineWith(command, context);
+}
+
+/** Defines `container inspect`, for which an image is nothing. */
+export function defineOfContainers(command: Command, context: CliContext): void {
+  command
+    .description("Show all that there is to know of containers, as Docker's JSON.")
+    .argument("<container...>", "names or ids");
+  defineWith(command, context, "container");
+}
+
+function defineWith(command: Command, context: CliContext, only?: InspectFlags["type"]): void {
+  command.option(
+    "-s, --size",
+    "of containers also SizeRw: bytes of this host's disk, for what they wrote and their log",
+  );
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
@@ -99,12 +116,10 @@ export function define(command: Command, context: CliContext): void {
     notes: [
       "Templates are Go's, with if, with, range, variables and pipes, and the functions of Go and Docker: and, or, not, eq, ne, lt, le, gt, ge, index, len, slice, print, printf, println, json, join, split, lower, upper, title, truncate and pad. What a document does not have is <no value>, and no error.",
       "What Docker has no words for is below FlameBox and Machine. Volumes are directories on the container's own disk, and have no name.",
-    ],
-    notes: [
       "State.Warnings of a container has what the process that runs it had to say since its start: that its log cannot be " +
         "written any more, or that a shared folder is gone.",
     ],
   });
   addShortFormat(command);
-  command.action(async (names: string[]) => inspect(context, names, command));
+  command.action(async (names: string[]) => inspect(context, names, command, only));
 }

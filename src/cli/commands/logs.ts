@@ -99,7 +99,8 @@ export function define(command: Command, context: CliContext): void {
     .option("-n, --tail <lines>", "only the last lines, or all")
     .option("--since <time>", "a time, or how long ago: 2026-01-31T12:00:00Z, 10m")
     .option("--until <time>", "as --since")
-    .option("--egress", "what its network refused it, instead of its output");
+    .option("--egress", "what its network refused it, instead of its output")
+    .option("--details", "accepted for Docker's sake: no log option adds anything to a line");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [

@@ -35,6 +35,12 @@ export async function askFirst(
   await confirm(context, `WARNING! This removes ${what}.`);
 }
 
+/** Docker's way to list what went. */
+export function removedLines(heading: string, names: readonly string[], quiet: boolean): readonly string[] {
+  if (quiet || names.length === 0) return names;
+  return [`${heading}:`, ...names, ""];
+}
+
 async function pruneImages(context: CliContext, command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { refuseFormat } = await import("../output/images.ts");

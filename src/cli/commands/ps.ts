@@ -9,6 +9,7 @@ interface PsFlags {
   readonly last?: string;
   readonly latest?: boolean;
   readonly filter?: readonly string[];
+  readonly size?: boolean;
   /** False with --no-trunc. */
   readonly trunc: boolean;
 }
@@ -16,16 +17,23 @@ interface PsFlags {
 async function ps(context: CliContext, command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { checkOneStyle, print, toJson } = await import("../output/print.ts");
-  const { formatContainers } = await import("../output/containers.ts");
+  const { formatContainers, wantedBy } = await import("../output/containers.ts");
   const { parseFilters } = await import("../args/filters.ts");
   const settings = settingsOf(command);
   checkOneStyle(settings);
-  const { all = false, last, latest = false, filter, trunc } = command.opts<PsFlags>();
+  const { all = false, last, latest = false, filter, size = false, trunc } = command.opts<PsFlags>();
   const count = latest ? 1 : last === undefined ? undefined : parseCount(last, "--last", 1);
   const filters = parseFilters(filter);
-  const format = formatContainers(settings.format, { nowMs: context.clock.now(), whole: !trunc });
+  const format = formatContainers(settings.format, {
+    nowMs: context.clock.now(),
+    whole: !trunc,
+    sizes: size,
+  });
+  const wants = wantedBy(settings.format);
+  const sizes = size || wants.sizes;
+  const surroundings = settings.json || wants.surroundings || filters.wantsSurroundings;
   const everything = await operate(context, settings, async ({ library, options }) =>
-    library.listContainers({ ...options, all: true }),
+    library.listContainers({ ...options, all: true, sizes, surroundings }),
   );
   const isUp = ["running", "paused", "restarting"];
   const wanted = filters
@@ -46,17 +54,19 @@ export function define(command: Command, context: CliContext): void {
     .option("-n, --last <count>", "the last ones that were made, whether they run or not")
     .option("-l, --latest", "the last one that was made")
     .option("-f, --filter <filter>", "KEY=VALUE, as in status=exited or label=app (repeatable)", collect)
-    .option("--no-trunc", "whole ids and commands");
+    .option("-s, --size", "what each takes on disk, and with its image")
+    .option("--no-trunc", "whole ids, commands and mounts");
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
       ["flamebox ps", "a table"],
       ["flamebox ps -a --filter status=exited", "those that have ended"],
       ["flamebox ps --format '{{.Names}} {{.Status}}'", "what you choose"],
+      ["flamebox ps -as --filter volume=/srv/data", "what takes how much, of those that have a folder"],
       ["flamebox rm $(flamebox ps -aq --filter exited=0)", "-q prints ids, one a line"],
     ],
     notes: [
-      "Filters: id, name, status, health, exited, ancestor, label, network, publish, before, since. Fields for --format: .ID .Image .Command .CreatedAt .RunningFor .Status .State .Ports .Names .Labels .Networks .ExitCode .Health.",
+      'Filters: id, name, status, health, exited, ancestor, label, network, publish, expose, volume, before, since. Fields for --format: .ID .Image .Command .CreatedAt .RunningFor .Status .State .Ports .Names .Labels .Networks .ExitCode .Health .Size .Mounts .LocalVolumes, and .Label "KEY".',
     ],
   });
   command.action(async () => ps(context, command));

@@ -10,6 +10,7 @@ interface StartFlags {
   readonly interactive?: boolean;
   readonly detachKeys?: string;
   readonly afterBoot?: boolean;
+  readonly sigProxy?: boolean;
 }
 
 /** A host that boots has other things to do, too. */
@@ -43,6 +44,7 @@ export function define(command: Command, context: CliContext): void {
     .option("-a, --attach", "attach to its output, and end with its exit code")
     .option("-i, --interactive", "attach to its input as well")
     .option("--after-boot", "those whose restart policy wants them to run, instead of names")
+    .option("--no-sig-proxy", "keep signals from what it is attached to")
     .option("--detach-keys <keys>", "keys that leave a terminal; default ctrl-p,ctrl-q; '' for none");
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
@@ -76,6 +78,7 @@ export function define(command: Command, context: CliContext): void {
       const { attachSession } = await import("../session/attach-session.ts");
       await attachSession(context, settingsOf(command), {
         ...flags,
+        forwardsSignals: flags.sigProxy !== false,
         open: async (library, options) =>
           library.startAndAttach(name, { ...options, stdin: flags.interactive ?? false }),
         name,

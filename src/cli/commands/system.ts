@@ -4,7 +4,7 @@ import type { CliContext } from "../context.ts";
 import { AlreadyReported } from "../failure.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
 import { teach } from "./describe.ts";
-import { askFirst, printRemoved, type PruneFlags } from "./prune.ts";
+import { askFirst, printRemoved, removedLines, type PruneFlags } from "./prune.ts";
 
 async function usage(context: CliContext, command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
@@ -14,7 +14,11 @@ async function usage(context: CliContext, command: Command): Promise<void> {
   checkOneStyle(settings);
   const format = formatUsage(settings.format);
   const rows = await operate(context, settings, async ({ library, options }) =>
-    usageRows(await library.imageUsage(options), await library.listTemplates(options)),
+    usageRows({
+      images: await library.imageUsage(options),
+      containers: await library.containerUsage(options),
+      templates: await library.listTemplates(options),
+    }),
   );
   await print(context, settings.json ? toJson(rows) : format(rows));
 }
@@ -27,19 +31,26 @@ async function prune(context: CliContext, command: Command): Promise<void> {
   const flags = command.opts<PruneFlags>();
   const all = flags.all ?? false;
   const images = all ? "every image that nothing uses" : "images without a name";
-  await askFirst(context, flags, `${images}, and templates that no start would use`);
+  const what = `containers that do not run, networks that nobody is in, ${images}, and templates that no start would use`;
+  await askFirst(context, flags, what);
+  // Containers first: networks and images are theirs.
   const removed = await operate(context, settings, async ({ library, options }) => ({
+    containers: await library.pruneContainers(options),
+    networks: await library.pruneNetworks(options),
     images: await library.pruneImages({ ...options, all }),
     templates: await library.pruneTemplates(options),
   }));
   const { untagged, deleted } = removed.images;
+  const networks = removed.networks.map(({ name }) => name);
   const lines = [
+    ...removedLines("Deleted Containers", removed.containers.deleted, settings.quiet),
+    ...removedLines("Deleted Networks", networks, settings.quiet),
     ...untagged.map((name) => `Untagged: ${name}`),
     ...deleted.map((name) => `Deleted: ${name}`),
     ...removed.templates.map(({ key }) => `Deleted: template ${key}`),
   ];
   const templateBytes = removed.templates.reduce((sum, { diskBytes }) => sum + diskBytes, 0);
-  const reclaimedBytes = removed.images.reclaimedBytes + templateBytes;
+  const reclaimedBytes = removed.containers.reclaimedBytes + removed.images.reclaimedBytes + templateBytes;
   await printRemoved(context, { lines, reclaimedBytes }, removed, command);
 }
 
@@ -81,7 +92,9 @@ export function define(command: Command, context: CliContext): void {
 }
 
 function defineUsage(command: Command, context: CliContext): void {
-  command.summary("show what is taken on disk").description("Show what images and templates take on disk.");
+  command
+    .summary("show what is taken on disk")
+    .description("Show what images, containers and templates take on disk.");
   addCommonOptions(command, { format: true, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
@@ -89,7 +102,7 @@ function defineUsage(command: Command, context: CliContext): void {
       ["flamebox system df --format '{{.Type}} {{.Size}}'", "what you choose"],
     ],
     notes: [
-      "Fields for --format: .Type .TotalCount .Active .Size .Reclaimable. Active images are used by a running machine. Reclaimable is what system prune --all would free.",
+      "Fields for --format: .Type .TotalCount .Active .Size .Reclaimable. Active images are used by a running machine, active containers run. The size of containers is that of their writable disks and logs, as far as they take room on the disk. Reclaimable is what system prune --all would free.",
     ],
   });
   command.action(async () => usage(context, command));
@@ -99,7 +112,7 @@ function definePrune(command: Command, context: CliContext): void {
   command
     .summary("remove what nothing uses")
     .description(
-      "Remove images without a name, templates that no start would use, and what killed processes left.",
+      "Remove containers that do not run, networks that nobody is in, images without a name, templates that no start would use, and what killed processes left.",
     )
     .option("-a, --all", "also images with a name that nothing uses")
     .option("-f, --force", "do not ask");

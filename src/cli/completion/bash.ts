@@ -5,7 +5,7 @@
  * bash splits words at colons, which image references are full of. So the words are taken from the line itself,
  * and of a reply only what stands behind the last colon is handed back.
  */
-import { isNamed } from "./tree.ts";
+import { areBeginnings, isNamed } from "./tree.ts";
 import type { Candidates, CompletedCommand, CompletedOption, CompletedTree } from "./tree.ts";
 
 function spellings(options: readonly CompletedOption[]): string[] {
@@ -14,8 +14,10 @@ function spellings(options: readonly CompletedOption[]): string[] {
 
 function reply(candidates: Candidates | null): string {
   if (candidates === null || candidates.kind === "anything") return "return";
-  if (candidates.kind === "words")
-    return `mapfile -t COMPREPLY < <(compgen -W '${candidates.words.join(" ")}' -- "$current")`;
+  if (candidates.kind === "words") {
+    const offer = `mapfile -t COMPREPLY < <(compgen -W '${candidates.words.join(" ")}' -- "$current")`;
+    return areBeginnings(candidates.words) ? `${offer}; compopt -o nospace 2>/dev/null` : offer;
+  }
   if (isNamed(candidates)) return `_flamebox_names ${candidates.kind}`;
   return `mapfile -t COMPREPLY < <(compgen ${candidates.kind === "files" ? "-f" : "-d"} -- "$current")`;
 }

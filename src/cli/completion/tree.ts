@@ -1,5 +1,8 @@
 /** The command tree as completion scripts need it: plain data, the same for every shell. */
 import type { Command, Option } from "commander";
+import { DRIVERS, POLICIES } from "../args/lifecycle.ts";
+import { EVENT_KEYS, FILTER_KEYS } from "../args/filters.ts";
+import { SIGNAL_NAMES } from "../args/signal.ts";
 
 /** What may stand where a value is expected. */
 export type Candidates =
@@ -9,6 +12,11 @@ export type Candidates =
 /** What the program itself is asked for when it is wanted: `__complete`. `places` are containers, each with a colon. */
 export const NAMED = ["images", "containers", "networks", "templates", "kernels", "places"] as const;
 export type Named = (typeof NAMED)[number];
+
+/** Whether a value is to follow each of the words at once, as behind `status=`. */
+export function areBeginnings(words: readonly string[]): boolean {
+  return words.every((word) => word.endsWith("="));
+}
 
 export function isNamed(candidates: Candidates): candidates is { readonly kind: Named } {
   return NAMED.some((kind) => kind === candidates.kind);
@@ -39,17 +47,38 @@ export interface InnerCommand {
   readonly argument: Candidates;
 }
 
-function valueOf(option: Option): Candidates | null {
+/** Of options that take more than these words, so that they are no choices of commander's. */
+const WORDS = new Map<string, readonly string[]>([
+  ["--restart", POLICIES],
+  ["--log-driver", Object.keys(DRIVERS)],
+  ["--signal", SIGNAL_NAMES],
+]);
+
+const IMAGE_FILTERS = ["before", "dangling", "label", "reference", "since", "until"];
+/** What `--filter` takes, behind which its value stands. */
+const FILTERS = new Map<string, readonly string[]>([
+  ["ps", FILTER_KEYS],
+  ["container", [...FILTER_KEYS, "until"]],
+  ["images", IMAGE_FILTERS],
+  ["image", IMAGE_FILTERS],
+  ["events", EVENT_KEYS],
+]);
+
+function valueOf(option: Option, commandName: string): Candidates | null {
   if (!option.required && !option.optional) return null;
   if (option.argChoices !== undefined) return { kind: "words", words: option.argChoices };
+  const words = WORDS.get(option.long ?? "");
+  if (words !== undefined) return { kind: "words", words };
+  const keys = option.long === "--filter" ? FILTERS.get(commandName) : undefined;
+  if (keys !== undefined) return { kind: "words", words: keys.map((key) => `${key}=`) };
   if (option.long === "--network" && option.required) return { kind: "networks" };
   if (/<file>/.test(option.flags)) return { kind: "files" };
   return { kind: "anything" };
 }
 
-function completedOption(option: Option): CompletedOption {
+function completedOption(option: Option, commandName: string): CompletedOption {
   const { short, long, description } = option;
-  return { short, long, description, value: valueOf(option) };
+  return { short, long, description, value: valueOf(option, commandName) };
 }
 
 const ARGUMENTS = new Map<string, Named>([
@@ -90,10 +119,20 @@ const HELP: CompletedOption = {
 };
 
 /** Those of the commands below it as well, each once: a script knows one level. */
-function optionsOf(command: Command): Option[] {
+function optionsOf(command: Command): CompletedOption[] {
   const all = [command, ...command.createHelp().visibleCommands(command)].flatMap(({ options }) => options);
   const visible = all.filter(({ hidden }) => !hidden);
-  return visible.filter((one, at) => visible.findIndex(({ flags }) => flags === one.flags) === at);
+  const once = visible
+    .filter((one, at) => visible.findIndex(({ flags }) => flags === one.flags) === at)
+    .map((option) => completedOption(option, command.name()));
+  // `rm -f` is a switch, and `ls -f` waits for its value: of such letters nothing is known before the command is.
+  const letters = (waits: boolean) =>
+    new Set(once.filter(({ value }) => (value !== null) === waits).map(({ short }) => short));
+  const [waiting, switches] = [letters(true), letters(false)];
+  const isClear = (short: string | undefined): boolean => !(waiting.has(short) && switches.has(short));
+  return once
+    .map((option) => ({ ...option, short: isClear(option.short) ? option.short : undefined }))
+    .filter(({ short, long }) => short !== undefined || long !== undefined);
 }
 
 export interface CompletedTree {
@@ -105,9 +144,10 @@ export interface CompletedTree {
 export function completedTree(root: Command): CompletedTree {
   const commands = root.createHelp().visibleCommands(root);
   const names = commands.map((command) => command.name());
-  const visible = (command: Command) => [...optionsOf(command).map(completedOption), HELP];
+  const visible = (command: Command) => [...optionsOf(command), HELP];
+  const own = root.options.filter(({ hidden }) => !hidden);
   return {
-    options: [...root.options.filter(({ hidden }) => !hidden).map(completedOption), HELP],
+    options: [...own.map((option) => completedOption(option, "")), HELP],
     commands: commands.map((command) => ({
       name: command.name(),
       summary: command.summary(),

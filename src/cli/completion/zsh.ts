@@ -1,5 +1,5 @@
 /** zsh: `_arguments` does the walking, the tree becomes its specifications. */
-import { isNamed, NAMED } from "./tree.ts";
+import { areBeginnings, isNamed, NAMED } from "./tree.ts";
 import type { Candidates, CompletedCommand, CompletedOption, CompletedTree } from "./tree.ts";
 
 /** Inside single quotes, inside brackets. */
@@ -9,7 +9,10 @@ function text(description: string): string {
 
 function action(candidates: Candidates | null): string {
   if (candidates === null || candidates.kind === "anything") return ": ";
-  if (candidates.kind === "words") return `(${candidates.words.join(" ")})`;
+  if (candidates.kind === "words") {
+    const words = candidates.words.join(" ");
+    return areBeginnings(candidates.words) ? `{compadd -S "" -- ${words}}` : `(${words})`;
+  }
   if (isNamed(candidates)) return `_flamebox_${candidates.kind}`;
   return candidates.kind === "files" ? "_files" : "_files -/";
 }

@@ -2,7 +2,7 @@
 import type { ContainerInfo, PortMapping } from "../library.ts";
 import { compileTemplate, type TemplateFields, type TemplateRow } from "./template.ts";
 import { truncate } from "./text.ts";
-import { humanAge } from "./units.ts";
+import { humanAge, humanSize } from "./units.ts";
 
 export const CONTAINER_FIELDS: TemplateFields = {
   ID: "CONTAINER ID",
@@ -18,10 +18,16 @@ export const CONTAINER_FIELDS: TemplateFields = {
   Networks: "NETWORKS",
   ExitCode: "EXIT CODE",
   Health: "HEALTH",
+  Size: "SIZE",
+  Mounts: "MOUNTS",
+  LocalVolumes: "LOCAL VOLUMES",
 };
+/** `{{.Label "app"}}` */
+const METHODS = ["Label"];
 
 const DEFAULT_COLUMNS = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
 const COMMAND_COLUMNS = 20;
+const MOUNT_COLUMNS = 15;
 const SHORT_ID = 12;
 
 /** `Up 3 minutes (healthy)`, `Exited (0) 2 hours ago`: Docker's words. */
@@ -59,6 +65,25 @@ export interface RowOptions {
   readonly nowMs: number;
   /** Whole ids and commands. */
   readonly whole: boolean;
+  /** With a column of sizes. */
+  readonly sizes?: boolean;
+}
+
+/** What a template asks for that a list does not have by itself. */
+export function wantedBy(template: string | undefined): { sizes: boolean; surroundings: boolean } {
+  const has = (pattern: RegExp) => template !== undefined && pattern.test(template);
+  return { sizes: has(/\.Size\b/), surroundings: has(/\.(?:Mounts|LocalVolumes)\b|^json$|\bjson \./) };
+}
+
+function sizeText({ sizes }: ContainerInfo): string {
+  if (sizes === undefined) return "";
+  return `${humanSize(sizes.ownBytes)} (virtual ${humanSize(sizes.ownBytes + sizes.imageBytes)})`;
+}
+
+/** By their sources; a volume, which has none, by where it is in the container. */
+function mountText({ mounts = [] }: ContainerInfo, whole: boolean): string {
+  const names = mounts.map(({ source, target }) => source ?? target);
+  return names.map((name) => (whole ? name : truncate(name, MOUNT_COLUMNS))).join(",");
 }
 
 function rowOf(container: ContainerInfo, { nowMs, whole }: RowOptions): TemplateRow {
@@ -79,6 +104,10 @@ function rowOf(container: ContainerInfo, { nowMs, whole }: RowOptions): Template
     Networks: network,
     ExitCode: exitCode ?? "",
     Health: health ?? "",
+    Size: sizeText(container),
+    Mounts: mountText(container, whole),
+    LocalVolumes: (container.mounts ?? []).filter(({ type }) => type === "volume").length,
+    Label: (key: string) => (Object.hasOwn(labels, key) ? labels[key] : ""),
   };
 }
 
@@ -89,8 +118,8 @@ export function formatContainers(
 ): (containers: readonly ContainerInfo[]) => string {
   const source =
     template === undefined || template === "table"
-      ? `table ${DEFAULT_COLUMNS.map((name) => `{{.${name}}}`).join("\t")}`
+      ? `table ${[...DEFAULT_COLUMNS, ...(options.sizes ? ["Size"] : [])].map((name) => `{{.${name}}}`).join("\t")}`
       : template;
-  const format = compileTemplate(source, CONTAINER_FIELDS);
+  const format = compileTemplate(source, CONTAINER_FIELDS, METHODS);
   return (containers) => format(containers.map((container) => rowOf(container, options)));
 }

@@ -1,5 +1,5 @@
 /** `system df`: a row a kind of thing. */
-import type { ImageUsage, TemplateInfo } from "../library.ts";
+import type { ContainerUsage, ImageUsage, TemplateInfo } from "../library.ts";
 import { compileTemplate, type TemplateFields } from "./template.ts";
 import { humanSize } from "./units.ts";
 
@@ -12,24 +12,32 @@ export interface UsageRow {
   readonly reclaimableBytes: number;
 }
 
-export function usageRows(images: ImageUsage, templates: readonly TemplateInfo[]): UsageRow[] {
-  const templateBytes = templates.reduce((sum, { diskBytes }) => sum + diskBytes, 0);
+export interface Usages {
+  readonly images: ImageUsage;
+  readonly containers: ContainerUsage;
+  readonly templates: readonly TemplateInfo[];
+}
+
+export function usageRows({ images, containers, templates }: Usages): UsageRow[] {
   return [
-    {
-      type: "Images",
-      totalCount: images.images,
-      active: images.active,
-      sizeBytes: images.sizeBytes,
-      reclaimableBytes: images.reclaimableBytes,
-    },
+    { type: "Images", totalCount: images.images, ...taken(images) },
+    { type: "Containers", totalCount: containers.containers, ...taken(containers) },
     {
       type: "Templates",
       totalCount: templates.length,
       active: null,
-      sizeBytes: templateBytes,
+      sizeBytes: templates.reduce((sum, { diskBytes }) => sum + diskBytes, 0),
       reclaimableBytes: 0,
     },
   ];
+}
+
+function taken({
+  active,
+  sizeBytes,
+  reclaimableBytes,
+}: Pick<UsageRow, "active" | "sizeBytes" | "reclaimableBytes">) {
+  return { active, sizeBytes, reclaimableBytes };
 }
 
 const FIELDS: TemplateFields = {

@@ -2,6 +2,7 @@
  * `--format`: Go's text/template with Docker's functions, as far as scripts use it.
  *
  *     {{.Repository}}:{{.Tag}}             fields
+ *     {{.Label "app"}}                     fields that take a value
  *     {{json .}} {{.Size | lower}}         functions and pipes
  *     {{range .Mounts}}{{.Source}}{{end}}  if, with, range, variables
  *     table {{.ID}}\t{{.Size}}             aligned columns under headings
@@ -18,7 +19,7 @@ import { evaluate } from "./go-template/evaluate.ts";
 import { FUNCTIONS } from "./go-template/functions.ts";
 import { parse } from "./go-template/parse.ts";
 import { TemplateFault } from "./go-template/tree.ts";
-import type { Expression, Node, Pipeline } from "./go-template/tree.ts";
+import type { Call, Expression, Node, Pipeline } from "./go-template/tree.ts";
 import { renderTable } from "./table.ts";
 
 /** What a template sees of one row: `.Repository`. */
@@ -53,17 +54,26 @@ function explained<T>(source: string, job: () => T): T {
   }
 }
 
+/** What stands behind a field that takes a value: `.Label "app"`. */
+function valueOf({ name, operands }: Call): string | undefined {
+  const [, value] = operands;
+  return name === undefined && value?.kind === "literal" ? String(value.value) : undefined;
+}
+
 /** Every field of the row itself that is named, also behind `$`; inside `range` and `with`, `.` is another thing. */
-function checkFields(nodes: readonly Node[], fields: TemplateFields): void {
+function checkFields(nodes: readonly Node[], fields: TemplateFields, methods: readonly string[]): void {
   const names = Object.keys(fields).map((name) => `.${name}`);
   const checkPipeline = ({ calls }: Pipeline, isRow: boolean): void => {
-    for (const operand of calls.flatMap((call) => call.operands)) checkOne(operand, isRow);
+    for (const call of calls)
+      for (const operand of valueOf(call) === undefined ? call.operands : []) checkOne(operand, isRow);
   };
   const checkOne = (operand: Expression, isRow: boolean): void => {
     if (operand.kind === "pipeline") checkPipeline(operand, isRow);
     if (operand.kind !== "field") return;
     const { of, name, at } = operand;
     const isOwn = (isRow && of.kind === "dot") || (of.kind === "variable" && of.name === "");
+    if (isOwn && methods.includes(name))
+      throw new TemplateFault(`.${name} takes a value`, at, `write {{.${name} "NAME"}}`);
     if (isOwn && !Object.hasOwn(fields, name))
       throw new TemplateFault(`there is no field .${name}`, at, `fields here: ${names.join(" ")}`);
     checkOne(of, isRow);
@@ -99,6 +109,8 @@ function headingOf(nodes: readonly Node[], fields: TemplateFields): string {
       if (node.kind === "text") return node.text;
       if (node.kind === "if") return headingOf(node.body, fields);
       if (!("pipeline" in node)) return "";
+      const [value] = node.pipeline.calls.flatMap((call) => valueOf(call) ?? []);
+      if (value !== undefined) return value.toUpperCase();
       const isSilent = node.kind === "action" && node.variable !== undefined;
       const names = isSilent ? [] : fieldsIn(node.pipeline);
       return names.map((name) => fields[name] ?? name.toUpperCase()).join(" ");
@@ -128,19 +140,23 @@ function checkLength(source: string): void {
 }
 
 /**
- * `fields` are the names that rows have, with their headings. Throws UsageError for whatever is not supported, and
+ * `fields` are the names that rows have, with their headings; `methods` those that are functions of a text. Throws UsageError for whatever is not supported, and
  * so does the result when a row does not go with the template.
  * `\t` and `\n` may be written with a backslash, as shells make it hard to type them otherwise.
  */
-export function compileTemplate(source: string, fields: TemplateFields): Formatter {
+export function compileTemplate(
+  source: string,
+  fields: TemplateFields,
+  methods: readonly string[] = [],
+): Formatter {
   checkLength(source);
   if (source === "json") return (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
   const table = /^table(?:\s+|$)/.exec(source)?.[0];
   if (table === source)
     fail("table needs columns", "for example: --format 'table {{.Repository}}\\t{{.Size}}'");
   const nodes = explained(source, () => {
-    const parsed = parse(source, table?.length ?? 0);
-    checkFields(parsed, fields);
+    const parsed = parse(source, table?.length ?? 0, methods);
+    checkFields(parsed, fields, methods);
     return parsed;
   });
   if (table === undefined)

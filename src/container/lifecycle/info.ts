@@ -1,10 +1,11 @@
 /** What is told of containers: by the list, and in full. */
 import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Paths } from "../../util/paths.ts";
 import type { PortMapping } from "../options.ts";
 import { configOf } from "./configured.ts";
 import type { ContainerConfig } from "./configured.ts";
+import { Workspace } from "../workspace.ts";
 import { containerDir } from "./record.ts";
 import type { ContainerRecord, KeptOptions, LogOptions, RestartPolicy } from "./record.ts";
 import type { ContainerState, Status } from "./state.ts";
@@ -36,6 +37,27 @@ export interface ContainerInfo {
   readonly ports: readonly PortMapping[];
   readonly labels: Readonly<Record<string, string>>;
   readonly network: string;
+  /** Only in a list that was asked for `sizes`. */
+  readonly sizes?: ContainerSizes | undefined;
+  /** Host folders and volumes, the image's too. Only in a list that was asked for `surroundings`. */
+  readonly mounts?: readonly ContainerMount[] | undefined;
+  /** `80/tcp`, `8000-8010/udp`: by the image, or by options. Only in a list that was asked for `surroundings`. */
+  readonly exposed?: readonly string[] | undefined;
+}
+
+export interface ContainerSizes {
+  /** What its folder takes on this host's disk: its writable disk and its log. */
+  readonly ownBytes: number;
+  /** Of its image, which others may share. */
+  readonly imageBytes: number;
+}
+
+export interface ContainerMount {
+  readonly type: "bind" | "volume";
+  /** On this host. A volume is on the container's own disk, and has none. */
+  readonly source?: string | undefined;
+  /** In the container; absolute. */
+  readonly target: string;
 }
 
 /** All that there is to know. */
@@ -102,12 +124,17 @@ export async function detailsOf(paths: Paths, record: ContainerRecord): Promise<
 
 const BLOCK_BYTES = 512;
 
-/** Disks have holes, and the template's is shared with others. */
+/**
+ * Disks have holes, and the template's, over which the container's own one lies, is shared with others. That own one may
+ * have a second name while it is used, in its machine's jail.
+ */
 export async function diskUse(dir: string): Promise<number> {
   let sizeBytes = 0;
+  const backing = basename(new Workspace(dir).backingPath);
   for (const name of await readdir(dir).catch(() => [])) {
     const found = await stat(join(dir, name)).catch(() => undefined);
-    if (found?.isFile() === true && found.nlink === 1) sizeBytes += found.blocks * BLOCK_BYTES;
+    const isShared = name === backing && found?.nlink !== 1;
+    if (found?.isFile() === true && !isShared) sizeBytes += found.blocks * BLOCK_BYTES;
   }
   return sizeBytes;
 }

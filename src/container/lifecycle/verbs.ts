@@ -42,18 +42,30 @@ export async function find(name: string, options: OperationOptions): Promise<Fou
   return { paths, record: await findContainer(paths, name) };
 }
 
-/** Newest first. @param options `all`: not only those that run */
-export async function listContainers(
-  options: OperationOptions & { readonly all?: boolean | undefined } = {},
-): Promise<ContainerInfo[]> {
-  const { all = false, onNotice } = options;
+export interface ListContainersOptions extends OperationOptions {
+  /** Not only those that run. */
+  readonly all?: boolean | undefined;
+  /** With what they take on disk, and their images. */
+  readonly sizes?: boolean | undefined;
+  /** With what is mounted in them, and the ports that they expose. */
+  readonly surroundings?: boolean | undefined;
+}
+
+/** Newest first. */
+export async function listContainers(options: ListContainersOptions = {}): Promise<ContainerInfo[]> {
+  const { all = false, sizes = false, surroundings = false, onNotice } = options;
   const paths = options.paths ?? locatePaths();
   await tidyHome(options);
   const records = await readRecords(paths, (_id, error) => onNotice?.(`${error.message}; ${error.hint}`));
-  const infos = await Promise.all(records.map(async (record) => await infoOf(paths, record)));
-  return infos
-    .filter(({ status }) => all || isUp({ status }))
-    .toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
+  const listed = await Promise.all(
+    records.map(async (record) => ({ record, info: await infoOf(paths, record) })),
+  );
+  const chosen = listed
+    .filter(({ info }) => all || isUp(info))
+    .toSorted((a, b) => (a.info.createdAt < b.info.createdAt ? 1 : -1));
+  if (!sizes && !surroundings) return chosen.map(({ info }) => info);
+  const { widened } = await import("./surroundings.ts");
+  return await widened(paths, chosen, { sizes, surroundings }, options);
 }
 
 /** @throws FlameBoxError `container-not-found`, `ambiguous-container-id` */

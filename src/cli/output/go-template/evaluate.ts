@@ -92,7 +92,7 @@ class Evaluation {
       if ((name === "and" && !isTrue(value)) || (name === "or" && isTrue(value))) return value;
       values.push(value);
     }
-    if (name === undefined) return values[0];
+    if (name === undefined) return called(values);
     try {
       return this.#bounded(FUNCTIONS[name]?.apply(...values, ...piped), at);
     } catch (error) {
@@ -128,6 +128,11 @@ class Evaluation {
       throw new TemplateFault(`the template writes more than ${MAX_TEXT_LENGTH} characters`, at);
     this.#written.push(text);
   }
+}
+
+/** A field that takes a value is a function; of documents none is. */
+function called([value, argument]: readonly unknown[]): unknown {
+  return typeof value === "function" ? (value as (argument: unknown) => unknown)(argument) : value;
 }
 
 function lookUp(scope: Scope, name: string): Variable | undefined {

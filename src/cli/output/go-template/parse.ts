@@ -66,14 +66,16 @@ function nameOf({ kind, text }: Token): string {
 
 class Parser {
   readonly #pieces: readonly Piece[];
+  readonly #methods: readonly string[];
   #next = 0;
   #depth = 0;
   #loops = 0;
   /** Those that can be seen; the last ones are the innermost. */
   #variables: string[] = [];
 
-  constructor(pieces: readonly Piece[]) {
+  constructor(pieces: readonly Piece[], methods: readonly string[]) {
     this.#pieces = pieces;
+    this.#methods = methods;
   }
 
   template(): Node[] {
@@ -208,7 +210,7 @@ class Parser {
         throw new TemplateFault(`a blank is missing before ${nameOf(token)}`, token.at);
       operands.push(this.#operand(cursor));
     }
-    checkCall({ name, operands, at }, piped);
+    checkCall({ name, operands, at }, piped, this.#methods);
     return { name, operands, at };
   }
 
@@ -276,11 +278,17 @@ function functionName({ text, at }: Token): string {
   return text;
 }
 
-function checkCall({ name, operands, at }: Call, piped: number): void {
+function checkCall({ name, operands, at }: Call, piped: number, methods: readonly string[]): void {
   if (name === undefined) {
-    const [, second] = operands;
+    const [first, second, third] = operands;
     if (piped > 0) throw new TemplateFault("a pipe leads into something that is not a function", at);
     if (operands.length === 0) throw new TemplateFault("a value is missing", at);
+    const isMethod = first?.kind === "field" && methods.includes(first.name);
+    if (isMethod && second?.kind === "literal" && third === undefined) return;
+    if (isMethod)
+      throw new TemplateFault(`.${first.name} takes one value`, at, `write {{.${first.name} "NAME"}}`);
+    if (second !== undefined && first?.kind === "field")
+      throw new TemplateFault(`.${first.name} takes no value`, second.at);
     if (second !== undefined)
       throw new TemplateFault(`${operands.length} values have no function`, second.at);
     return;
@@ -292,7 +300,11 @@ function checkCall({ name, operands, at }: Call, piped: number): void {
   throw new TemplateFault(`${name} takes ${wanted} value${most === 1 ? "" : "s"}, got ${count}`, at);
 }
 
-/** @param start where the template begins in its text @throws TemplateFault */
-export function parse(source: string, start: number): readonly Node[] {
-  return new Parser(scan(source, start)).template();
+/**
+ * @param start where the template begins in its text
+ * @param methods the fields that take a value: `.Label "app"`
+ * @throws TemplateFault
+ */
+export function parse(source: string, start: number, methods: readonly string[] = []): readonly Node[] {
+  return new Parser(scan(source, start), methods).template();
 }
