@@ -148,6 +148,7 @@ export type {
   RunResult,
   TmpfsMount,
   Transport,
+  TrustStore,
   Ulimit,
   Volume,
 } from "./container/options.ts";

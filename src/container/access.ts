@@ -80,6 +80,7 @@ export async function connectionTo(
     // What the command line says is of the registry that it names.
     insecure: endpoint.insecure || (!isMirror && options.insecure === true),
     ca: authorities.length === 0 ? undefined : authorities.join("\n"),
+    trustStore: options.trustStore,
     clientCertificate: given ?? found.clientCertificate,
     proxies: options.proxies,
   };

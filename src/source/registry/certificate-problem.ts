@@ -32,7 +32,7 @@ const OTHERS = new Map<string, readonly [problem: string, hint: string]>([
 ]);
 
 function trustHint(host: string): string {
-  return `put the authority's certificate in ~/.config/containers/certs.d/${host}/ca.crt (or in /etc/docker/certs.d), or use --insecure if you accept that anybody may answer in its place`;
+  return `put the authority's certificate in ~/.config/containers/certs.d/${host}/ca.crt (or in /etc/docker/certs.d), or among the system's, or use --insecure if you accept that anybody may answer in its place`;
 }
 
 /** The names that it was made for. They are whatever the other side wrote there. */
@@ -58,6 +58,11 @@ function refusedByServer(code: string, message: string): string | undefined {
   if (/_ALERT_HANDSHAKE_FAILURE/.test(code))
     return "breaks off the handshake: it may want a client certificate";
   return undefined;
+}
+
+/** Nobody of those that were asked vouches for the certificate. */
+export function isUntrusted(error: unknown): boolean {
+  return UNTRUSTED.has(systemCode(error) ?? "");
 }
 
 /** Undefined when certificates are not what went wrong. `host` has its port. */
