@@ -97,10 +97,11 @@ export class RegistryClient implements AsyncDisposable {
     const host = registry === DEFAULT_REGISTRY ? DOCKER_HUB_HOST : registry;
     const https = new URL(`https://${host}`);
     const plain = insecure || isLoopback(https.hostname);
-    this.#candidates = plain ? [https, new URL(`http://${host}`)] : [https];
-    const registryHostname = https.hostname;
+    const http = new URL(`http://${host}`);
+    this.#candidates = plain ? [https, http] : [https];
+    const own = { registryHostname: https.hostname, registryOrigins: [https.origin, http.origin] };
     const how = { insecure, ca, trustStore, clientCertificate, proxies, timeouts, addressing, userAgent };
-    this.#transport = openTransport({ registryHostname, ...how });
+    this.#transport = openTransport({ ...own, ...how });
     const transport = this.#transport;
     this.#authorization = new Authorization({
       transport,

@@ -5,7 +5,8 @@
  *
  * Rules that every request keeps: http and https only; never from https to http; never nearer to this machine than
  * the registry is (guard.ts); at most 10 redirects; headers, idle bodies and connects have deadlines, and bodies a
- * least speed (pace.ts). Only the registry's own host may go unverified with `insecure`.
+ * least speed (pace.ts). Only the registry itself, host and port, may go unverified with `insecure`, and only it is
+ * shown a client certificate: what else is on its host may be somebody else's.
  */
 import { Readable } from "node:stream";
 import { createSecureContext, rootCertificates } from "node:tls";
@@ -52,13 +53,15 @@ export interface Timeouts {
 export interface TransportOptions {
   /** `URL.hostname` of the registry. */
   readonly registryHostname: string;
-  /** Does not verify the certificate of the registry's host. */
+  /** `URL.origin` of the registry, for each scheme that it may be asked with. */
+  readonly registryOrigins: readonly string[];
+  /** Does not verify the certificate of the registry, at its own port. */
   readonly insecure: boolean;
   /** PEM, trusted beside the usual authorities. */
   readonly ca?: string | undefined;
   /** What the system trusts is trusted here. Default: the usual places. */
   readonly trustStore?: TrustStore | undefined;
-  /** Shown to the registry's host only. */
+  /** Shown to the registry only, at its own port. */
   readonly clientCertificate?: ClientCertificate | undefined;
   readonly proxies?: Proxies | undefined;
   readonly timeouts?: Timeouts | undefined;
@@ -189,8 +192,12 @@ class UndiciTransport implements Transport {
     return new ProxyAgent({ ...common, ...proxied });
   }
 
+  #isRegistry({ origin }: URL): boolean {
+    return this.#options.registryOrigins.includes(origin);
+  }
+
   #agentFor(url: URL): Promise<Dispatcher> {
-    const isRegistry = url.hostname === this.#options.registryHostname;
+    const isRegistry = this.#isRegistry(url);
     const proxy = proxyFor(url, this.#options.proxies ?? {});
     const key = `${isRegistry} ${url.protocol} ${this.#more !== undefined} ${proxy?.href ?? ""}`;
     const agent = this.#agents.get(key) ?? this.#makeAgent(url, isRegistry, proxy);
@@ -244,7 +251,7 @@ class UndiciTransport implements Transport {
       });
     } catch (error) {
       signal?.throwIfAborted();
-      throw networkError(error, url.host);
+      throw networkError(error, url.host, this.#isRegistry(url));
     } finally {
       clearTimeout(timer);
     }
