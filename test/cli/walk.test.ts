@@ -193,6 +193,30 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     expect((await flamebox(["login", guarded.host])).err).toContain("--password-stdin");
   });
 
+  it("logout forgets what podman knows, and tells what is left; a part of a registry is refused", async () => {
+    const { host, username, password } = guarded;
+    const podmans = join(dir, "config", "containers", "auth.json");
+    const auth = Buffer.from(`${username}:${password}`).toString("base64");
+    await writeFile(podmans, JSON.stringify({ auths: { [host]: { auth }, [`${host}/team`]: { auth } } }));
+    await good(["login", "-q", "-u", username, "--password-stdin", host], { input: `${password}\n` });
+    const first = await flamebox(["logout", host]);
+    expect(first.out).toBe(`Removed login credentials for ${host}\n`);
+    expect(first.err).toContain(`credentials for ${host} are still in ${podmans}`);
+    await good(["pull", "-q", `${host}/team/app:1`], { home: "podmans" });
+    const report = JSON.parse(await good(["logout", "--json", host])) as object;
+    const remaining = [{ name: `${host}/team`, path: podmans }];
+    expect(report).toEqual({ registry: host, path: podmans, wasThere: true, remaining });
+    expect(await good(["logout", host])).toBe(`Not logged in to ${host}\n`);
+    for (const words of [["login", "-u", "a", "--password-stdin"], ["logout"]]) {
+      const refused = await flamebox([...words, `${host}/team`], { input: "x\n" });
+      expect([refused.exitCode, refused.err]).toEqual([1, expect.stringContaining("part of a registry")]);
+      expect(refused.err).toContain(`write ${host};`);
+    }
+    expect(JSON.parse(await readFile(podmans, "utf8"))).toEqual({ auths: { [`${host}/team`]: { auth } } });
+    await rm(podmans);
+    expect((await flamebox(["pull", `${host}/team/app:1`], { home: "none" })).exitCode).toBe(1);
+  });
+
   it("system df, check and prune; what is asked before anything is removed", async () => {
     const home = "pruned";
     await good(["pull", `${registry.host}/team/app:1`], { home });
