@@ -117,12 +117,12 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
     readonly asked: string[];
   }
   /** Leads every name to one port; wants a password where one is given. */
-  async function startProxy(port: number, credentials?: string): Promise<TestProxy> {
+  async function startProxy(port: number, credentials?: string, tls?: ServerOptions): Promise<TestProxy> {
     const asked: string[] = [];
     const wanted = credentials && `Basic ${Buffer.from(credentials).toString("base64")}`;
     const isRefused = (request: IncomingMessage) =>
       wanted !== undefined && request.headers["proxy-authorization"] !== wanted;
-    const proxy = createServer((request, response) => {
+    const listener = (request: IncomingMessage, response: ServerResponse) => {
       asked.push(`${request.method} ${request.url}`);
       if (isRefused(request)) {
         response.writeHead(407).end();
@@ -131,7 +131,9 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
       const { pathname } = new URL(request.url ?? "");
       request.url = pathname;
       answer(request, response);
-    });
+    };
+    const proxy = tls ? createTlsServer(tls, listener) : createServer(listener);
+    proxy.on("tlsClientError", () => {});
     proxy.on("connect", (request, client, head) => {
       asked.push(`CONNECT ${request.url}`);
       client.on("error", () => {});
@@ -153,7 +155,10 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
       await new Promise((resolve) => proxy.close(resolve));
     });
     const at = credentials === undefined ? "" : `${credentials}@`;
-    return { url: `http://${at}127.0.0.1:${(proxy.address() as { port: number }).port}`, asked };
+    return {
+      url: `${tls ? "https" : "http"}://${at}127.0.0.1:${(proxy.address() as { port: number }).port}`,
+      asked,
+    };
   }
 
   test("a proxy for https: tunnelled, the certificate is the registry's", async () => {
@@ -183,6 +188,19 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
     await expect(resolveAt("registry.test", { ca: authority.cert, proxies: without })).rejects.toMatchObject({
       code: "registry-unreachable",
       message: expect.stringContaining("407"),
+    });
+  });
+
+  test("a proxy with TLS, and the registry behind it: whom the system trusts is trusted", async () => {
+    const server = await authority.issue("proxied3", { subject: "/CN=x", names: "DNS:registry.test" });
+    const own = await authority.issue("proxy", { subject: "/CN=x", names: "IP:127.0.0.1" });
+    const proxy = await startProxy(await serve(server), undefined, own);
+    const proxies = { https: proxy.url };
+    const trusting = (file: string) => ({ proxies, trustStore: { files: [file], dirs: [] } });
+    const found = await resolveAt("registry.test", trusting(authority.certPath));
+    expect(found.referenceDigest).toBe(image.manifest.digest);
+    await expect(resolveAt("registry.test", trusting("/nowhere"))).rejects.toMatchObject({
+      code: "tls-error",
     });
   });
 
