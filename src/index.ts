@@ -134,7 +134,7 @@ export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.t
 export type { InstalledFirecracker, SetupOptions, SetupReport } from "./container/setup.ts";
 export type { RemoveImageOptions } from "./container/images.ts";
 export type { ArchiveSource, ImportImageOptions, LoadImagesOptions } from "./container/load.ts";
-export type { LoginOptions, LoginReport } from "./container/login.ts";
+export type { LoginOptions, LoginReport, LogoutReport } from "./container/login.ts";
 export type { PushReport } from "./container/push.ts";
 export type { SaveFormat, SaveImagesOptions } from "./container/save.ts";
 export type {
@@ -172,6 +172,7 @@ export type {
   RunResult,
   TmpfsMount,
   Transport,
+  TrustStore,
   Ulimit,
   Volume,
 } from "./container/options.ts";

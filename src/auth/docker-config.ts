@@ -100,7 +100,7 @@ export interface ParseOptions {
 }
 
 /** `quay.io/team`, and nothing with a scheme, as Docker's names have it. */
-function isNamespace(name: string): boolean {
+export function isNamespace(name: string): boolean {
   return /^[^/]+\/[^/]/.test(name) && !/^https?:/i.test(name);
 }
 

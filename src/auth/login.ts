@@ -12,9 +12,17 @@ import { quote } from "../util/printable.ts";
 import { eraseInHelper, storeInHelper } from "./credential-helper.ts";
 import type { HelperOptions } from "./credential-helper.ts";
 import type { PasswordCredentials } from "./credentials.ts";
-import { DOCKER_HUB_SERVER, parseDockerConfig, readBounded, registryKey } from "./docker-config.ts";
-import type { DockerConfig } from "./docker-config.ts";
+import {
+  DOCKER_HUB_SERVER,
+  isNamespace,
+  loadDockerConfig,
+  parseDockerConfig,
+  readBounded,
+  registryKey,
+} from "./docker-config.ts";
+import type { DockerConfig, ParseOptions } from "./docker-config.ts";
 import { AuthError } from "./error.ts";
+import { dockerConfigKeychain } from "./keychain.ts";
 
 type JsonObject = Record<string, unknown>;
 
@@ -63,11 +71,15 @@ function serverOf(registry: string): string {
   return key === "docker.io" ? DOCKER_HUB_SERVER : key;
 }
 
-function withoutEntry(document: JsonObject, registry: string): JsonObject {
+/** Where entries may be for a part of a registry, those stay. */
+function withoutEntry(
+  document: JsonObject,
+  registry: string,
+  { hasNamespaces = false }: ParseOptions,
+): JsonObject {
   const key = registryKey(registry);
-  return Object.fromEntries(
-    Object.entries(entriesOf(document)).filter(([name]) => registryKey(name) !== key),
-  );
+  const isKept = (name: string) => registryKey(name) !== key || (hasNamespaces && isNamespace(name));
+  return Object.fromEntries(Object.entries(entriesOf(document)).filter(([name]) => isKept(name)));
 }
 
 /**
@@ -79,7 +91,7 @@ export async function saveLogin(
   path: string,
   registry: string,
   credentials: PasswordCredentials,
-  options: HelperOptions = {},
+  options: HelperOptions & ParseOptions = {},
 ): Promise<string> {
   const { username, password } = credentials;
   if (username === "" || username.includes(":") || /[\0\r\n]/.test(username + password.reveal())) {
@@ -93,7 +105,7 @@ export async function saveLogin(
   if (helper !== undefined) await storeInHelper(helper, server, credentials, options);
   const auth = Buffer.from(`${username}:${password.reveal()}`).toString("base64");
   const auths = {
-    ...withoutEntry(opened.document, registry),
+    ...withoutEntry(opened.document, registry, options),
     [server]: helper === undefined ? { auth } : {},
   };
   await save({ ...opened, document: { ...opened.document, auths } });
@@ -108,13 +120,29 @@ export async function saveLogin(
 export async function removeLogin(
   path: string,
   registry: string,
-  options: HelperOptions = {},
+  options: HelperOptions & ParseOptions = {},
 ): Promise<boolean> {
   const opened = await openConfig(path);
   const helper = opened.config.helpers.get(registryKey(registry)) ?? opened.config.store;
   if (helper !== undefined) await eraseInHelper(helper, serverOf(registry), options);
-  const auths = withoutEntry(opened.document, registry);
+  const auths = withoutEntry(opened.document, registry, options);
   const had = Object.keys(auths).length !== Object.keys(entriesOf(opened.document)).length;
   if (had) await save({ ...opened, document: { ...opened.document, auths } });
   return had;
+}
+
+/**
+ * What a file, or its helper, knows of a registry: `quay.io`, and `quay.io/team` where entries may be for a part.
+ * @throws AuthError `invalid-docker-config`, `credential-helper-failed`
+ */
+export async function loginsIn(
+  path: string,
+  registry: string,
+  options: HelperOptions & ParseOptions = {},
+): Promise<string[]> {
+  const config = await loadDockerConfig(path, options);
+  const key = registryKey(registry);
+  const whole = await dockerConfigKeychain(config, options).credentialsFor(registry, options);
+  const parts = [...(config.namespaces?.keys() ?? [])].filter((name) => name.startsWith(`${key}/`));
+  return [...(whole === undefined ? [] : [registry]), ...parts];
 }

@@ -26,25 +26,37 @@ function certificateDirs(): string[] {
   return [own, "/etc/containers/certs.d", "/etc/docker/certs.d"];
 }
 
-export function dockerConfigPath({ dockerConfig }: Pick<RegistryAccess, "dockerConfig">): string {
+function dockerConfigPath({ dockerConfig }: Pick<RegistryAccess, "dockerConfig">): string {
   return dockerConfig ?? join(homedir(), ".docker", "config.json");
 }
 
-/** Everybody who may know credentials, in the order in which they are asked. */
-export async function keychainOf(reference: Reference, options: RegistryAccess): Promise<Keychain> {
-  const { credentials, dockerConfig, authFile, containersAuthFiles } = options;
-  const explicit =
-    credentials &&
-    fixedKeychain(reference.registry, passwordCredentials(credentials.username, credentials.password));
-  const keychains = explicit ? [explicit] : [];
-  if (dockerConfig === null) return firstOf(...keychains);
+/** A file with credentials. */
+export interface LoginFile {
+  readonly path: string;
+  /** Entries may be for a part of a registry. */
+  readonly hasNamespaces: boolean;
+}
+
+/** In the order in which they are asked. Logins go to the first. */
+export function loginFiles(options: RegistryAccess): LoginFile[] {
+  const { authFile, containersAuthFiles, dockerConfig } = options;
+  if (dockerConfig === null) return [];
   const podmans = containersAuthFiles ?? [join(homedir(), ".config", "containers", "auth.json")];
-  const files = [
+  return [
     ...(authFile === undefined ? [] : [{ path: authFile, hasNamespaces: true }]),
     { path: dockerConfigPath(options), hasNamespaces: false },
     ...podmans.map((path) => ({ path, hasNamespaces: true })),
   ];
-  for (const { path, hasNamespaces } of files)
+}
+
+/** Everybody who may know credentials, in the order in which they are asked. */
+export async function keychainOf(reference: Reference, options: RegistryAccess): Promise<Keychain> {
+  const { credentials } = options;
+  const explicit =
+    credentials &&
+    fixedKeychain(reference.registry, passwordCredentials(credentials.username, credentials.password));
+  const keychains = explicit ? [explicit] : [];
+  for (const { path, hasNamespaces } of loginFiles(options))
     keychains.push(dockerConfigKeychain(await loadDockerConfig(path, { hasNamespaces })));
   return firstOf(...keychains);
 }
@@ -80,6 +92,7 @@ export async function connectionTo(
     // What the command line says is of the registry that it names.
     insecure: endpoint.insecure || (!isMirror && options.insecure === true),
     ca: authorities.length === 0 ? undefined : authorities.join("\n"),
+    trustStore: options.trustStore,
     clientCertificate: given ?? found.clientCertificate,
     proxies: options.proxies,
   };

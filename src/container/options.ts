@@ -6,6 +6,7 @@ import type { Readable, Writable } from "node:stream";
 import type { EgressOptions } from "../network/policy/policy.ts";
 import type { Refusal } from "../network/policy/refusals.ts";
 import type { Proxies } from "../source/registry/proxy.ts";
+import type { TrustStore } from "../source/registry/trust.ts";
 import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { ContainerStats } from "../agent/protocol/messages.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
@@ -17,6 +18,7 @@ export type { ExecOptions, ExecProcess } from "./exec.ts";
 export type { EgressOptions } from "../network/policy/policy.ts";
 export type { Transport } from "../network/policy/rules.ts";
 export type { Proxies } from "../source/registry/proxy.ts";
+export type { TrustStore } from "../source/registry/trust.ts";
 export type { Refusal } from "../network/policy/refusals.ts";
 export type { Device, DeviceCgroupRule } from "../runtime-spec/devices.ts";
 export type { TmpfsMount } from "../runtime-spec/mounts.ts";
@@ -54,6 +56,8 @@ export interface RegistryAccess {
   readonly registrySettings?: readonly string[] | undefined;
   /** Directories with certificates by registry; default podman's and Docker's `certs.d`. */
   readonly certificateDirs?: readonly string[] | undefined;
+  /** Where the system has the authorities that it trusts; default where distributions have them. */
+  readonly trustStore?: TrustStore | undefined;
   readonly proxies?: Proxies | undefined;
 }
 

@@ -10,6 +10,7 @@ import type { Location } from "../source/location.ts";
 import { openLocation } from "../source/open.ts";
 import { registrySource } from "../source/registry/registry.ts";
 import type { Endpoint } from "../source/registry/settings.ts";
+import { StoreError, explainDiskError } from "../store/error.ts";
 import type { Store } from "../store/layout.ts";
 import { FlameBoxError } from "../util/error.ts";
 import { connectionTo, endpointsFor } from "./access.ts";
@@ -30,6 +31,15 @@ async function pullFromEndpoint(
   return await pullImage(store, reference, source, { platform, signal, onProgress, origin });
 }
 
+/** What this machine's keeper wrote wrongly: no other place makes it right. */
+const OF_THE_CONFIGURATION = new Set(["invalid-settings", "invalid-proxy", "invalid-docker-config"]);
+
+/** Whether another place may have what this one did not give; not when it is this machine that fails. */
+function isOfThePlace(error: unknown, store: Store): error is FlameBoxError {
+  if (!(error instanceof FlameBoxError) || OF_THE_CONFIGURATION.has(error.code)) return false;
+  return !(explainDiskError(error, store.layout.dir) instanceof StoreError);
+}
+
 /** @throws as pullImage, and what a registry and its credentials do wrong */
 export async function pullFrom(store: Store, reference: Reference, options: Request): Promise<Image> {
   for (const endpoint of await endpointsFor(reference, options)) {
@@ -37,7 +47,7 @@ export async function pullFrom(store: Store, reference: Reference, options: Requ
       return await pullFromEndpoint(store, reference, endpoint, options);
     } catch (error) {
       options.signal?.throwIfAborted();
-      if (!endpoint.isMirror || !(error instanceof FlameBoxError)) throw error;
+      if (!endpoint.isMirror || !isOfThePlace(error, store)) throw error;
       options.onNotice?.(`mirror ${format(endpoint.reference)}: ${error.message}; asking the next one`);
     }
   }

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { passwordCredentials } from "../../src/auth/credentials.ts";
 import { loadDockerConfig, parseDockerConfig } from "../../src/auth/docker-config.ts";
 import { dockerConfigKeychain } from "../../src/auth/keychain.ts";
-import { removeLogin, saveLogin } from "../../src/auth/login.ts";
+import { loginsIn, removeLogin, saveLogin } from "../../src/auth/login.ts";
 import { FlameBoxError } from "../../src/util/error.ts";
 
 let dir = "";
@@ -135,6 +135,35 @@ describe("logout", () => {
     expect(await read(path)).toEqual({ auths: { "o.example": {} }, x: 1 });
     expect(await removeLogin(path, "r.example")).toBe(false);
     expect(await removeLogin(await newConfig(), "r.example")).toBe(false);
+  });
+});
+
+describe("entries for a part of a registry", () => {
+  const entries = {
+    "quay.io": { auth },
+    "quay.io/team": { auth },
+    "https://quay.io/v1": { auth },
+    "o.example": {},
+  };
+  const hasNamespaces = true;
+
+  it("stay when the registry's own is written or forgotten", async () => {
+    const path = await newConfig({ auths: entries });
+    const names = async () => Object.keys((await read(path))["auths"] as object);
+    expect(await loginsIn(path, "quay.io", { hasNamespaces })).toEqual(["quay.io", "quay.io/team"]);
+    await saveLogin(path, "quay.io", ali, { hasNamespaces });
+    expect(await names()).toEqual(["quay.io/team", "o.example", "quay.io"]);
+    expect(await removeLogin(path, "quay.io", { hasNamespaces })).toBe(true);
+    expect(await names()).toEqual(["quay.io/team", "o.example"]);
+    expect(await loginsIn(path, "quay.io", { hasNamespaces })).toEqual(["quay.io/team"]);
+    expect(await removeLogin(path, "quay.io", { hasNamespaces })).toBe(false);
+  });
+
+  it("are other spellings of the registry to Docker", async () => {
+    const path = await newConfig({ auths: entries });
+    expect(await removeLogin(path, "quay.io")).toBe(true);
+    expect(await read(path)).toEqual({ auths: { "o.example": {} } });
+    expect(await loginsIn(path, "quay.io")).toEqual([]);
   });
 });
 

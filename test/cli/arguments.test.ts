@@ -348,6 +348,7 @@ describe("the environment", () => {
       containersAuthFiles: ["/h/.config/containers/auth.json"],
       registrySettings: ["/h/.config/flamebox/registries.json", "/etc/flamebox/registries.json"],
       certificateDirs: ["/h/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"],
+      trustStore: {},
       proxies: { http: undefined, https: undefined, except: undefined },
     });
     const everything = {
@@ -360,6 +361,9 @@ describe("the environment", () => {
       https_proxy: "http://small:1",
       ALL_PROXY: "http://all:1",
       no_proxy: "a,b",
+      SSL_CERT_FILE: "/bundle.pem",
+      SSL_CERT_DIR: "/one::/two",
+      NODE_EXTRA_CA_CERTS: "/extra.pem",
     };
     expect(pullOptionsFrom({ insecure: true, platform: "linux/arm64" }, everything)).toEqual({
       platform: "linux/arm64",
@@ -369,6 +373,7 @@ describe("the environment", () => {
       containersAuthFiles: ["/r/containers/auth.json", "/x/containers/auth.json"],
       registrySettings: ["/f/registries.json", "/etc/flamebox/registries.json"],
       certificateDirs: ["/x/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"],
+      trustStore: { files: ["/bundle.pem"], dirs: ["/one", "/two"], extraFile: "/extra.pem" },
       proxies: { http: "http://all:1", https: "http://small:1", except: "a,b" },
     });
   });

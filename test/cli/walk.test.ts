@@ -3,6 +3,8 @@ import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { execute } from "../../src/cli/execute.ts";
 import * as library from "../../src/index.ts";
@@ -15,17 +17,26 @@ import type { TestRegistry } from "../support/registry.ts";
 import { archive, entry } from "../support/tar-builder.ts";
 import { FakeOutput, fakeContext } from "./fake-context.ts";
 
+const run = promisify(execFile);
 const missing = missingPrograms("docker-registry", "skopeo");
 
 describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "nothing"})`, () => {
   let dir: string;
   let registry: TestRegistry;
   let guarded: TestRegistry;
+  /** Basic auth without TLS, and TLS without auth. */
+  let plainAuth: TestRegistry;
+  let open: TestRegistry;
   let image: WrittenImage;
 
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), "flamebox-walk-"));
-    [registry, guarded] = await Promise.all([startRegistry(), startRegistry({ tls: true, auth: "basic" })]);
+    [registry, guarded, plainAuth, open] = await Promise.all([
+      startRegistry(),
+      startRegistry({ tls: true, auth: "basic" }),
+      startRegistry({ auth: "basic" }),
+      startRegistry({ tls: true }),
+    ]);
     const platform = hostPlatform(process.arch) as { os: string; architecture: string };
     const layers = [
       archive(entry({ name: "etc/motd" }, "hello")),
@@ -33,16 +44,15 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     ];
     const images = [{ platform, layers, config: { Labels: { tier: "web" }, Cmd: ["/x"] } }];
     [image] = (await writeLayout(join(dir, "layout"), "1", images)) as [WrittenImage];
-    await registry.push(join(dir, "layout"), "1", "team/app:1");
-    await guarded.push(join(dir, "layout"), "1", "team/app:1");
+    for (const one of [registry, guarded, plainAuth, open])
+      await one.push(join(dir, "layout"), "1", "team/app:1");
     // certs.d, as podman has it.
     const certs = join(dir, "config", "containers", "certs.d", guarded.host);
     await mkdir(certs, { recursive: true });
     await writeFile(join(certs, "ca.crt"), guarded.ca ?? "");
   });
   afterAll(async () => {
-    await registry?.[Symbol.asyncDispose]();
-    await guarded?.[Symbol.asyncDispose]();
+    for (const one of [registry, guarded, plainAuth, open]) await one?.[Symbol.asyncDispose]();
     await rm(dir, { recursive: true, force: true });
   });
 
@@ -56,13 +66,19 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
   /** A terminal answers what is asked there. */
   async function flamebox(
     words: readonly string[],
-    options: { readonly input?: Buffer | string; readonly answer?: string; readonly home?: string } = {},
+    options: {
+      readonly input?: Buffer | string;
+      readonly answer?: string;
+      readonly home?: string;
+      readonly env?: Readonly<Record<string, string>>;
+    } = {},
   ): Promise<Ended> {
     const env = {
       FLAMEBOX_HOME: join(dir, options.home ?? "home"),
       HOME: join(dir, "user"),
       XDG_CONFIG_HOME: join(dir, "config"),
       DOCKER_CONFIG: join(dir, "docker"),
+      ...options.env,
     };
     const stdout = new FakeOutput();
     const chunks: Buffer[] = [];
@@ -191,6 +207,83 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     const typed = await flamebox(["login", "-u", "a", "-p", "b", "--password-stdin", guarded.host]);
     expect(typed.err).toContain("exclude each other");
     expect((await flamebox(["login", guarded.host])).err).toContain("--password-stdin");
+  });
+
+  it("a password without TLS: login, pull, tag, push, logout", async () => {
+    const { host, username, password } = plainAuth;
+    const name = `${host}/team/app:1`;
+    const home = "plain-auth";
+    expect((await flamebox(["pull", name], { home })).err).toContain(`flamebox login ${host}`);
+    await good(["login", "-q", "-u", username, "--password-stdin", host], { input: `${password}\n` });
+    await good(["pull", "-q", name], { home });
+    await good(["tag", name, `${host}/pushed/app:1`], { home });
+    expect(await good(["push", `${host}/pushed/app:1`], { home })).toContain(image.manifest.digest);
+    await good(["logout", host]);
+    expect((await flamebox(["pull", name], { home: "none" })).exitCode).toBe(1);
+  });
+
+  it("TLS without a password: refused, --insecure, and trusted by SSL_CERT_FILE", async () => {
+    const name = `${open.host}/team/app:1`;
+    const home = "open";
+    const refused = await flamebox(["pull", name], { home });
+    expect([refused.exitCode, refused.err]).toEqual([1, expect.stringContaining("self-signed")]);
+    await good(["pull", "-q", "--insecure", name], { home });
+    const bundle = join(dir, "bundle.pem");
+    await writeFile(bundle, open.ca ?? "");
+    const env = { SSL_CERT_FILE: bundle };
+    await good(["pull", "-q", name], { home: "open-trusting", env });
+    await good(["tag", name, `${open.host}/pushed/app:1`], { home });
+    expect(await good(["push", `${open.host}/pushed/app:1`], { home, env })).toContain(image.manifest.digest);
+  });
+
+  it("save --all-platforms has every platform of the index, as it is in the registry", async () => {
+    const layers = [archive(entry({ name: "one" }, "1"))];
+    const platforms = ["amd64", "arm64", "s390x"].map((architecture) => ({ os: "linux", architecture }));
+    const images = platforms.map((platform) => ({ platform, layers }));
+    await writeLayout(join(dir, "many"), "1", images);
+    await registry.push(join(dir, "many"), "1", "team/many:1", ["--all"]);
+    const name = `${registry.host}/team/many:1`;
+    const layout = join(dir, "all");
+    await good(["save", "-q", "--all-platforms", "--format", "oci-dir", "-o", layout, name]);
+    const { stdout } = await run("skopeo", ["inspect", "--raw", `oci:${layout}`]);
+    const raw = await run("skopeo", ["inspect", "--raw", "--tls-verify=false", `docker://${name}`]);
+    expect(stdout).toBe(raw.stdout);
+    const { manifests } = JSON.parse(stdout) as { manifests: { platform: object }[] };
+    expect(manifests.map(({ platform }) => platform)).toEqual(platforms);
+    for (const { architecture } of platforms) {
+      const words = ["pull", "-q", "--platform", `linux/${architecture}`, `oci:${layout}`];
+      await good(words, { home: `all-${architecture}` });
+    }
+    const file = join(dir, "all.tar");
+    await good(["save", "-q", "--all-platforms", "--format", "oci-archive", "-o", file, name]);
+    const archived = await run("skopeo", ["inspect", "--raw", `oci-archive:${file}`]);
+    expect(archived.stdout).toBe(stdout);
+    const one = await flamebox(["save", "--all-platforms", "-o", join(dir, "one.tar"), name]);
+    expect([one.exitCode, one.err]).toEqual([1, expect.stringContaining("docker-archive has one platform")]);
+  });
+
+  it("logout forgets what podman knows, and tells what is left; a part of a registry is refused", async () => {
+    const { host, username, password } = guarded;
+    const podmans = join(dir, "config", "containers", "auth.json");
+    const auth = Buffer.from(`${username}:${password}`).toString("base64");
+    await writeFile(podmans, JSON.stringify({ auths: { [host]: { auth }, [`${host}/team`]: { auth } } }));
+    await good(["login", "-q", "-u", username, "--password-stdin", host], { input: `${password}\n` });
+    const first = await flamebox(["logout", host]);
+    expect(first.out).toBe(`Removed login credentials for ${host}\n`);
+    expect(first.err).toContain(`credentials for ${host} are still in ${podmans}`);
+    await good(["pull", "-q", `${host}/team/app:1`], { home: "podmans" });
+    const report = JSON.parse(await good(["logout", "--json", host])) as object;
+    const remaining = [{ name: `${host}/team`, path: podmans }];
+    expect(report).toEqual({ registry: host, path: podmans, wasThere: true, remaining });
+    expect(await good(["logout", host])).toBe(`Not logged in to ${host}\n`);
+    for (const words of [["login", "-u", "a", "--password-stdin"], ["logout"]]) {
+      const refused = await flamebox([...words, `${host}/team`], { input: "x\n" });
+      expect([refused.exitCode, refused.err]).toEqual([1, expect.stringContaining("part of a registry")]);
+      expect(refused.err).toContain(`write ${host};`);
+    }
+    expect(JSON.parse(await readFile(podmans, "utf8"))).toEqual({ auths: { [`${host}/team`]: { auth } } });
+    await rm(podmans);
+    expect((await flamebox(["pull", `${host}/team/app:1`], { home: "none" })).exitCode).toBe(1);
   });
 
   it("system df, check and prune; what is asked before anything is removed", async () => {

@@ -403,6 +403,16 @@ describe("OCI layouts", () => {
       "platform-not-found",
     ],
     [
+      "indexes that lead to each other, one under a wrong name",
+      [
+        ...withIndex(indexOf(twiceEntry)),
+        [blob(twiceEntry.digest), twice],
+        [blob(nestedEntry.digest), twice],
+      ],
+      undefined,
+      "platform-not-found",
+    ],
+    [
       "no platform of ours",
       withIndex(
         indexOf(

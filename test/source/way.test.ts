@@ -1,6 +1,5 @@
 /** The way to a registry: certificates that are wrong, certificates that are wanted, and proxies. */
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -8,18 +7,18 @@ import type { ServerOptions } from "node:https";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { hostPlatform } from "../../src/oci/platform.ts";
 import { parse } from "../../src/reference/reference.ts";
 import { certificateProblem } from "../../src/source/registry/certificate-problem.ts";
 import { registrySource } from "../../src/source/registry/registry.ts";
 import type { RegistrySourceOptions } from "../../src/source/registry/registry.ts";
+import { makeAuthority } from "../support/authority.ts";
+import type { Authority } from "../support/authority.ts";
 import { makeImage } from "../support/oci-layout.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { archive } from "../support/tar-builder.ts";
 
-const run = promisify(execFile);
 const platform = hostPlatform(process.arch);
 const image = makeImage({ platform: platform as never, layers: [archive()] });
 const blobs = new Map<string, Buffer>([
@@ -39,53 +38,12 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
 
 describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies (need openssl)", () => {
   let dir = "";
-  let authority: Pair;
+  let authority: Authority;
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), "flamebox-way-"));
-    authority = await makePair("authority", { subject: "/CN=An authority", isAuthority: true });
+    authority = await makeAuthority(dir);
   });
   afterAll(() => rm(dir, { recursive: true, force: true }));
-
-  interface Pair {
-    readonly cert: string;
-    readonly key: string;
-  }
-  const path = (name: string) => join(dir, name);
-
-  async function makePair(
-    name: string,
-    options: {
-      readonly subject: string;
-      readonly names?: string;
-      readonly days?: number;
-      readonly isAuthority?: boolean;
-    },
-  ): Promise<Pair> {
-    const { subject, names, days = 2, isAuthority = false } = options;
-    const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", subject];
-    await run("openssl", ["req", ...kind, "-keyout", path(`${name}.key`), "-out", path(`${name}.csr`)]);
-    const extensions = [isAuthority ? "basicConstraints=CA:TRUE" : "basicConstraints=CA:FALSE"];
-    if (names !== undefined) extensions.push(`subjectAltName=${names}`);
-    await writeFile(path(`${name}.ext`), extensions.join("\n"));
-    const signer = isAuthority
-      ? ["-signkey", path(`${name}.key`)]
-      : ["-CA", path("authority.crt"), "-CAkey", path("authority.key"), "-CAcreateserial"];
-    const request = [
-      "x509",
-      "-req",
-      "-in",
-      path(`${name}.csr`),
-      "-days",
-      `${days}`,
-      "-extfile",
-      path(`${name}.ext`),
-    ];
-    await run("openssl", [...request, ...signer, "-out", path(`${name}.crt`)]);
-    return {
-      cert: await readFile(path(`${name}.crt`), "utf8"),
-      key: await readFile(path(`${name}.key`), "utf8"),
-    };
-  }
 
   async function serve(options: ServerOptions | undefined): Promise<number> {
     const server = options === undefined ? createServer(answer) : createTlsServer(options, answer);
@@ -106,12 +64,12 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
 
   const SERVED = { subject: "/CN=localhost", names: "IP:127.0.0.1" };
   test("an expired one, one for another host, one from somewhere: each is told, with what to do", async () => {
-    const expired = await makePair("expired", { ...SERVED, days: -1 });
-    const elsewhere = await makePair("elsewhere", {
+    const expired = await authority.issue("expired", { ...SERVED, days: -1 });
+    const elsewhere = await authority.issue("elsewhere", {
       subject: "/CN=x",
       names: "DNS:other.example,DNS:more.example",
     });
-    const good = await makePair("good", SERVED);
+    const good = await authority.issue("good", SERVED);
     const rows = [
       [expired, authority.cert, /has expired$/, /renew/],
       [elsewhere, authority.cert, /made for other\.example, more\.example$/, /use a name/],
@@ -132,8 +90,8 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
   });
 
   test("a client certificate is shown where it is wanted", async () => {
-    const server = await makePair("server", SERVED);
-    const client = await makePair("client", { subject: "/CN=ali" });
+    const server = await authority.issue("server", SERVED);
+    const client = await authority.issue("client", { subject: "/CN=ali" });
     const port = await serve({ ...server, ca: authority.cert, requestCert: true, rejectUnauthorized: true });
     const host = `127.0.0.1:${port}`;
     const shown = await resolveAt(host, { ca: authority.cert, clientCertificate: client });
@@ -159,12 +117,12 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
     readonly asked: string[];
   }
   /** Leads every name to one port; wants a password where one is given. */
-  async function startProxy(port: number, credentials?: string): Promise<TestProxy> {
+  async function startProxy(port: number, credentials?: string, tls?: ServerOptions): Promise<TestProxy> {
     const asked: string[] = [];
     const wanted = credentials && `Basic ${Buffer.from(credentials).toString("base64")}`;
     const isRefused = (request: IncomingMessage) =>
       wanted !== undefined && request.headers["proxy-authorization"] !== wanted;
-    const proxy = createServer((request, response) => {
+    const listener = (request: IncomingMessage, response: ServerResponse) => {
       asked.push(`${request.method} ${request.url}`);
       if (isRefused(request)) {
         response.writeHead(407).end();
@@ -173,7 +131,9 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
       const { pathname } = new URL(request.url ?? "");
       request.url = pathname;
       answer(request, response);
-    });
+    };
+    const proxy = tls ? createTlsServer(tls, listener) : createServer(listener);
+    proxy.on("tlsClientError", () => {});
     proxy.on("connect", (request, client, head) => {
       asked.push(`CONNECT ${request.url}`);
       client.on("error", () => {});
@@ -195,11 +155,14 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
       await new Promise((resolve) => proxy.close(resolve));
     });
     const at = credentials === undefined ? "" : `${credentials}@`;
-    return { url: `http://${at}127.0.0.1:${(proxy.address() as { port: number }).port}`, asked };
+    return {
+      url: `${tls ? "https" : "http"}://${at}127.0.0.1:${(proxy.address() as { port: number }).port}`,
+      asked,
+    };
   }
 
   test("a proxy for https: tunnelled, the certificate is the registry's", async () => {
-    const server = await makePair("proxied", { subject: "/CN=x", names: "DNS:registry.test" });
+    const server = await authority.issue("proxied", { subject: "/CN=x", names: "DNS:registry.test" });
     const proxy = await startProxy(await serve(server));
     const proxies = { https: proxy.url };
     const found = await resolveAt("registry.test", { ca: authority.cert, proxies });
@@ -217,7 +180,7 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
   });
 
   test("a proxy that wants a password gets it, and is told of when it does not", async () => {
-    const server = await makePair("proxied2", { subject: "/CN=x", names: "DNS:registry.test" });
+    const server = await authority.issue("proxied2", { subject: "/CN=x", names: "DNS:registry.test" });
     const proxy = await startProxy(await serve(server), "ali:sesame");
     const found = await resolveAt("registry.test", { ca: authority.cert, proxies: { https: proxy.url } });
     expect(found.referenceDigest).toBe(image.manifest.digest);
@@ -225,6 +188,19 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
     await expect(resolveAt("registry.test", { ca: authority.cert, proxies: without })).rejects.toMatchObject({
       code: "registry-unreachable",
       message: expect.stringContaining("407"),
+    });
+  });
+
+  test("a proxy with TLS, and the registry behind it: whom the system trusts is trusted", async () => {
+    const server = await authority.issue("proxied3", { subject: "/CN=x", names: "DNS:registry.test" });
+    const own = await authority.issue("proxy", { subject: "/CN=x", names: "IP:127.0.0.1" });
+    const proxy = await startProxy(await serve(server), undefined, own);
+    const proxies = { https: proxy.url };
+    const trusting = (file: string) => ({ proxies, trustStore: { files: [file], dirs: [] } });
+    const found = await resolveAt("registry.test", trusting(authority.certPath));
+    expect(found.referenceDigest).toBe(image.manifest.digest);
+    await expect(resolveAt("registry.test", trusting("/nowhere"))).rejects.toMatchObject({
+      code: "tls-error",
     });
   });
 

@@ -2,6 +2,7 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
+import type { ServerOptions } from "node:https";
 
 export interface LoopbackServer extends AsyncDisposable {
   readonly host: string;
@@ -17,7 +18,7 @@ export type Handler = (request: IncomingMessage, response: ServerResponse) => vo
 
 export async function startServer(
   handler: Handler,
-  tls?: { readonly key: string; readonly cert: string },
+  tls?: ServerOptions,
   /** Another address of this machine, for what must not be loopback. */
   listenAddress = "127.0.0.1",
 ): Promise<LoopbackServer> {

@@ -19,8 +19,8 @@ const run = promisify(execFile);
 
 export interface RegistryOptions {
   readonly auth?: "none" | "basic";
-  /** Serves https with a certificate of its own, made for `localhost`, 127.0.0.1 and ::1. */
-  readonly tls?: boolean;
+  /** Serves https: with a certificate of its own, made for `localhost`, 127.0.0.1 and ::1, or with these files. */
+  readonly tls?: boolean | { readonly certificate: string; readonly key: string };
 }
 
 export interface TestRegistry extends AsyncDisposable {
@@ -141,7 +141,7 @@ async function launchOnFreePort(
   options: RegistryOptions,
 ): Promise<{ child: ChildProcess; port: number; ca: string | undefined }> {
   const basic = options.auth === "basic";
-  const certificate = options.tls ? await makeCertificate(dir) : undefined;
+  const certificate = options.tls === true ? await makeCertificate(dir) : options.tls || undefined;
   if (basic) await writeFile(join(dir, "htpasswd"), `${USERNAME}:${HTPASSWD}\n`);
   for (let tries = 0; tries < 5; tries++) {
     const port = await freePort();

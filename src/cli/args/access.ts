@@ -83,6 +83,25 @@ function certificateDirs(environment: Environment): string[] {
   return [...own, "/etc/containers/certs.d", "/etc/docker/certs.d"];
 }
 
+/** As Go and Node read them. */
+function trustStore(environment: Environment): PullOptions["trustStore"] {
+  const file = first(environment, "SSL_CERT_FILE");
+  const dirs = first(environment, "SSL_CERT_DIR");
+  const extraFile = first(environment, "NODE_EXTRA_CA_CERTS");
+  return {
+    ...(file === undefined ? {} : { files: [resolve(file)] }),
+    ...(dirs === undefined
+      ? {}
+      : {
+          dirs: dirs
+            .split(":")
+            .filter((dir) => dir !== "")
+            .map((dir) => resolve(dir)),
+        }),
+    ...(extraFile === undefined ? {} : { extraFile: resolve(extraFile) }),
+  };
+}
+
 /** `DOCKER_CONFIG` names the directory; unset, the library takes `~/.docker/config.json`. */
 export function pullOptionsFrom(flags: PullFlags, environment: Environment): PullOptions {
   const directory = first(environment, "DOCKER_CONFIG");
@@ -97,6 +116,7 @@ export function pullOptionsFrom(flags: PullFlags, environment: Environment): Pul
     containersAuthFiles: containersAuthFiles(environment),
     registrySettings: settingsFiles(environment),
     certificateDirs: certificateDirs(environment),
+    trustStore: trustStore(environment),
     proxies: proxiesFrom(environment),
   };
 }

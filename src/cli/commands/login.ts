@@ -77,6 +77,7 @@ export function define(command: Command, context: CliContext): void {
     ],
     notes: [
       "Credentials go to ~/.docker/config.json (config.json in $DOCKER_CONFIG, or the file of $REGISTRY_AUTH_FILE), or to the helper that this file names in credHelpers or credsStore.",
+      "They are for all of a registry. What podman and skopeo have for a part of one (quay.io/team) is used, but not written.",
     ],
   });
   command.action(async (registry: string | undefined) => login(context, registry, command));

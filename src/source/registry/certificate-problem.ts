@@ -31,8 +31,11 @@ const OTHERS = new Map<string, readonly [problem: string, hint: string]>([
   ["CERT_SIGNATURE_FAILURE", ["has a signature that does not fit", "somebody may be in between"]],
 ]);
 
-function trustHint(host: string): string {
-  return `put the authority's certificate in ~/.config/containers/certs.d/${host}/ca.crt (or in /etc/docker/certs.d), or use --insecure if you accept that anybody may answer in its place`;
+function trustHint(host: string, isRegistry: boolean): string {
+  // What --insecure and client certificates say is of the registry alone; authorities are for all that it leads to.
+  if (!isRegistry)
+    return "put the authority's certificate among the system's, or where the registry's own is (ca.crt in certs.d)";
+  return `put the authority's certificate in ~/.config/containers/certs.d/${host}/ca.crt (or in /etc/docker/certs.d), or among the system's, or use --insecure if you accept that anybody may answer in its place`;
 }
 
 /** The names that it was made for. They are whatever the other side wrote there. */
@@ -60,12 +63,21 @@ function refusedByServer(code: string, message: string): string | undefined {
   return undefined;
 }
 
+/** Nobody of those that were asked vouches for the certificate. */
+export function isUntrusted(error: unknown): boolean {
+  return UNTRUSTED.has(systemCode(error) ?? "");
+}
+
 /** Undefined when certificates are not what went wrong. `host` has its port. */
-export function certificateProblem(error: unknown, host: string): CertificateProblem | undefined {
+export function certificateProblem(
+  error: unknown,
+  host: string,
+  isRegistry = true,
+): CertificateProblem | undefined {
   const code = systemCode(error) ?? "";
   const untrusted = UNTRUSTED.get(code);
   if (untrusted !== undefined)
-    return { problem: `cannot be trusted: its certificate ${untrusted}`, hint: trustHint(host) };
+    return { problem: `cannot be trusted: its certificate ${untrusted}`, hint: trustHint(host, isRegistry) };
   const other = OTHERS.get(code);
   if (other !== undefined)
     return { problem: `cannot be trusted: its certificate ${other[0]}`, hint: other[1] };
@@ -77,6 +89,8 @@ export function certificateProblem(error: unknown, host: string): CertificatePro
   }
   const refused = refusedByServer(code, messageOf(error));
   if (refused === undefined) return undefined;
+  if (!isRegistry)
+    return { problem: refused, hint: "client certificates are for the registry itself, at its own port" };
   return {
     problem: refused,
     hint: `put client.cert and client.key in ~/.config/containers/certs.d/${host} (or in /etc/docker/certs.d)`,

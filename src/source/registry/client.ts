@@ -19,6 +19,7 @@ import { detailOf, isNotTls, parseRetryAfter } from "./http-error.ts";
 import type { Proxies } from "./proxy.ts";
 import { admitRedirect, discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
 import type { ClientCertificate, HttpRequest, HttpResponse, Timeouts, Transport } from "./transport.ts";
+import type { TrustStore } from "./trust.ts";
 
 /** docker.io is a name; its registry answers elsewhere. */
 const DOCKER_HUB_HOST = "registry-1.docker.io";
@@ -31,6 +32,8 @@ export interface ClientOptions {
   readonly keychain?: Keychain | undefined;
   readonly insecure?: boolean | undefined;
   readonly ca?: string | undefined;
+  /** What the system trusts is trusted here. Default: the usual places. */
+  readonly trustStore?: TrustStore | undefined;
   readonly clientCertificate?: ClientCertificate | undefined;
   readonly proxies?: Proxies | undefined;
   /** Default: to pull from the repository. */
@@ -82,6 +85,7 @@ export class RegistryClient implements AsyncDisposable {
       keychain,
       insecure = false,
       ca,
+      trustStore,
       timeouts,
       addressing,
       userAgent = "flamebox",
@@ -93,10 +97,11 @@ export class RegistryClient implements AsyncDisposable {
     const host = registry === DEFAULT_REGISTRY ? DOCKER_HUB_HOST : registry;
     const https = new URL(`https://${host}`);
     const plain = insecure || isLoopback(https.hostname);
-    this.#candidates = plain ? [https, new URL(`http://${host}`)] : [https];
-    const registryHostname = https.hostname;
-    const how = { insecure, ca, clientCertificate, proxies, timeouts, addressing, userAgent };
-    this.#transport = openTransport({ registryHostname, ...how });
+    const http = new URL(`http://${host}`);
+    this.#candidates = plain ? [https, http] : [https];
+    const own = { registryHostname: https.hostname, registryOrigins: [https.origin, http.origin] };
+    const how = { insecure, ca, trustStore, clientCertificate, proxies, timeouts, addressing, userAgent };
+    this.#transport = openTransport({ ...own, ...how });
     const transport = this.#transport;
     this.#authorization = new Authorization({
       transport,

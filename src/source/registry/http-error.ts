@@ -56,15 +56,19 @@ export function isNotTls(error: unknown): boolean {
   return systemCode(error) === "ECONNRESET" && messageOf(error).includes("before secure TLS connection");
 }
 
-/** The error for what undici threw while talking to `host` (with its port). */
-export function networkError(error: unknown, host: string): SourceError {
+/**
+ * The error for what undici threw while talking to `host` (with its port).
+ * @param isRegistry it is no host that the registry has led to
+ */
+export function networkError(error: unknown, host: string, isRegistry = true): SourceError {
   if (error instanceof SourceError) return error;
   const code = systemCode(error) ?? "";
   const temporary = TEMPORARY.has(code);
-  const certificate = certificateProblem(error, host);
+  const certificate = certificateProblem(error, host, isRegistry);
   if (certificate !== undefined) {
     const { problem, hint } = certificate;
-    return new SourceError("tls-error", `registry ${host} ${problem}`, { cause: error, hint });
+    const whose = isRegistry ? `registry ${host}` : `${host}, where the registry leads to,`;
+    return new SourceError("tls-error", `${whose} ${problem}`, { cause: error, hint });
   }
   const refusal = /^Proxy response \((\d{3})\)/.exec(messageOf(error))?.[1];
   if (refusal !== undefined || messageOf(error).includes("Proxy Authentication Required")) {

@@ -32,6 +32,7 @@ import type { Proxies } from "./proxy.ts";
 import { headerOf, readBody } from "./transport.ts";
 import type { Addressing } from "./guard.ts";
 import type { ClientCertificate, HttpResponse, Timeouts } from "./transport.ts";
+import type { TrustStore } from "./trust.ts";
 
 export interface RegistrySourceOptions {
   /** Who knows credentials; none means anonymous. */
@@ -40,6 +41,8 @@ export interface RegistrySourceOptions {
   readonly insecure?: boolean | undefined;
   /** Certificates of further authorities, PEM. */
   readonly ca?: string | undefined;
+  /** What the system trusts is trusted here. Default: the usual places. */
+  readonly trustStore?: TrustStore | undefined;
   readonly clientCertificate?: ClientCertificate | undefined;
   readonly proxies?: Proxies | undefined;
   readonly timeouts?: Timeouts | undefined;

@@ -5,14 +5,17 @@
  *
  * Rules that every request keeps: http and https only; never from https to http; never nearer to this machine than
  * the registry is (guard.ts); at most 10 redirects; headers, idle bodies and connects have deadlines, and bodies a
- * least speed (pace.ts). Only the registry's own host may go unverified with `insecure`.
+ * least speed (pace.ts). Only the registry itself, host and port, may go unverified with `insecure`, and only it is
+ * shown a client certificate: what else is on its host may be somebody else's.
  */
-import type { Readable } from "node:stream";
-import { rootCertificates } from "node:tls";
+import { Readable } from "node:stream";
+import { createSecureContext, rootCertificates } from "node:tls";
+import type { SecureContext } from "node:tls";
 import type { Dispatcher } from "undici";
 import { printable, quote } from "../../util/printable.ts";
 import { SourceError } from "../error.ts";
 import { isLocalOnly, isLoopback } from "./address.ts";
+import { isUntrusted } from "./certificate-problem.ts";
 import { ConnectGuard } from "./guard.ts";
 import type { Addressing } from "./guard.ts";
 import { networkError } from "./http-error.ts";
@@ -20,6 +23,8 @@ import { DEFAULT_PACE, paced } from "./pace.ts";
 import type { Pace } from "./pace.ts";
 import { proxyFor } from "./proxy.ts";
 import type { Proxies } from "./proxy.ts";
+import { systemAuthorities } from "./trust.ts";
+import type { TrustStore } from "./trust.ts";
 import { loadUndici } from "./undici.ts";
 
 const DEFAULT_CONNECT_MS = 15_000;
@@ -48,11 +53,15 @@ export interface Timeouts {
 export interface TransportOptions {
   /** `URL.hostname` of the registry. */
   readonly registryHostname: string;
-  /** Does not verify the certificate of the registry's host. */
+  /** `URL.origin` of the registry, for each scheme that it may be asked with. */
+  readonly registryOrigins: readonly string[];
+  /** Does not verify the certificate of the registry, at its own port. */
   readonly insecure: boolean;
   /** PEM, trusted beside the usual authorities. */
   readonly ca?: string | undefined;
-  /** Shown to the registry's host only. */
+  /** What the system trusts is trusted here. Default: the usual places. */
+  readonly trustStore?: TrustStore | undefined;
+  /** Shown to the registry only, at its own port. */
   readonly clientCertificate?: ClientCertificate | undefined;
   readonly proxies?: Proxies | undefined;
   readonly timeouts?: Timeouts | undefined;
@@ -134,21 +143,33 @@ class UndiciTransport implements Transport {
   readonly #options: TransportOptions;
   readonly #guard: ConnectGuard;
   readonly #agents = new Map<string, Promise<Dispatcher>>();
+  /** The system's authorities, from when a certificate could not be verified without them. */
+  #more: Promise<readonly string[]> | undefined;
 
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#guard = new ConnectGuard(options.registryHostname, options.addressing);
   }
 
-  async #makeAgent(isRegistry: boolean, proxy: URL | undefined): Promise<Dispatcher> {
+  /** Made once for all connections of an agent: authorities take long to parse. */
+  async #contextOf(clientCertificate: ClientCertificate | undefined): Promise<SecureContext> {
+    const { ca } = this.#options;
+    const further = [...(ca === undefined ? [] : [ca]), ...((await this.#more) ?? [])];
+    return createSecureContext({
+      ...(further.length === 0 ? {} : { ca: [...rootCertificates, ...further] }),
+      ...clientCertificate,
+    });
+  }
+
+  async #makeAgent(url: URL, isRegistry: boolean, proxy: URL | undefined): Promise<Dispatcher> {
     const undici = await loadUndici();
-    const { ca, insecure, clientCertificate, timeouts = {} } = this.#options;
+    const { insecure, clientCertificate, timeouts = {} } = this.#options;
     const timeout = timeouts.connectMs ?? DEFAULT_CONNECT_MS;
+    const tlsTo = async ({ protocol }: URL, shown?: ClientCertificate) =>
+      protocol === "https:" ? { timeout, secureContext: await this.#contextOf(shown) } : { timeout };
     const connect = {
-      timeout,
+      ...(await tlsTo(url, isRegistry ? clientCertificate : undefined)),
       rejectUnauthorized: !(isRegistry && insecure),
-      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
-      ...(isRegistry ? clientCertificate : {}),
     };
     const common = {
       headersTimeout: timeouts.headersMs ?? DEFAULT_HEADERS_MS,
@@ -161,31 +182,57 @@ class UndiciTransport implements Transport {
       return new undici.Agent({ ...common, connect: guarded });
     }
     const ProxyAgent = await undici.loadProxyAgent();
-    const proxyTls = { timeout, ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }) };
     // Proxies often refuse to tunnel to port 80, and have to be asked for http itself.
-    return new ProxyAgent({ ...common, uri: proxy.href, requestTls: connect, proxyTls, proxyTunnel: false });
+    const proxied = {
+      uri: proxy.href,
+      requestTls: connect,
+      proxyTls: await tlsTo(proxy),
+      proxyTunnel: false,
+    };
+    return new ProxyAgent({ ...common, ...proxied });
+  }
+
+  #isRegistry({ origin }: URL): boolean {
+    return this.#options.registryOrigins.includes(origin);
   }
 
   #agentFor(url: URL): Promise<Dispatcher> {
-    const isRegistry = url.hostname === this.#options.registryHostname;
+    const isRegistry = this.#isRegistry(url);
     const proxy = proxyFor(url, this.#options.proxies ?? {});
-    const key = `${isRegistry} ${proxy?.href ?? ""}`;
-    const agent = this.#agents.get(key) ?? this.#makeAgent(isRegistry, proxy);
+    const key = `${isRegistry} ${url.protocol} ${this.#more !== undefined} ${proxy?.href ?? ""}`;
+    const agent = this.#agents.get(key) ?? this.#makeAgent(url, isRegistry, proxy);
     this.#agents.set(key, agent);
     return agent;
+  }
+
+  #trustSystem(): Promise<readonly string[]> {
+    return (this.#more ??= systemAuthorities(this.#options.trustStore));
+  }
+
+  /** Once more where only the system's authorities may vouch for the other side: nothing was sent to it yet. */
+  async #dispatch(url: URL, options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> {
+    const undici = await loadUndici();
+    // A stream is spent when its request fails, whatever was sent of it.
+    if (options.body instanceof Readable && url.protocol === "https:") await this.#trustSystem();
+    const trusted = this.#more;
+    try {
+      return await undici.request(await this.#agentFor(url), options);
+    } catch (error) {
+      if (trusted !== undefined || !isUntrusted(error)) throw error;
+      if ((await this.#trustSystem()).length === 0) throw error;
+      return await undici.request(await this.#agentFor(url), options);
+    }
   }
 
   async #request(url: URL, request: HttpRequest, authorization: string | undefined) {
     const { form, signal, headers, method = form ? "POST" : "GET", body = form?.toString() } = request;
     signal?.throwIfAborted();
-    const undici = await loadUndici();
-    const agent = await this.#agentFor(url);
     // undici's own deadline begins anew with each 1xx answer, of which there may be any number.
     const { connectMs = DEFAULT_CONNECT_MS, headersMs = DEFAULT_HEADERS_MS } = this.#options.timeouts ?? {};
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(tooLate(url.host)), connectMs + headersMs);
     try {
-      return await undici.request(agent, {
+      return await this.#dispatch(url, {
         origin: url.origin,
         path: url.pathname + url.search,
         method,
@@ -204,7 +251,7 @@ class UndiciTransport implements Transport {
       });
     } catch (error) {
       signal?.throwIfAborted();
-      throw networkError(error, url.host);
+      throw networkError(error, url.host, this.#isRegistry(url));
     } finally {
       clearTimeout(timer);
     }

@@ -241,8 +241,8 @@ class Upload {
   async #stream(source: AsyncIterable<Uint8Array>): Promise<void> {
     const { onSent } = this.#options;
     let failure: { readonly error: unknown } | undefined;
+    let sent = 0;
     const told = async function* () {
-      let sent = 0;
       try {
         for await (const chunk of source) {
           yield chunk;
@@ -263,6 +263,7 @@ class Upload {
         accepted: [201, 202, 204],
       });
       this.#location = this.#client.nextOf(response);
+      this.#sentBytes = sent;
     } catch (error) {
       // What was to be sent could not be read: the network only noticed.
       throw failure ? failure.error : new UploadLost(error, true);

@@ -25,6 +25,9 @@ export interface LayerRow {
   readonly twin: readonly Uint8Array[];
   /** Where umoci takes not even the twin. */
   readonly twinWant?: Want;
+  /** Extended attributes of the tree, as tree.ts has them, and of the twin's: umoci's tree is compared without. */
+  readonly xattrs?: readonly string[];
+  readonly twinXattrs?: readonly string[];
   /** Where half a million of something is allowed. */
   readonly caps?: { readonly memoryBytes: number; readonly diskBytes: number };
 }

@@ -16,6 +16,10 @@ export function essenceOf(verdict: Verdict): { code: string } | { tree: readonly
   return "code" in verdict ? { code: verdict.code } : { tree: verdict.tree };
 }
 
+function xattrsOf(verdict: Verdict): readonly string[] {
+  return ("tree" in verdict ? verdict.xattrs : undefined) ?? [];
+}
+
 async function wantedOf(layers: readonly Uint8Array[], want: Want, got: Verdict): Promise<unknown> {
   if (want !== "as umoci") return "code" in want ? want : { tree: want };
   // Without root umoci changes owners and leaves out devices: then there is nothing to compare with.
@@ -23,12 +27,14 @@ async function wantedOf(layers: readonly Uint8Array[], want: Want, got: Verdict)
 }
 
 export function suite(rows: readonly LayerRow[]): void {
-  test.each(rows)("$name", async ({ layers, want, caps }) => {
+  test.each(rows)("$name", async ({ layers, want, caps, xattrs }) => {
     const got = await judge(layers.map(gzipped), { caps });
     expect(essenceOf(got)).toEqual(await wantedOf(layers, want, got));
+    expect(xattrsOf(got)).toEqual(xattrs ?? xattrsOf(got));
   });
-  test.each(rows)("benign: $name", async ({ twin, twinWant = "as umoci" }) => {
+  test.each(rows)("benign: $name", async ({ twin, twinWant = "as umoci", twinXattrs }) => {
     const got = await judge(twin.map(gzipped));
     expect(essenceOf(got)).toEqual(await wantedOf(twin, twinWant, got));
+    expect(xattrsOf(got)).toEqual(twinXattrs ?? xattrsOf(got));
   });
 }

@@ -71,6 +71,21 @@ export function treeOfRootfs(erofs: Erofs): string[] {
   return lines.sort();
 }
 
+/** `d/f user.x=value`, one a line; values as JSON has bytes. Only what has attributes. */
+export function xattrsOfRootfs(erofs: Erofs): string[] {
+  const lines: string[] = [];
+  const visit = (inode: ErofsInode, path: string): void => {
+    for (const [name, value] of erofs.xattrs(inode))
+      lines.push(`${path} ${name}=${JSON.stringify(Buffer.from(value).toString("latin1")).slice(1, -1)}`);
+    if (!isDirectory(inode)) return;
+    for (const { name, nid } of erofs.entries(inode)) {
+      if (name !== "." && name !== "..") visit(erofs.inode(nid), path === "/" ? name : `${path}/${name}`);
+    }
+  };
+  visit(erofs.root, "/");
+  return lines.sort();
+}
+
 /** Linux's packing of a device number, as `stat` gives it. */
 function rdevOf(rdev: number): string {
   return `${(rdev >>> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >>> 12) & 0xf_ff00)}`;

@@ -238,7 +238,9 @@ const attributes: LayerRow[] = [
       name: `${name} on a directory: left out`,
       layers: [base, tar(attribute(name, "y"), dir("d"), file("d/new"))],
       want: baseTree([fileLine("d/new", "x")]),
+      xattrs: [],
       twin: [base, tar(attribute("user.x", "y"), dir("d"), file("d/new"))],
+      twinXattrs: ["d user.x=y"],
     }),
   ),
   {
@@ -285,11 +287,33 @@ const attributes: LayerRow[] = [
     twin: [tar(attribute("user.1", "v"), file("f"))],
   },
   {
-    name: "a namespace that nobody knows: left out",
-    layers: [tar(attribute("com.apple.quarantine", "v"), file("f"))],
+    name: "trusted.overlay.opaque on the root, beside what is kept",
+    layers: [
+      tar(attribute("trusted.overlay.opaque", "y"), dir("."), attribute("trusted.other", "v"), file("f")),
+    ],
     want: [fileLine("f", "x")],
-    twin: [tar(file("f"))],
+    xattrs: ["f trusted.other=v"],
+    twin: [tar(attribute("user.x", "y"), dir("."), file("f"))],
+    twinXattrs: ["/ user.x=y"],
   },
+  {
+    name: "trusted.overlay.metacopy on a file: its data is its own",
+    layers: [base, tar(attribute("trusted.overlay.metacopy", ""), file("d/f", "upper"))],
+    want: baseTree([fileLine("d/f", "upper")], "d/f"),
+    xattrs: [],
+    twin: [base, tar(attribute("user.metacopy", "1"), file("d/f", "upper"))],
+    twinXattrs: ["d/f user.metacopy=1"],
+  },
+  ...["com.apple.quarantine", "overlay.opaque", "system.other", "USER.x", "user"].map(
+    (name): LayerRow => ({
+      name: `a namespace that nobody knows, ${name}: left out`,
+      layers: [tar(pax({ [`SCHILY.xattr.${name}`]: "v", "SCHILY.xattr.user.kept": "v" }), file("f"))],
+      want: [fileLine("f", "x")],
+      xattrs: ["f user.kept=v"],
+      twin: [tar(attribute("user.kept", "v"), file("f"))],
+      twinXattrs: ["f user.kept=v"],
+    }),
+  ),
   {
     name: "an ACL that is none: left out",
     layers: [tar(pax({ "SCHILY.acl.access": "user::rwx,evil" }), file("f"))],
