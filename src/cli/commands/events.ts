@@ -2,7 +2,6 @@ import type { Command } from "commander";
 import { parseEventFilters } from "../args/filters.ts";
 import { parseTime } from "../args/lifecycle.ts";
 import type { CliContext } from "../context.ts";
-import { UsageError } from "../failure.ts";
 import type { ContainerEvent } from "../library.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
 import { collect, teach } from "./describe.ts";
