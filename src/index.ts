@@ -32,9 +32,6 @@ export type {
   TimeOfFile,
 } from "./container/contents.ts";
 export type { CommitContainerOptions, ContainerCopyOptions } from "./container/lifecycle/copies.ts";
-export type { FirecrackerTuning, RateLimits } from "./machine/firecracker/tuning.ts";
-export type { Balloon } from "./machine/firecracker/api/balloon.ts";
-export type { RateLimiter, TokenBucket } from "./machine/firecracker/api/rate-limiter.ts";
 export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
@@ -148,6 +145,7 @@ export type {
 export type { CheckOptions, ImageUsage, PruneOptions } from "./images/usage.ts";
 export type { StoreProblem } from "./store/check.ts";
 export type {
+  Balloon,
   BindMount,
   ContainerExit,
   ContainerOptions,
@@ -157,6 +155,7 @@ export type {
   ExecOptions,
   ExecProcess,
   EgressOptions,
+  FirecrackerTuning,
   Health,
   HealthcheckOptions,
   HealthResult,
@@ -165,12 +164,15 @@ export type {
   PortMapping,
   Proxies,
   PullOptions,
+  RateLimiter,
+  RateLimits,
   Refusal,
   RegistryAccess,
   RunningContainer,
   RunOptions,
   RunResult,
   TmpfsMount,
+  TokenBucket,
   Transport,
   TrustStore,
   Ulimit,

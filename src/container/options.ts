@@ -14,6 +14,9 @@ import type { MachineUse } from "./machine-use.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
+export type { Balloon } from "../machine/firecracker/api/balloon.ts";
+export type { RateLimiter, TokenBucket } from "../machine/firecracker/api/rate-limiter.ts";
+export type { FirecrackerTuning, RateLimits } from "../machine/firecracker/tuning.ts";
 export type { ExecOptions, ExecProcess } from "./exec.ts";
 export type { EgressOptions } from "../network/policy/policy.ts";
 export type { Transport } from "../network/policy/rules.ts";

@@ -83,7 +83,7 @@ describe("bash offers", () => {
     ["signals", "flamebox kill -s US", ["USR1", "USR2"]],
     ["signals to a command of a group", "flamebox container stop --signal HU", ["HUP"]],
     ["keys of filters", "flamebox ps --filter he", ["health="]],
-    ["keys of other filters", "flamebox events -f ", ["container=", "event=", "image=", "type="]],
+    ["keys of other filters", "flamebox events -f ", ["container=", "event=", "image=", "label=", "type="]],
     ["keys of filters of images", "flamebox image prune --filter un", ["until="]],
     ["containers to a command of their group", "flamebox container rm -f q", ["quiet_ember"]],
     ["images to a command of the group", "flamebox container run --tty -e A=1 al", ["alpine:3"]],

@@ -193,6 +193,7 @@ describe("a container that has been created", () => {
         Error: "",
         StartedAt: "0001-01-01T00:00:00Z",
         FinishedAt: "0001-01-01T00:00:00Z",
+        Warnings: [],
       },
       Image: image.config.digest,
       Platform: expect.stringMatching(/^linux\//) as string,

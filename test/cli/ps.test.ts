@@ -108,9 +108,9 @@ describe("ps", () => {
 
   it.each<[string[], string]>([
     [["--filter", "expose=http"], "http is no port"],
-    [["--format", "{{.Label}}"], "a field that takes a value has none"],
+    [["--format", "{{.Label}}"], ".Label takes a value"],
     [["--format", '{{.Names "x"}}'], ".Names takes no value"],
-    [["--format", '{{.Label "a" "b"}}'], "has 3 values and no function"],
+    [["--format", '{{.Label "a" "b"}}'], ".Label takes one value"],
   ])("%j is refused", async (words, said) => {
     const { exitCode, err } = await ps(...words);
     expect([exitCode, err]).toEqual([1, expect.stringContaining(said)]);

@@ -285,9 +285,9 @@ function checkCall({ name, operands, at }: Call, piped: number, methods: readonl
     if (operands.length === 0) throw new TemplateFault("a value is missing", at);
     const isMethod = first?.kind === "field" && methods.includes(first.name);
     if (isMethod && second?.kind === "literal" && third === undefined) return;
-    if (isMethod)
+    if (isMethod && second !== undefined)
       throw new TemplateFault(`.${first.name} takes one value`, at, `write {{.${first.name} "NAME"}}`);
-    if (second !== undefined && first?.kind === "field")
+    if (second !== undefined && first?.kind === "field" && methods.length > 0)
       throw new TemplateFault(`.${first.name} takes no value`, second.at);
     if (second !== undefined)
       throw new TemplateFault(`${operands.length} values have no function`, second.at);
