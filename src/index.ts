@@ -159,6 +159,7 @@ export type {
   Health,
   HealthcheckOptions,
   HealthResult,
+  LogLevel,
   MachineOptions,
   OperationOptions,
   PortMapping,

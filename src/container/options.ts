@@ -15,6 +15,7 @@ import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
 export type { Balloon } from "../machine/firecracker/api/balloon.ts";
+export type { LogLevel } from "../machine/firecracker/api/logger.ts";
 export type { RateLimiter, TokenBucket } from "../machine/firecracker/api/rate-limiter.ts";
 export type { FirecrackerTuning, RateLimits } from "../machine/firecracker/tuning.ts";
 export type { ExecOptions, ExecProcess } from "./exec.ts";
