@@ -71,7 +71,7 @@ test("a life that nobody disturbs comes to its end, and leaves a sound store", a
 });
 
 describe.skipIf(!isTraceable)(`kill -9${why}`, () => {
-  const [perCall, timeout] = isLong ? [150, 900_000] : [3, 60_000];
+  const [perCall, timeout] = isLong ? [150, 900_000] : [2, 60_000];
   test.each(Object.keys(CALLS) as Call[])("in place of %s", { timeout }, async (call) => {
     const count = counts.get(call) ?? 0;
     expect(count).toBeGreaterThanOrEqual(CALLS[call]);

@@ -42,7 +42,7 @@ function vmmOf({ paths }: Home): number {
 }
 
 describe("memory", () => {
-  test.each([16, 64, 388, 600, 1500])(
+  test.each([16, 64, 388, 1500])(
     "of %i MiB can be used up to the last few, and not further",
     async (memoryMib) => {
       // A tmpfs cannot be written back, so this is memory for good; the shell and its page tables need the rest.

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { makeHome } from "../support/home.ts";
 import type { Ended, Home } from "../support/home.ts";
 
-const KILLS = 20;
+const KILLS = 10;
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
 let home: Home;
 let templatesDir: string;
