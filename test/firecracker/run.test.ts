@@ -53,7 +53,7 @@ describe.each([
     try {
       const { port } = server.address() as AddressInfo;
       // passt gives up on a guest that is too slow, as an emulated one is at times.
-      const get = `wget -T 30 -q -O /tmp/body http://${hostAddress()}:${port}/ 2>/dev/null`;
+      const get = `timeout 60 wget -q -O /tmp/body http://${hostAddress()}:${port}/ 2>/dev/null`;
       const script = `for n in 1 2 3 4; do ${get} && break; done; md5sum < /tmp/body`;
       const egress = { policy: "allow", allow: [hostAddress()] } as const;
       const { code, stdout } = await run(script, { template, egress });
