@@ -7,8 +7,8 @@
  *
  * Without an image only machines wait, and a container is made in one when it is asked for.
  */
-import { once } from "node:events";
 import { rehearse } from "../agent/client.ts";
+import { unlessAborted } from "../util/abort.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
 import { limit } from "../util/limit.ts";
@@ -162,17 +162,11 @@ async function untilAborted<T>(
   signal: AbortSignal | undefined,
   giveBack: (wanted: Promise<T>) => void,
 ): Promise<T> {
-  if (signal === undefined) return await wanted;
-  const settled = new AbortController();
   try {
-    const either = AbortSignal.any([signal, settled.signal]);
-    const aborted = once(either, "abort").then(() => signal.throwIfAborted());
-    return (await Promise.race([wanted, aborted])) as T;
+    return await unlessAborted(wanted, signal);
   } catch (error) {
-    if (signal.aborted) giveBack(wanted);
+    if (signal?.aborted === true) giveBack(wanted);
     throw error;
-  } finally {
-    settled.abort();
   }
 }
 

@@ -13,6 +13,7 @@ import * as v from "valibot";
 import { parseChallenges } from "../../auth/challenge.ts";
 import type { Challenge } from "../../auth/challenge.ts";
 import type { Credentials, Keychain, PasswordCredentials } from "../../auth/credentials.ts";
+import { unlessAborted } from "../../util/abort.ts";
 import { quote } from "../../util/printable.ts";
 import { retry } from "../../util/retry.ts";
 import { SourceError } from "../error.ts";
@@ -98,22 +99,6 @@ export function parseTokenAnswer(bytes: Uint8Array, host: string, nowMs: number)
   const lifetimeMs = Math.min(saidMs, MAX_TOKEN_LIFETIME_MS);
   const usableMs = Math.max(lifetimeMs - EXPIRY_MARGIN_MS, lifetimeMs / 2);
   return { header: `Bearer ${token}`, expiresAtMs: nowMs + usableMs };
-}
-
-/** Waits for something shared, but only as long as this caller wants. */
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  signal.throwIfAborted();
-  let onAbort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
 }
 
 export class Authorization {
@@ -223,7 +208,7 @@ export class Authorization {
       // When all who waited were aborted, nobody is left to hear of a failure.
       this.#pending.catch(() => {});
     }
-    return abortable(this.#pending, signal);
+    return unlessAborted(this.#pending, signal);
   }
 
   async #basic(): Promise<Grant> {
