@@ -30,7 +30,7 @@ export interface OutputLogOptions {
 
 interface Follower {
   readonly isExact: boolean;
-  readonly pieces: OutputEvent[];
+  readonly waiting: Pieces;
   /** Resolves what the follower waits for. */
   wake: () => void;
   /** Resolves what the process waits for. */
@@ -38,21 +38,51 @@ interface Follower {
 }
 
 const LINE_FEED = 0x0a;
+/** What a piece takes besides its bytes, about: a process that writes byte by byte must not fill memory. */
+const PIECE_BYTES = 256;
+
+/** The oldest go when there are too many. */
+class Pieces {
+  readonly list: OutputEvent[];
+  #bytes: number;
+
+  constructor(pieces: readonly OutputEvent[] = []) {
+    this.list = [...pieces];
+    this.#bytes = this.list.reduce((sum, piece) => sum + costOf(piece), 0);
+  }
+
+  /** The piece that is added stays, however large it is. */
+  add(piece: OutputEvent, maxBytes: number): void {
+    this.list.push(piece);
+    this.#bytes += costOf(piece);
+    while (this.#bytes > maxBytes && this.list.length > 1) this.take();
+  }
+
+  take(): OutputEvent | undefined {
+    const piece = this.list.shift();
+    if (piece !== undefined) this.#bytes -= costOf(piece);
+    return piece;
+  }
+}
+
+function costOf({ bytes }: OutputEvent): number {
+  return bytes.length + PIECE_BYTES;
+}
 
 export class OutputLog {
   readonly #maxBytes: number;
-  readonly #pieces: OutputEvent[] = [];
+  readonly #pieces = new Pieces();
   readonly #followers = new Set<Follower>();
-  #keptBytes = 0;
   #isOver = false;
   #failure: Error | undefined;
 
-  /** @param maxBytes of what is kept: at least its last piece */
+  /** @param maxBytes of what is kept, and what it takes to keep it: at least its last piece */
   constructor(sources: Readonly<Record<LogStream, Readable>>, maxBytes: number) {
     this.#maxBytes = maxBytes;
     const both = (["stdout", "stderr"] as const).map(async (stream) => {
+      // Copied: a few bytes may be a view of all that came with them.
       for await (const bytes of sources[stream] as AsyncIterable<Buffer>)
-        await this.#add({ stream, bytes, at: new Date() });
+        await this.#add({ stream, bytes: Buffer.from(bytes), at: new Date() });
     });
     // What breaks it is told to those who read it.
     Promise.all(both).then(
@@ -62,15 +92,11 @@ export class OutputLog {
   }
 
   async #add(piece: OutputEvent): Promise<void> {
-    this.#pieces.push(piece);
-    this.#keptBytes += piece.bytes.length;
-    while (this.#keptBytes > this.#maxBytes && this.#pieces.length > 1)
-      this.#keptBytes -= this.#pieces.shift()?.bytes.length ?? 0;
+    this.#pieces.add(piece, this.#maxBytes);
     const exact: Promise<void>[] = [];
     for (const follower of this.#followers) {
-      follower.pieces.push(piece);
+      follower.waiting.add(piece, follower.isExact ? Number.POSITIVE_INFINITY : this.#maxBytes);
       if (follower.isExact) exact.push(takenBy(follower));
-      else dropBeyond(follower.pieces, this.#maxBytes);
       follower.wake();
     }
     await Promise.all(exact);
@@ -85,7 +111,7 @@ export class OutputLog {
   /** All that is kept, and with `follow` what comes until the end. One that is too slow misses what is not kept. */
   async *read(options: OutputLogOptions = {}): AsyncGenerator<OutputEvent, void, undefined> {
     const { follow = false, tail, since, signal } = options;
-    const recent = this.#pieces.filter(({ at }) => since === undefined || at >= since);
+    const recent = this.#pieces.list.filter(({ at }) => since === undefined || at >= since);
     const kept = tail === undefined ? recent : lastLines(recent, tail);
     if (follow) yield* this.#follow(kept, false, signal);
     else yield* kept;
@@ -93,22 +119,22 @@ export class OutputLog {
 
   /** All that is kept, and then every piece; the process waits for whoever reads. */
   async *exactly(signal?: AbortSignal): AsyncGenerator<OutputEvent, void, undefined> {
-    yield* this.#follow([...this.#pieces], true, signal);
+    yield* this.#follow(this.#pieces.list, true, signal);
   }
 
   async *#follow(
-    begin: OutputEvent[],
+    begin: readonly OutputEvent[],
     isExact: boolean,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<OutputEvent, void, undefined> {
-    const follower: Follower = { isExact, pieces: begin, wake: () => {}, taken: () => {} };
+    const follower: Follower = { isExact, waiting: new Pieces(begin), wake: () => {}, taken: () => {} };
     const abort = (): void => follower.wake();
     this.#followers.add(follower);
     signal?.addEventListener("abort", abort);
     try {
       for (;;) {
         signal?.throwIfAborted();
-        const piece = follower.pieces.shift();
+        const piece = follower.waiting.take();
         if (piece !== undefined) yield piece;
         else if (this.#isOver) break;
         else {
@@ -135,11 +161,6 @@ async function takenBy(follower: Follower): Promise<void> {
       resolve();
     };
   });
-}
-
-function dropBeyond(pieces: OutputEvent[], maxBytes: number): void {
-  let bytes = pieces.reduce((sum, piece) => sum + piece.bytes.length, 0);
-  while (bytes > maxBytes && pieces.length > 1) bytes -= pieces.shift()?.bytes.length ?? 0;
 }
 
 /** From where the last lines begin, which may be in the middle of a piece. The streams' lines are counted together. */

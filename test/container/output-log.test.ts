@@ -5,7 +5,9 @@ import { describe, expect, it } from "vitest";
 import { OutputLog } from "../../src/container/output-log.ts";
 import type { OutputEvent, OutputLogOptions } from "../../src/container/output-log.ts";
 
-const MAX_BYTES = 64;
+const MAX_BYTES = 4_096;
+/** Two pieces of a few bytes, and what it takes to keep them. */
+const TWO_PIECES = 550;
 
 function made(maxBytes = MAX_BYTES) {
   const stdout = new PassThrough({ highWaterMark: 1 });
@@ -40,13 +42,26 @@ describe("what was said", () => {
   });
 
   it("is kept up to its bound, the last piece whole", async () => {
-    const { log, say } = made(10);
+    const { log, say } = made(TWO_PIECES);
     await say("aaaa\n");
     await say("bbbb\n");
     await say("cccc\n");
     expect(await all(log.read())).toEqual(["stdout: bbbb\n", "stdout: cccc\n"]);
     await say("a piece that is longer than all of it\n");
     expect(await all(log.read())).toEqual(["stdout: a piece that is longer than all of it\n"]);
+  });
+
+  it("is bounded for a process that writes byte by byte, whatever came along in the same buffer", async () => {
+    const { log, stdout } = made(64 << 10);
+    const buffer = Buffer.alloc(64 << 10, "x");
+    for (let n = 0; n < 2_000; n++) {
+      if (!stdout.write(buffer.subarray(n, n + 1)))
+        await new Promise((resolve) => stdout.once("drain", resolve));
+    }
+    const kept: OutputEvent[] = [];
+    for await (const piece of log.read()) kept.push(piece);
+    expect(kept.length).toBeLessThanOrEqual(256);
+    expect(kept.every(({ bytes }) => bytes.buffer !== buffer.buffer)).toBe(true);
   });
 
   it.each<[OutputLogOptions["tail"], string[]]>([
@@ -96,7 +111,7 @@ describe("who follows", () => {
   });
 
   it("holds nothing up, and misses what is not kept", async () => {
-    const { log, say, end } = made(20);
+    const { log, say, end } = made(TWO_PIECES);
     const slow = log.read({ follow: true });
     await say("first\n");
     expect(shown((await slow.next()).value as OutputEvent)).toBe("stdout: first\n");
