@@ -8,23 +8,13 @@ import { parseAddHost, parsePublish } from "../../src/cli/args/network.ts";
 import { parseUlimit } from "../../src/cli/args/resources.ts";
 import { parseDevice, parseDeviceCgroupRule, parseSecurityOpts } from "../../src/cli/args/security.ts";
 import { parseCpus, parseMemoryMib, parseSize } from "../../src/cli/args/size.ts";
-import { UsageError } from "../../src/cli/failure.ts";
 import { drawItems } from "../../src/cli/output/progress-bars.ts";
 import { ProgressBoard } from "../../src/cli/output/progress-board.ts";
 import { columnsOf, printable, truncate } from "../../src/cli/output/text.ts";
+import { taken } from "./taken.ts";
 
 const SEED = 20_251_123;
 const settings = { seed: SEED, numRuns: 2000 };
-
-/** The result, or undefined when it was refused properly. */
-function taken<T>(job: () => T): T | undefined {
-  try {
-    return job();
-  } catch (error) {
-    if (error instanceof UsageError) return undefined;
-    throw error;
-  }
-}
 
 /** Text made of what the grammar is made of, which gets further in than noise does. */
 function wordsOf(...parts: readonly string[]): fc.Arbitrary<string> {

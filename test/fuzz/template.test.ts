@@ -4,20 +4,10 @@
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { UsageError } from "../../src/cli/failure.ts";
 import { compileDocument, compileTemplate } from "../../src/cli/output/template.ts";
+import { taken } from "./taken.ts";
 
 const SEED = 20_251_129;
-
-/** The result, or undefined when it was refused properly. */
-function taken<T>(job: () => T): T | undefined {
-  try {
-    return job();
-  } catch (error) {
-    if (error instanceof UsageError) return undefined;
-    throw error;
-  }
-}
 
 const WORDS =
   '{{ }} {{- -}} - . .A .B $ $x $x.A := = , | ( ) 1 0 -1 1.5 " ` \\ /* */ true nil if else end range with break continue json pad index len slice printf eq lt and or not join split truncate print "%s" "%d" "A"'.split(
