@@ -1,4 +1,40 @@
 import { defineConfig } from "vitest/config";
+import { BaseSequencer } from "vitest/node";
+import type { TestSpecification } from "vitest/node";
+
+/** Files that take long, the longest first: begun last, one of them would run alone while the other core waits. */
+const LONG = [
+  "hostile-container",
+  "files",
+  "lifecycle",
+  "template-damage",
+  "example",
+  "export",
+  "contents",
+  "networks",
+  "services",
+  "sizing",
+  "templates",
+  "shares",
+  "hostile-kernel",
+  "layer",
+  "tree",
+  "fire",
+  "flood",
+  "ext4",
+];
+
+class LongFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const index = LONG.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`));
+      return index === -1 ? LONG.length : index;
+    };
+    // A stable sort keeps the rest as they are; groups stay apart, which the runner sees to.
+    return sorted.toSorted((a, b) => rank(a) - rank(b));
+  }
+}
 
 /** Set by scripts/test-firecracker.sh, which alone asks for its projects. */
 const beside = process.env["FLAMEBOX_TEST_FIRECRACKER"] === "1";
@@ -31,6 +67,7 @@ const firecracker = [
  */
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongFirst },
     projects: [
       {
         test: {

@@ -9,6 +9,7 @@ import { promisify } from "node:util";
 import type { TestProject } from "vitest/node";
 import { locatePaths } from "../src/util/paths.ts";
 import { layout, repository, serviceTags } from "./support/images/layouts.ts";
+import type { LayoutName } from "./support/images/layouts.ts";
 import { startRegistry } from "./support/registry.ts";
 
 declare module "vitest" {
@@ -40,20 +41,19 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await run(process.execPath, [join(repository, "dist", "cli", "main.js"), "setup", "--quiet"]);
   const registry = await startRegistry();
   try {
-    const names = [
-      "busybox",
-      "network",
-      "debian",
-      ...(process.getuid?.() === 0 ? (["edge"] as const) : []),
-    ] as const;
-    for (const name of names) {
-      const { dir, tag } = await layout(name);
-      await registry.push(dir, tag, `flamebox/${name}:${tag}`);
-    }
-    if (process.getuid?.() === 0) {
-      const { dir } = await layout("services");
-      for (const tag of serviceTags) await registry.push(dir, tag, `flamebox/services:${tag}`);
-    }
+    const root = process.getuid?.() === 0;
+    const push = async (name: LayoutName, tags: readonly string[]): Promise<void> => {
+      const { dir } = await layout(name);
+      for (const tag of tags) await registry.push(dir, tag, `flamebox/${name}:${tag}`);
+    };
+    // Each is made by programs of one thread. The edge image stands on Debian's, and the network's on busybox's.
+    const made = await Promise.allSettled([
+      push("busybox", ["1"]).then(async () => await push("network", ["1"])),
+      push("debian", ["12"]).then(async () => root && (await push("edge", ["1"]))),
+      root && push("services", serviceTags),
+    ]);
+    const failed = made.find((one) => one.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   } catch (error) {
     await registry[Symbol.asyncDispose]();
     throw error;

@@ -10,7 +10,7 @@ import { makeHome } from "../support/home.ts";
 import type { Home } from "../support/home.ts";
 
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
-const KILLS = Number(process.env["FLAMEBOX_TEST_KILLS"] ?? 14);
+const KILLS = Number(process.env["FLAMEBOX_TEST_KILLS"] ?? 9);
 const RUN = ["run", "-q", "-d", "--name", "victim", "--network", "none", busybox, "sleep", "1000"];
 let home: Home;
 

@@ -9,10 +9,10 @@ import { makeHome } from "../support/home.ts";
 import { Home } from "../support/home.ts";
 import { limit } from "../../src/util/limit.ts";
 
-const runs = Number(process.env["FLAMEBOX_TEST_RUNS"] ?? 10);
+const runs = Number(process.env["FLAMEBOX_TEST_RUNS"] ?? 5);
 const AT_ONCE = 8;
 /** Twenty-five for each that runs at once, in the long run. */
-const together = runs >= 500 ? 200 : 2 * AT_ONCE;
+const together = runs >= 500 ? 200 : AT_ONCE;
 const inProcess = Math.ceil(runs / 5);
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
 let home: Home;

@@ -8,6 +8,7 @@ import { BASE_SERIAL, SCRATCH_SERIAL } from "../../src/machine/qemu/arguments.ts
 import { generate } from "../../src/runtime-spec/generate.ts";
 import { startAgentMachine } from "../support/agent-machine.ts";
 import type { AgentMachine, ContainerChange } from "../support/agent-machine.ts";
+import { rows } from "../support/long.ts";
 
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
 const share = { memoryLimitBytes: 400 * 2 ** 20, cpu: undefined };
@@ -66,13 +67,22 @@ test("another command and variables can be given at the start, to it alone", asy
 });
 
 describe("it is left alone by a container with", () => {
-  test.each<[string, ContainerChange]>([
-    ["a terminal", { terminal: true }],
-    ["an init", { init: true }],
-    ["a volume", { volumes: [{ path: "/data", readonly: false, seed: false }] }],
-    ["other capabilities", { config: (config) => without(config, "CAP_CHOWN") }],
-    ["another mask", { config: (config) => ({ ...config, linux: { ...config.linux, maskedPaths: [] } }) }],
-  ])("%s", async (_, change) => {
+  test.each(
+    rows<[string, ContainerChange]>(
+      [
+        ["a terminal", { terminal: true }],
+        ["other capabilities", { config: (config) => without(config, "CAP_CHOWN") }],
+      ],
+      [
+        ["an init", { init: true }],
+        ["a volume", { volumes: [{ path: "/data", readonly: false, seed: false }] }],
+        [
+          "another mask",
+          { config: (config) => ({ ...config, linux: { ...config.linux, maskedPaths: [] } }) },
+        ],
+      ],
+    ),
+  )("%s", async (_, change) => {
     await using machine = await prepared();
     const container = await machine.start({ script: "echo made", ...change });
     expect(container.created.prepared).toBe(false);

@@ -11,6 +11,7 @@ import type { ContainerOptions, RunningContainer } from "flamebox";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { makeHome } from "../support/home.ts";
 import type { Home } from "../support/home.ts";
+import { isLong } from "../support/long.ts";
 import { serviceTags } from "../support/images/layouts.ts";
 import { query } from "../support/postgres.ts";
 
@@ -124,31 +125,35 @@ describe.skipIf(!root)("(skipped without root: their image's packages are instal
     expect(await nginx.container.stop()).toMatchObject({ code: 0 });
   });
 
-  test("PostgreSQL makes its cluster as user postgres, answers from inside and from the host", async () => {
-    await using postgres = await service("postgres", {
-      shmSizeBytes: 256 << 20,
-      memoryMib: 768,
-      healthcheck: { test: ["CMD-SHELL", "pg_isready --username=postgres --quiet"], intervalMs: 1000 },
-    });
-    await postgres.shows("listening on IPv4");
-    await postgres.shows("ready to accept connections");
-    expect(postgres.output()).toContain("inside: postgres counts 42\nshared memory: posix\n");
-    const port = postgres.port(5432);
-    expect(await query(port, "SELECT name, count FROM fruit ORDER BY count")).toEqual([
-      ["pear", "12"],
-      ["apple", "30"],
-    ]);
-    // Parallel workers share /dev/shm.
-    const parallel = "SET force_parallel_mode = on; SELECT count(*), pg_backend_pid() > 1 FROM fruit";
-    expect(await query(port, parallel)).toEqual([["2", "t"]]);
-    await until(
-      () => postgres.container.health?.status === "healthy",
-      () => JSON.stringify(postgres.container.health),
-    );
-    // The image's SIGINT is PostgreSQL's fast shutdown.
-    expect(await postgres.container.stop({ timeoutMs: 60_000 })).toMatchObject({ code: 0 });
-    expect(postgres.output()).toContain("database system is shut down");
-  });
+  // services.test.ts has it as a container that lives on.
+  test.runIf(isLong)(
+    "PostgreSQL makes its cluster as user postgres, answers from inside and from the host (the long run)",
+    async () => {
+      await using postgres = await service("postgres", {
+        shmSizeBytes: 256 << 20,
+        memoryMib: 768,
+        healthcheck: { test: ["CMD-SHELL", "pg_isready --username=postgres --quiet"], intervalMs: 1000 },
+      });
+      await postgres.shows("listening on IPv4");
+      await postgres.shows("ready to accept connections");
+      expect(postgres.output()).toContain("inside: postgres counts 42\nshared memory: posix\n");
+      const port = postgres.port(5432);
+      expect(await query(port, "SELECT name, count FROM fruit ORDER BY count")).toEqual([
+        ["pear", "12"],
+        ["apple", "30"],
+      ]);
+      // Parallel workers share /dev/shm.
+      const parallel = "SET force_parallel_mode = on; SELECT count(*), pg_backend_pid() > 1 FROM fruit";
+      expect(await query(port, parallel)).toEqual([["2", "t"]]);
+      await until(
+        () => postgres.container.health?.status === "healthy",
+        () => JSON.stringify(postgres.container.health),
+      );
+      // The image's SIGINT is PostgreSQL's fast shutdown.
+      expect(await postgres.container.stop({ timeoutMs: 60_000 })).toMatchObject({ code: 0 });
+      expect(postgres.output()).toContain("database system is shut down");
+    },
+  );
 
   test("Redis answers redis-cli inside, and the host; it saves when it ends", async () => {
     await using redis = await service("redis", {

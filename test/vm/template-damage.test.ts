@@ -11,8 +11,9 @@ import type { TemplateInfo } from "flamebox";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { makeHome } from "../support/home.ts";
 import type { Ended, Home } from "../support/home.ts";
+import { isLong, rows } from "../support/long.ts";
 
-const KILLS = 10;
+const KILLS = isLong ? 20 : 5;
 const busybox = `${inject("registry")}/flamebox/busybox:1`;
 let home: Home;
 let templatesDir: string;
@@ -54,15 +55,21 @@ async function flip(path: string, offset: number): Promise<void> {
 }
 
 describe("a damaged template is found, dropped and made anew", () => {
-  test.each<[string, (dir: string) => Promise<unknown>]>([
-    ["memory that is cut short", async (dir) => await truncate(join(dir, "ram"), 1 << 20)],
-    ["memory that somebody wrote to", async (dir) => await flip(join(dir, "ram"), 4096)],
-    ["no memory", async (dir) => await rm(join(dir, "ram"))],
-    ["a state with another byte", async (dir) => await flip(join(dir, "state"), 5000)],
-    ["an empty state", async (dir) => await truncate(join(dir, "state"), 0)],
-    ["a record without sense", async (dir) => await writeFile(join(dir, "template.json"), "{")],
-    ["no record", async (dir) => await rm(join(dir, "template.json"))],
-  ])("%s", async (_, damage) => {
+  test.each(
+    rows<[string, (dir: string) => Promise<unknown>]>(
+      [
+        ["memory that somebody wrote to", async (dir) => await flip(join(dir, "ram"), 4096)],
+        ["a state with another byte", async (dir) => await flip(join(dir, "state"), 5000)],
+        ["a record without sense", async (dir) => await writeFile(join(dir, "template.json"), "{")],
+      ],
+      [
+        ["memory that is cut short", async (dir) => await truncate(join(dir, "ram"), 1 << 20)],
+        ["no memory", async (dir) => await rm(join(dir, "ram"))],
+        ["an empty state", async (dir) => await truncate(join(dir, "state"), 0)],
+        ["no record", async (dir) => await rm(join(dir, "template.json"))],
+      ],
+    ),
+  )("%s", async (_, damage) => {
     const { info, dir } = await built();
     await damage(dir);
     const ended = await echo();
