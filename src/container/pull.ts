@@ -63,8 +63,9 @@ export async function pullLocation(
   location: Location,
   options: Request & { readonly named: boolean; readonly anyPlatform?: boolean | undefined },
 ): Promise<Image[]> {
-  const { signal, named } = options;
-  await using images = await openLocation(location, { workspace: store.workspace, signal });
+  const { signal, named, onNotice, onProgress } = options;
+  const { workspace } = store;
+  await using images = await openLocation(location, { workspace, signal, onNotice, onProgress });
   const image = pick(images, location.name);
   if (named) return await loadImage(store, image, options);
   return [await pullImage(store, undefined, image, options)];
