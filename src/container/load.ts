@@ -36,6 +36,7 @@ export async function load(store: Store, from: ArchiveSource, options: LoadImage
   return await loadImages(store, images, {
     platform: platformOf(options),
     anyPlatform,
+    limits: options.imageLimits,
     signal,
     onProgress,
     onNotice,
@@ -80,6 +81,7 @@ export async function importFrom(
     changes,
     message,
     from: "path" in from ? from.path : from.name,
+    limits: options.imageLimits,
     signal,
     onProgress,
   });

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { parsePlatform } from "../args/access.ts";
+import { imageLimitsFrom, parsePlatform } from "../args/access.ts";
 import type { CliContext } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
@@ -27,7 +27,10 @@ async function load(context: CliContext, command: Command): Promise<void> {
   refuseFormat(settings, "load");
   const { input, platform } = command.opts<LoadFlags>();
   const from = archiveFrom(context, input);
-  const wanted = platform === undefined ? {} : { platform: parsePlatform(platform) };
+  const wanted = {
+    ...imageLimitsFrom(context.env),
+    ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
+  };
   const images = await operate(context, settings, async ({ library, options }) =>
     library.loadImages(from, { ...options, ...wanted }),
   );
@@ -80,6 +83,7 @@ async function importArchive(
   const image = await operate(context, settings, async ({ library, options }) =>
     library.importImage(from, reference, {
       ...options,
+      ...imageLimitsFrom(context.env),
       changes: change,
       message,
       ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
