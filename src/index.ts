@@ -142,6 +142,7 @@ export type {
   LayerDetails,
   Platform,
 } from "./images/describe.ts";
+export type { ImageLimits } from "./images/budget.ts";
 export type { CheckOptions, ImageUsage, PruneOptions } from "./images/usage.ts";
 export type { StoreProblem } from "./store/check.ts";
 export type {

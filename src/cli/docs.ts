@@ -107,6 +107,10 @@ const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
   ["`XDG_RUNTIME_DIR`", "sockets of running machines: `$XDG_RUNTIME_DIR/flamebox`"],
   ["`FLAMEBOX_FIRECRACKER`", "the Firecracker program; default: `firecracker` in the `PATH`"],
   ["`FLAMEBOX_JAILER`", "its jailer, for root; default: beside it, or `jailer` in the `PATH`"],
+  [
+    "`FLAMEBOX_MAX_IMAGE_SIZE`, `FLAMEBOX_MAX_IMAGE_ENTRIES`",
+    "what all layers of an image may unpack to, as in `200g`, and their entries; default 128g and 10000000",
+  ],
   ["`DOCKER_CONFIG`", "directory of the `config.json` with registry credentials; default `~/.docker`"],
   [
     "`REGISTRY_AUTH_FILE`",

@@ -1,5 +1,6 @@
 /** Images out of archives that a user gives: `load` and `import`. */
 import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
 import { importImage } from "../images/import.ts";
 import type { Image } from "../images/images.ts";
 import { loadImages } from "../images/load.ts";
@@ -10,7 +11,7 @@ import { FlameBoxError, systemCode } from "../util/error.ts";
 import { platformOf } from "./acquire.ts";
 import type { OperationOptions } from "./options.ts";
 
-/** A path, or bytes as they come and what to call them. */
+/** A path, or bytes as they come and what to call them. `importImage` takes the path of a directory as well. */
 export type ArchiveSource =
   | { readonly path: string }
   | { readonly stream: AsyncIterable<Uint8Array>; readonly name: string };
@@ -35,22 +36,35 @@ export async function load(store: Store, from: ArchiveSource, options: LoadImage
   return await loadImages(store, images, {
     platform: platformOf(options),
     anyPlatform,
+    limits: options.imageLimits,
     signal,
     onProgress,
     onNotice,
   });
 }
 
-async function* readFileChunks(path: string, signal: AbortSignal | undefined) {
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+    throw new FlameBoxError("archive-not-found", `there is no file ${path}`);
+  }
+}
+
+/** A directory is packed while it is read. */
+async function* readPath(path: string, options: OperationOptions): AsyncGenerator<Uint8Array> {
+  const { signal, onNotice } = options;
+  if (await isDirectory(path)) {
+    const { packTree } = await import("../source/tree/pack.ts");
+    yield* packTree(path, { signal, onNotice });
+    return;
+  }
   try {
     yield* createReadStream(path, { highWaterMark: 256 * 1024, signal }) as AsyncIterable<Uint8Array>;
   } catch (error) {
     signal?.throwIfAborted();
-    const code = systemCode(error);
-    if (code !== "ENOENT" && code !== "EISDIR") throw error;
-    throw new FlameBoxError("archive-not-found", `there is no file ${path}`, {
-      hint: code === "EISDIR" ? "it is a directory: tar -C DIR -c . | flamebox import - NAME" : undefined,
-    });
+    throw error;
   }
 }
 
@@ -61,12 +75,13 @@ export async function importFrom(
   options: ImportImageOptions,
 ): Promise<Image> {
   const { signal, onProgress, changes, message } = options;
-  const stream = "path" in from ? readFileChunks(from.path, signal) : from.stream;
+  const stream = "path" in from ? readPath(from.path, options) : from.stream;
   return await importImage(store, stream, reference === undefined ? undefined : parse(reference), {
     platform: platformOf(options),
     changes,
     message,
     from: "path" in from ? from.path : from.name,
+    limits: options.imageLimits,
     signal,
     onProgress,
   });

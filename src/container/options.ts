@@ -11,6 +11,7 @@ import type { EnclosureOptions } from "../runtime-spec/generate.ts";
 import type { ContainerStats } from "../agent/protocol/messages.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
 import type { MachineUse } from "./machine-use.ts";
+import type { ImageLimits } from "../images/budget.ts";
 import type { OnProgress } from "../util/progress.ts";
 import type { Paths } from "../util/paths.ts";
 
@@ -41,6 +42,8 @@ export interface OperationOptions {
   readonly firecracker?: string | undefined;
   /** Absolute path of Firecracker's jailer; default: beside it, or looked up in the PATH. Only root uses it. */
   readonly jailer?: string | undefined;
+  /** What an image may take that is fetched, loaded or imported. */
+  readonly imageLimits?: ImageLimits | undefined;
 }
 
 export interface RegistryAccess {

@@ -24,11 +24,11 @@ async function pullFromEndpoint(
   endpoint: Endpoint,
   options: Request,
 ): Promise<Image> {
-  const { platform, signal, onProgress } = options;
+  const { platform, signal, onProgress, imageLimits: limits } = options;
   const { registry, repository } = endpoint.reference;
   await using source = registrySource(endpoint.reference, await connectionTo(endpoint, options));
   const origin = `${registry}/${repository}`;
-  return await pullImage(store, reference, source, { platform, signal, onProgress, origin });
+  return await pullImage(store, reference, source, { platform, signal, onProgress, origin, limits });
 }
 
 /** What this machine's keeper wrote wrongly: no other place makes it right. */
@@ -63,9 +63,11 @@ export async function pullLocation(
   location: Location,
   options: Request & { readonly named: boolean; readonly anyPlatform?: boolean | undefined },
 ): Promise<Image[]> {
-  const { signal, named } = options;
-  await using images = await openLocation(location, { workspace: store.workspace, signal });
+  const { signal, named, onNotice, onProgress } = options;
+  const { workspace } = store;
+  await using images = await openLocation(location, { workspace, signal, onNotice, onProgress });
   const image = pick(images, location.name);
-  if (named) return await loadImage(store, image, options);
-  return [await pullImage(store, undefined, image, options)];
+  const pulling = { ...options, limits: options.imageLimits };
+  if (named) return await loadImage(store, image, pulling);
+  return [await pullImage(store, undefined, image, pulling)];
 }

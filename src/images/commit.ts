@@ -12,6 +12,7 @@ import type { Reference } from "../reference/reference.ts";
 import { readBlob } from "../store/blobs.ts";
 import type { Store } from "../store/layout.ts";
 import type { OnProgress } from "../util/progress.ts";
+import type { ImageLimits } from "./budget.ts";
 import { ImageError } from "./error.ts";
 import type { Image } from "./images.ts";
 import { documentsOf, imageOfLayer, plainLayer } from "./import.ts";
@@ -21,6 +22,8 @@ export interface CommitOptions {
   readonly changes?: readonly string[] | undefined;
   readonly message?: string | undefined;
   readonly author?: string | undefined;
+  /** What the new layer may take. */
+  readonly limits?: ImageLimits | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -54,7 +57,7 @@ export async function commitImage(
   reference: Reference | undefined,
   options: CommitOptions,
 ): Promise<Image> {
-  const { changes = [], message, author, signal, onProgress } = options;
+  const { changes = [], message, author, limits, signal, onProgress } = options;
   const configBytes = await documentOf(store, base, base.configDigest);
   const config = JSON.parse(configBytes.toString("utf8")) as ConfigDocument;
   const execution = applyChanges(config.config ?? {}, changes);
@@ -69,6 +72,7 @@ export async function commitImage(
     platform: base.platform,
     below: base.diffIds,
     from: "the container",
+    limits,
     signal,
     onProgress,
     documents: (converted) => {

@@ -25,7 +25,10 @@ import { stampFile } from "../store/stamp.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { systemCode } from "../util/error.ts";
 import type { OnProgress } from "../util/progress.ts";
+import { ImageBudget } from "./budget.ts";
+import type { ImageLimits } from "./budget.ts";
 import type { Image } from "./images.ts";
+import { layerLimits } from "./layer.ts";
 import { canonical, unnamed } from "./names.ts";
 import { ensureRootfs } from "./rootfs.ts";
 
@@ -37,6 +40,8 @@ export interface ImportOptions {
   readonly message?: string | undefined;
   /** What the archive is called there: a path, `-`. */
   readonly from?: string | undefined;
+  /** What the image may take. */
+  readonly limits?: ImageLimits | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -114,7 +119,7 @@ async function publishLayer(store: Store, diffId: Digest, made: ConvertTarget): 
 
 /**
  * Makes a layer of an archive and then, of what `documentsFor` has to say of it, an image.
- * @throws `tar-…`, `layer-…` for what is no archive of a file system; StoreError `disk-full`
+ * @throws `tar-…`, `layer-…` for what is no archive of a file system; ImageError `image-too-large`; StoreError `disk-full`
  */
 export async function imageOfLayer(
   store: Store,
@@ -123,12 +128,14 @@ export async function imageOfLayer(
   options: LayerImageOptions,
 ): Promise<Image> {
   const { signal, onProgress, platform, below = [], documents } = options;
+  const budget = new ImageBudget(store, options.limits);
   const base = join(store.workspace, `import-${randomBytes(6).toString("hex")}`);
   const made = { blobPath: `${base}.blob`, headersPath: `${base}.headers`, indexPath: `${base}.index` };
   await using pool = createConverterPool();
   try {
     const { all, compression } = await sniff(archive, options.from ?? "-");
-    const layer = await pool.convertLayer(counted(all, onProgress), compression, made, { signal });
+    const bounds = { limits: layerLimits(budget), onGrowth: budget.meter() };
+    const layer = await pool.convertLayer(counted(all, onProgress), compression, made, { signal, ...bounds });
     onProgress?.({ id: "import", label: "archive", state: "done" });
     const { configBytes, manifestBytes, createdAt, ...digests } = documents(layer);
     const contents = { ...digests, diffIds: [...below, layer.diffId] };
@@ -147,7 +154,7 @@ export async function imageOfLayer(
 }
 
 export interface LayerImageOptions
-  extends Pick<ImportOptions, "platform" | "from" | "signal" | "onProgress"> {
+  extends Pick<ImportOptions, "platform" | "from" | "limits" | "signal" | "onProgress"> {
   /** Of the layers below it, lowest first. */
   readonly below?: readonly Digest[] | undefined;
   readonly documents: (layer: ConvertedLayer) => Documents;

@@ -5,7 +5,8 @@ import type { Compression } from "../oci/media-type.ts";
 import { hexOf } from "../reference/digest.ts";
 import type { Digest } from "../reference/digest.ts";
 import { decodeLayerIndex } from "../rootfs/layer-index-file.ts";
-import type { ConvertTarget } from "../rootfs/convert.ts";
+import { DEFAULT_LIMITS } from "../rootfs/convert.ts";
+import type { ConvertLimits, ConvertTarget, Growth } from "../rootfs/convert.ts";
 import type { LayerIndex } from "../rootfs/layer-index.ts";
 import type { ResolvedImage } from "../source/source.ts";
 import { layerDamage } from "../store/check.ts";
@@ -16,6 +17,7 @@ import type { Store } from "../store/layout.ts";
 import { stampFile } from "../store/stamp.ts";
 import { FlameBoxError, systemCode } from "../util/error.ts";
 import type { OnProgress, ProgressEvent } from "../util/progress.ts";
+import type { ImageBudget } from "./budget.ts";
 
 /** What `convertLayer` of rootfs/ is, and what a pool of workers has to look like. */
 export type ConvertLayer = (
@@ -26,6 +28,8 @@ export type ConvertLayer = (
     readonly signal?: AbortSignal | undefined;
     readonly expectedDiffId?: Digest | undefined;
     readonly ownsInput?: boolean | undefined;
+    readonly limits?: Pick<ConvertLimits, "maxTarBytes"> | undefined;
+    readonly onGrowth?: ((growth: Growth) => void) | undefined;
   },
 ) => Promise<unknown>;
 
@@ -33,6 +37,13 @@ export interface FetchOptions {
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
   readonly convert: ConvertLayer;
+  /** Of the image that the layer is of. */
+  readonly budget: ImageBudget;
+}
+
+/** What the layer's bounds are beside those of its image, which count first. */
+export function layerLimits({ maxBytes }: ImageBudget): Pick<ConvertLimits, "maxTarBytes"> {
+  return { maxTarBytes: Math.max(DEFAULT_LIMITS.maxTarBytes, maxBytes) + 2 ** 30 };
 }
 
 /** The entries of a layer that is here and sound; undefined when it has to be fetched. */
@@ -70,13 +81,20 @@ export async function fetchLayer(
   options: FetchOptions,
 ): Promise<void> {
   const { tell } = teller(layer, options.onProgress);
-  if (await readLayer(store, layer.diffId)) return tell("cached");
+  const isHere = async () => {
+    const kept = await readLayer(store, layer.diffId);
+    if (kept === undefined) return false;
+    options.budget.addKept(kept);
+    tell("cached");
+    return true;
+  };
+  if (await isHere()) return;
   const locking = {
     signal: options.signal,
     onWait: () => tell("running", { current: 0, note: "waiting for another pull of this layer" }),
   };
   await withLayerLock(store, layer.diffId, locking, async () => {
-    if (await readLayer(store, layer.diffId)) return tell("cached");
+    if (await isHere()) return;
     await download(store, resolved, layer, options);
   });
 }
@@ -85,7 +103,7 @@ async function download(
   store: Store,
   resolved: ResolvedImage,
   layer: Layer,
-  { signal, onProgress, convert }: FetchOptions,
+  { signal, onProgress, convert, budget }: FetchOptions,
 ): Promise<void> {
   const { descriptor, diffId, compression } = layer;
   const { id, label, tell } = teller(layer, onProgress);
@@ -104,7 +122,13 @@ async function download(
         headersPath: stage(final.headersPath),
         indexPath: stage(final.indexPath),
       };
-      await convert(compressed, compression, target, { signal, expectedDiffId: diffId, ownsInput: true });
+      const bounds = { limits: layerLimits(budget), onGrowth: budget.meter() };
+      await convert(compressed, compression, target, {
+        signal,
+        expectedDiffId: diffId,
+        ownsInput: true,
+        ...bounds,
+      });
     });
   } catch (error) {
     tell("failed");

@@ -23,13 +23,17 @@ import type { Reference } from "../reference/reference.ts";
 import type { ImageSource, ResolvedImage } from "../source/source.ts";
 import { readBlob, writeBlob } from "../store/blobs.ts";
 import { StoreError } from "../store/error.ts";
-import { stored } from "../store/layout.ts";
+import { layerPaths, stored } from "../store/layout.ts";
 import type { Store } from "../store/layout.ts";
 import { takeLease } from "../store/lease.ts";
 import { namesOf, readRecord, readRecords, writeRecord } from "../store/records.ts";
+import { requireRoom } from "../store/room.ts";
+import { fileSizeBytes } from "../store/rootfs.ts";
 import { limit } from "../util/limit.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
+import { ImageBudget, LOOK_BYTES } from "./budget.ts";
+import type { ImageLimits } from "./budget.ts";
 import type { Image } from "./images.ts";
 import { canonical, unnamed } from "./names.ts";
 import { fetchLayer } from "./layer.ts";
@@ -51,6 +55,8 @@ export interface PullOptions {
   readonly origin?: string | undefined;
   /** An image without an index is taken whatever it is for. */
   readonly anyPlatform?: boolean | undefined;
+  /** What the image as a whole may take. */
+  readonly limits?: ImageLimits | undefined;
   /** Converts a layer; default: in a thread beside this one, which is gone when all layers are here. */
   readonly convert?: ConvertLayer | undefined;
 }
@@ -155,6 +161,17 @@ function inOrderOfFetching(layers: readonly Layer[]): Layer[] {
   return distinct.sort((a, b) => b.descriptor.size - a.descriptor.size);
 }
 
+/** What is to be fetched is the least that it takes unpacked. @throws StoreError `disk-full` */
+async function requireRoomFor(store: Store, layers: readonly Layer[]): Promise<void> {
+  let wantedBytes = 0;
+  for (const { diffId, descriptor } of layers) {
+    const isHere = await fileSizeBytes(layerPaths(store.layout, diffId).indexPath);
+    if (isHere === undefined) wantedBytes += descriptor.size;
+  }
+  // Of what is small the write itself tells soon enough.
+  if (wantedBytes >= LOOK_BYTES) requireRoom(store, wantedBytes);
+}
+
 /** Makes all layers be here, and meanwhile the documents too. */
 async function fetchAll(
   store: Store,
@@ -164,8 +181,10 @@ async function fetchAll(
   options: PullOptions & { readonly convert: ConvertLayer; readonly early: EarlyMerge },
 ): Promise<void> {
   const { signal, onProgress = silent, concurrency = DEFAULT_CONCURRENCY, convert, early } = options;
+  const budget = new ImageBudget(store, options.limits);
+  await requireRoomFor(store, layers);
   const jobs = inOrderOfFetching(layers).map((layer) => async (either: AbortSignal) => {
-    await fetchLayer(store, resolved, layer, { signal: either, onProgress, convert });
+    await fetchLayer(store, resolved, layer, { signal: either, onProgress, convert, budget });
     early.arrived(layer.diffId);
   });
   const keeping = documents.map((document) => () => keep(store, document));
@@ -176,7 +195,7 @@ async function fetchAll(
  * Makes `reference` stand for the image that `source` has for the platform; without one the image gets no name.
  * Layers that are here already are not asked for.
  * @throws what the source throws; OciError; `layer-…`, `tar-…`, `diff-id-mismatch` for bad layers; RootfsError
- *   for layers that make no tree; StoreError `disk-full`; the signal's reason. In each case what the reference
+ *   for layers that make no tree; ImageError `image-too-large`; StoreError `disk-full`; the signal's reason. In each case what the reference
  *   stood for before is as it was.
  */
 export async function pullImage(

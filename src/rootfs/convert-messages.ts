@@ -2,13 +2,13 @@
  * What the converter pool and its workers say to each other. Each job has a port of its own.
  *
  *     pool ── start ──► worker        pool ◄── wanted ── worker     one more chunk may be sent
- *          ── chunk ──►                    ◄── done / failed ──     the job is over, files closed
- *          ── end / abort ──►
+ *          ── chunk ──►                    ◄── grown ──             so large is the layer now
+ *          ── end / abort ──►              ◄── done / failed ──     the job is over, files closed
  */
 import { FlameBoxError, messageOf, systemCode } from "../util/error.ts";
 import type { Compression } from "../formats/compression/decompress.ts";
 import type { Digest } from "../reference/digest.ts";
-import type { ConvertedLayer, ConvertLimits, ConvertTarget } from "./convert.ts";
+import type { ConvertedLayer, ConvertLimits, ConvertTarget, Growth } from "./convert.ts";
 
 export type ToWorker =
   | {
@@ -24,6 +24,7 @@ export type ToWorker =
 
 export type FromWorker =
   | { readonly type: "wanted" }
+  | { readonly type: "grown"; readonly growth: Growth }
   | { readonly type: "done"; readonly result: ConvertedLayer }
   | { readonly type: "failed"; readonly error: PlainError };
 

@@ -41,6 +41,10 @@ export const DEFAULT_LIMITS: ConvertLimits = {
 
 const ZEROS = new Uint8Array(BLOCK_SIZE);
 
+/** How often is told of growth: by what has been inflated, and by entries, which may be empty and many. */
+const GROWTH_BYTES = 2 ** 20;
+const GROWTH_ENTRIES = 1000;
+
 /** How much of a layer gathers in the page cache before it is written out. */
 const WRITE_OUT_BYTES = 32 * 2 ** 20;
 
@@ -52,6 +56,13 @@ export interface ConvertTarget {
   readonly headersPath?: string | undefined;
 }
 
+/** How far a layer has come that is being converted. */
+export interface Growth {
+  /** Of the inflated archive. */
+  readonly tarBytes: number;
+  readonly entryCount: number;
+}
+
 export interface ConvertOptions {
   readonly signal?: AbortSignal | undefined;
   /** What the image's config says. */
@@ -59,6 +70,8 @@ export interface ConvertOptions {
   readonly limits?: Partial<ConvertLimits> | undefined;
   /** The chunks of `compressed` are nobody else's, and may be freed. */
   readonly ownsInput?: boolean | undefined;
+  /** Told from time to time, and at the end. What it throws ends the conversion, with that. */
+  readonly onGrowth?: ((growth: Growth) => void) | undefined;
 }
 
 export interface ConvertedLayer {
@@ -94,14 +107,17 @@ export const convertLayer: ConvertLayer = async (compressed, compression, target
   const conversion = new Conversion(fds, options);
   const maxOutputBytes = conversion.limits.maxTarBytes;
   let gatheredBytes = 0;
+  const grown = growthTeller(options.onGrowth);
   for await (const chunk of decompress(compressed, compression, { signal, maxOutputBytes, ownsInput })) {
     conversion.push(chunk);
+    grown(conversion.growth);
     gatheredBytes += chunk.length;
     if (gatheredBytes >= WRITE_OUT_BYTES && blob.beginWriteOut()) gatheredBytes = 0;
     // Our own inflater's, and all of it has been hashed, written or copied.
     if (compression === "gzip") release(chunk);
   }
   const result = conversion.finish();
+  options.onGrowth?.(conversion.growth);
   const files = [index];
   if (result.blobBlocks > 0) files.push(blob);
   if (headers !== null && conversion.hasHeaders) files.push(headers);
@@ -110,6 +126,15 @@ export const convertLayer: ConvertLayer = async (compressed, compression, target
   for (const file of files) file.keep();
   return result;
 };
+
+function growthTeller(onGrowth: ConvertOptions["onGrowth"]): (growth: Growth) => void {
+  let [nextBytes, nextEntries] = [GROWTH_BYTES, GROWTH_ENTRIES];
+  return (growth) => {
+    if (growth.tarBytes < nextBytes && growth.entryCount < nextEntries) return;
+    [nextBytes, nextEntries] = [growth.tarBytes + GROWTH_BYTES, growth.entryCount + GROWTH_ENTRIES];
+    onGrowth?.(growth);
+  };
+}
 
 /** A new file that is removed again unless it is kept. */
 class OutputFile implements AsyncDisposable {
@@ -221,6 +246,10 @@ class Conversion {
     this.keptTo = 0;
     this.reader.push(chunk);
     this.headers?.bytes(chunk, this.keptTo, chunk.length);
+  }
+
+  get growth(): Growth {
+    return { tarBytes: this.tarBytes, entryCount: this.writer.builder.entryCount };
   }
 
   /** The archive can be made again. */

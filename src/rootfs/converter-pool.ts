@@ -21,6 +21,7 @@ import {
   type ConvertLayer,
   type ConvertOptions,
   type ConvertTarget,
+  type Growth,
 } from "./convert.ts";
 
 const CHUNKS_UNDER_WAY = 4;
@@ -120,7 +121,8 @@ class Job {
   private credit = CHUNKS_UNDER_WAY;
   private hasFiles = false;
   private isOver = false;
-  private sourceFailure: { readonly error: unknown } | undefined;
+  /** Of what is beside the worker: its source, and who is told of growth. */
+  private ownFailure: { readonly error: unknown } | undefined;
   private wakeFeeder: () => void = () => {};
 
   constructor(worker: Worker, target: ConvertTarget) {
@@ -134,21 +136,33 @@ class Job {
   async run(
     compressed: AsyncIterable<Uint8Array>,
     compression: Compression,
-    { signal, expectedDiffId, limits, ownsInput }: ConvertOptions,
+    { signal, expectedDiffId, limits, ownsInput, onGrowth }: ConvertOptions,
   ): Promise<ConvertedLayer> {
-    const outcome = this.outcome();
     const abort = (): void => this.post({ type: "abort" });
+    const fail = (error: unknown): void => {
+      this.ownFailure ??= { error };
+      abort();
+    };
+    const outcome = this.outcome((growth) => {
+      try {
+        onGrowth?.(growth);
+      } catch (error) {
+        fail(error);
+      }
+    });
     signal?.addEventListener("abort", abort, { once: true });
     this.post({ type: "start", compression, target: this.target, expectedDiffId, limits });
-    void this.feed(compressed, ownsInput).catch((error: unknown) => {
-      this.sourceFailure = { error };
-      abort();
-    });
+    void this.feed(compressed, ownsInput).catch(fail);
     try {
-      return await outcome;
+      const converted = await outcome;
+      if (this.ownFailure === undefined) return converted;
+      // It had ended before it could be told to stop.
+      this.hasFiles = true;
+      await this.removeFiles();
+      throw this.ownFailure.error;
     } catch (error) {
       // The worker knows only that it was told to stop.
-      if (this.sourceFailure !== undefined) throw this.sourceFailure.error;
+      if (this.ownFailure !== undefined) throw this.ownFailure.error;
       signal?.throwIfAborted();
       throw error;
     } finally {
@@ -159,7 +173,7 @@ class Job {
     }
   }
 
-  private outcome(): Promise<ConvertedLayer> {
+  private outcome(onGrowth: (growth: Growth) => void): Promise<ConvertedLayer> {
     const { worker, port } = this;
     return new Promise<ConvertedLayer>((resolve, reject) => {
       const onMessage = (message: FromWorker): void => {
@@ -169,6 +183,7 @@ class Job {
           this.wakeFeeder();
           return;
         }
+        if (message.type === "grown") return onGrowth(message.growth);
         worker.off("error", onCrash).off("exit", onCrash);
         if (message.type === "done") resolve(message.result);
         else reject(revivedError(message.error));

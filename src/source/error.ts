@@ -13,7 +13,7 @@ export interface SourceErrorDetails extends ErrorDetails {
  * `denied`, `too-many-requests`, `registry-unreachable`, `registry-timeout`, `registry-error` (a status that
  * is no answer), `invalid-response` (an answer that breaks the protocol), `unsafe-redirect`, `unsafe-address`,
  * `tls-error`,
- * `size-mismatch`, `digest-mismatch`.
+ * `size-mismatch`, `digest-mismatch`; of a directory of this host `tree-unreadable`, `tree-changed`, `tree-too-large`.
  */
 export class SourceError extends FlameBoxError {
   override readonly name = "SourceError";

@@ -2,14 +2,16 @@
  * What a user may write where an image is wanted: a reference, or a place on this host.
  *
  *     oci:DIR[:NAME]   oci-archive:FILE[:NAME]   docker-archive:FILE[:NAME]   dir:DIR   docker://REFERENCE
+ *     dir:DIR   tar:FILE     a root file system without an image around it
  *
- * The spellings are those of skopeo and podman: a path ends at its first colon, and @N is the Nth image.
+ * The spellings are those of skopeo and podman: a path ends at its first colon, and @N is the Nth image. What dir: names
+ * is known by what is in it (open.ts); tar: is our own.
  * https://github.com/containers/image/blob/main/docs/containers-transports.5.md
  */
 import { FlameBoxError } from "../util/error.ts";
 import { quote } from "../util/printable.ts";
 
-export type LocationKind = "oci" | "oci-archive" | "docker-archive" | "dir";
+export type LocationKind = "oci" | "oci-archive" | "docker-archive" | "dir" | "tar";
 
 export interface Location {
   readonly kind: LocationKind;
@@ -19,7 +21,7 @@ export interface Location {
   readonly name?: string | undefined;
 }
 
-const PATTERN = /^(oci|oci-archive|docker-archive|dir):([\s\S]*)$/;
+const PATTERN = /^(oci|oci-archive|docker-archive|dir|tar):([\s\S]*)$/;
 const DOCKER = "docker://";
 
 function invalid(text: string, problem: string, hint: string): FlameBoxError {
@@ -35,8 +37,8 @@ export function parseLocation(text: string): Location | undefined {
   if (match === null) return undefined;
   const kind = match[1] as LocationKind;
   const rest = match[2] ?? "";
-  // skopeo's dir: has one image, so that a colon is part of its path.
-  const colon = kind === "dir" ? -1 : rest.indexOf(":");
+  // There is one image in these, so that a colon is part of the path.
+  const colon = kind === "dir" || kind === "tar" ? -1 : rest.indexOf(":");
   const path = colon === -1 ? rest : rest.slice(0, colon);
   const name = colon === -1 ? "" : rest.slice(colon + 1);
   if (path === "") {

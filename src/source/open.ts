@@ -6,9 +6,10 @@ import { openDockerArchive } from "./archive/docker-archive.ts";
 import type { ImageFiles } from "./files.ts";
 import { directoryFiles } from "./layout/directory.ts";
 import { openLayout } from "./layout/layout.ts";
-import { openSkopeoDir } from "./layout/skopeo-dir.ts";
+import { isSkopeoDir, openSkopeoDir } from "./layout/skopeo-dir.ts";
 import { invalidArchive } from "./local.ts";
 import type { LocalImages } from "./local.ts";
+import type { TreeOptions } from "./tree/tree-image.ts";
 
 /** The files are closed when what was made of them cannot be. */
 async function over(
@@ -24,11 +25,30 @@ async function over(
   }
 }
 
+/**
+ * What is in a directory says what it is: skopeo's layout, or else a root file system.
+ * @throws SourceError `invalid-archive` for a layout of another kind
+ */
+async function openDir(path: string, options: OpenOptions): Promise<LocalImages> {
+  const files = await directoryFiles(path);
+  if (await isSkopeoDir(files)) return await over(files, openSkopeoDir, options.signal);
+  if ((await files.find("oci-layout")) && (await files.find("index.json")))
+    throw invalidArchive(path, "it is an OCI layout, and no root file system", "write oci:PATH");
+  const { openTree } = await import("./tree/tree-image.ts");
+  return await openTree(path, options);
+}
+
+export type OpenOptions = ArchiveOptions & TreeOptions;
+
 /** @throws SourceError `image-not-found`, `invalid-archive`; OciError for documents that are none */
-export async function openLocation({ kind, path }: Location, options: ArchiveOptions): Promise<LocalImages> {
+export async function openLocation({ kind, path }: Location, options: OpenOptions): Promise<LocalImages> {
   const { signal } = options;
   if (kind === "oci") return await over(await directoryFiles(path), openLayout, signal);
-  if (kind === "dir") return await over(await directoryFiles(path), openSkopeoDir, signal);
+  if (kind === "dir") return await openDir(path, options);
+  if (kind === "tar") {
+    const { openRootfsTar } = await import("./tree/tree-image.ts");
+    return await openRootfsTar(path, options);
+  }
   const files = await openArchive({ path }, options);
   return await over(files, kind === "oci-archive" ? openLayout : openDockerArchive, signal);
 }

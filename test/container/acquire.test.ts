@@ -1,11 +1,14 @@
 /** When the registry is asked: always, when the image is missing, never. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { acquireImage } from "../../src/container/acquire.ts";
+import { importFrom } from "../../src/container/load.ts";
 import type { ContainerOptions } from "../../src/container/options.ts";
 import { hostPlatform } from "../../src/oci/platform.ts";
+import { decodeLayerIndex } from "../../src/rootfs/layer-index-file.ts";
+import { checkStore } from "../../src/store/check.ts";
 import { openStore } from "../../src/store/store.ts";
 import { writeLayout } from "../support/oci-layout.ts";
 import type { WrittenImage } from "../support/oci-layout.ts";
@@ -59,4 +62,27 @@ describe.skipIf(missing.length > 0)(`--pull (needs ${missing.join(", ") || "noth
     await expect(acquire("always")).rejects.toMatchObject({ code: "registry-unreachable" });
     expect(await acquire("missing")).toBe(second);
   });
+});
+
+test("a directory is packed once for each state of it, and import takes it too", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "flamebox-acquire-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const rootfs = join(dir, "rootfs");
+  await mkdir(rootfs);
+  await writeFile(join(rootfs, "data"), "x".repeat(10_000));
+  await using store = await openStore({ dataDir: join(dir, "data") });
+  const states: string[] = [];
+  const acquire = async () =>
+    await acquireImage(store, `dir:${rootfs}`, {
+      onProgress: ({ id, state }) => void (id.startsWith("layer:") && states.push(state)),
+    });
+  const first = await acquire();
+  expect(states.at(-1)).toBe("done");
+  expect(await acquire()).toMatchObject({ reference: first.reference, configDigest: first.configDigest });
+  expect(states.at(-1)).toBe("cached");
+  const imported = await importFrom(store, { path: rootfs }, "mine:1", { changes: ["CMD /data"] });
+  expect(imported.diffIds).toEqual(first.diffIds);
+  await writeFile(join(rootfs, "more"), "");
+  expect((await acquire()).diffIds).not.toEqual(first.diffIds);
+  expect(await checkStore(store, { inspectIndex: decodeLayerIndex })).toEqual([]);
 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseDigest } from "../../src/reference/digest.ts";
-import { convertLayer, type ConvertTarget } from "../../src/rootfs/convert.ts";
+import { convertLayer, type ConvertTarget, type Growth } from "../../src/rootfs/convert.ts";
 import { createConverterPool, type ConverterPool } from "../../src/rootfs/converter-pool.ts";
 import { compileSource, type Compiled } from "../support/compiled.ts";
 import { archive, entry } from "../support/tar-builder.ts";
@@ -47,6 +47,24 @@ describe.each(MODES)("%s", (_, workerUrl) => {
     pool = createConverterPool({ workers: 2, workerUrl: workerUrl() });
   });
   afterAll(() => pool[Symbol.asyncDispose]());
+
+  it("tells how a layer grows, and ends with what the listener throws", async () => {
+    const tar = TARS[5] as Uint8Array;
+    const told: number[] = [];
+    const onGrowth = ({ tarBytes }: Growth) => void told.push(tarBytes);
+    const { blobPath, indexPath } = targetOf("grown");
+    await pool.convertLayer(chunked(tar), "none", { blobPath, indexPath }, { onGrowth });
+    for (const path of [blobPath, indexPath]) rmSync(path);
+    expect(told).toEqual([...told].sort((a, b) => a - b));
+    expect([told.length > 1, told.at(-1)]).toEqual([true, tar.length]);
+    const stop = ({ tarBytes }: Growth) => {
+      if (tarBytes > 2 ** 20) throw new Error("enough");
+    };
+    const stopped = targetOf("stopped");
+    const stopping = pool.convertLayer(chunked(tar), "none", stopped, { onGrowth: stop });
+    await expect(stopping).rejects.toThrow("enough");
+    expect(readdirSync(dir).filter((name) => name.startsWith("stopped"))).toEqual([]);
+  });
 
   it("converts as convertLayer does, many at once", async () => {
     const results = await Promise.all(

@@ -12,6 +12,7 @@ const ROWS: readonly (readonly [text: string, expected: unknown])[] = [
   ["docker-archive:a.tar:app:1", { kind: "docker-archive", path: "a.tar", name: "app:1" }],
   ["docker-archive:a.tar:", { kind: "docker-archive", path: "a.tar" }],
   ["dir:/a:b", { kind: "dir", path: "/a:b" }],
+  ["tar:/a:b.tar.gz", { kind: "tar", path: "/a:b.tar.gz" }],
   ["alpine", undefined],
   ["docker.io/library/oci:latest", undefined],
   ["docker://alpine", undefined],
@@ -23,9 +24,12 @@ const ROWS: readonly (readonly [text: string, expected: unknown])[] = [
 describe("locations", () => {
   it.each(ROWS)("%s", (text, expected) => expect(parseLocation(text)).toEqual(expected));
 
-  it.each(["oci:", "dir:", "docker-archive:", "oci-archive::tag", "dir:a\0b"])("refuses %j", (text) => {
-    expect(() => parseLocation(text)).toThrow(FlameBoxError);
-  });
+  it.each(["oci:", "dir:", "docker-archive:", "oci-archive::tag", "dir:a\0b", "tar:"])(
+    "refuses %j",
+    (text) => {
+      expect(() => parseLocation(text)).toThrow(FlameBoxError);
+    },
+  );
 
   it("takes skopeo's docker:// off", () => {
     expect(referenceText("docker://alpine:3")).toBe("alpine:3");
@@ -33,7 +37,7 @@ describe("locations", () => {
   });
 
   it("any text is a location, no location, or refused (seeded)", () => {
-    const kind = fc.constantFrom("oci:", "oci-archive:", "docker-archive:", "dir:", "");
+    const kind = fc.constantFrom("oci:", "oci-archive:", "docker-archive:", "dir:", "tar:", "");
     const property = fc.property(kind, fc.string({ maxLength: 60, unit: "binary" }), (prefix, rest) => {
       let failure: unknown;
       let found: ReturnType<typeof parseLocation>;

@@ -1,4 +1,5 @@
 /** Files in and out of containers, what they have changed, and images made of them, from the command line. */
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -86,6 +87,24 @@ describe.each(["that runs", "that has ended"])("a container %s", (state) => {
     expect(await fine("history", "--format", "{{.Comment}}", "made:1")).toContain("with d");
     await fine("rmi", "made:1");
   });
+});
+
+test("a directory, and its archive, are run as they are, and import gives them a name", async () => {
+  mkdirSync(local("rootfs"));
+  await fine("export", "-o", local("rootfs.tar"), "box");
+  execFileSync("tar", ["-C", local("rootfs"), "-xpf", local("rootfs.tar")]);
+  writeFileSync(join(local("rootfs"), "d", "e", "f"), "of the directory");
+  const run = async (image: string) =>
+    await fine("run", "--rm", "-q", "--network", "none", image, "cat", "/d/l/f");
+  expect(await run(`dir:${local("rootfs")}`)).toBe("of the directory");
+  const listed = async () => await fine("images", "-q", "--filter", "dangling=true");
+  const images = await listed();
+  expect(await run(`dir:${local("rootfs")}`)).toBe("of the directory");
+  expect(await listed()).toBe(images);
+  expect(await run(`tar:${local("rootfs.tar")}`)).toBe("hi");
+  await fine("import", "-q", "-c", 'CMD ["cat", "/d/e/f"]', local("rootfs"), "made:2");
+  expect(await fine("run", "--rm", "-q", "--network", "none", "made:2")).toBe("of the directory");
+  await fine("rmi", "made:2");
 });
 
 test("an image that a container was made of stays", async () => {

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import type { Environment } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import type { Library, Paths, PullOptions } from "../library.ts";
+import { parseCount, parseSize } from "./size.ts";
 
 export function pathsFrom(environment: Environment, library: Pick<Library, "locatePaths">): Paths {
   return library.locatePaths({
@@ -102,6 +103,19 @@ function trustStore(environment: Environment): PullOptions["trustStore"] {
   };
 }
 
+/** What an image may take, by `FLAMEBOX_MAX_IMAGE_SIZE` and `FLAMEBOX_MAX_IMAGE_ENTRIES`. */
+export function imageLimitsFrom(environment: Environment): Pick<PullOptions, "imageLimits"> {
+  const size = first(environment, "FLAMEBOX_MAX_IMAGE_SIZE");
+  const entries = first(environment, "FLAMEBOX_MAX_IMAGE_ENTRIES");
+  if (size === undefined && entries === undefined) return {};
+  return {
+    imageLimits: {
+      ...(size === undefined ? {} : { maxBytes: parseSize(size, "FLAMEBOX_MAX_IMAGE_SIZE") }),
+      ...(entries === undefined ? {} : { maxEntries: parseCount(entries, "FLAMEBOX_MAX_IMAGE_ENTRIES", 1) }),
+    },
+  };
+}
+
 /** `DOCKER_CONFIG` names the directory; unset, the library takes `~/.docker/config.json`. */
 export function pullOptionsFrom(flags: PullFlags, environment: Environment): PullOptions {
   const directory = first(environment, "DOCKER_CONFIG");
@@ -109,6 +123,7 @@ export function pullOptionsFrom(flags: PullFlags, environment: Environment): Pul
   const docker = directory ?? (home === undefined ? undefined : join(home, ".docker"));
   const authFile = first(environment, "REGISTRY_AUTH_FILE");
   return {
+    ...imageLimitsFrom(environment),
     ...(flags.platform === undefined ? {} : { platform: parsePlatform(flags.platform) }),
     ...(flags.insecure === true ? { insecure: true } : {}),
     ...(docker === undefined ? {} : { dockerConfig: join(docker, "config.json") }),

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { parsePlatform } from "../args/access.ts";
+import { imageLimitsFrom, parsePlatform } from "../args/access.ts";
 import type { CliContext } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import { addCommonOptions, settingsOf } from "../settings.ts";
@@ -27,7 +27,10 @@ async function load(context: CliContext, command: Command): Promise<void> {
   refuseFormat(settings, "load");
   const { input, platform } = command.opts<LoadFlags>();
   const from = archiveFrom(context, input);
-  const wanted = platform === undefined ? {} : { platform: parsePlatform(platform) };
+  const wanted = {
+    ...imageLimitsFrom(context.env),
+    ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
+  };
   const images = await operate(context, settings, async ({ library, options }) =>
     library.loadImages(from, { ...options, ...wanted }),
   );
@@ -80,6 +83,7 @@ async function importArchive(
   const image = await operate(context, settings, async ({ library, options }) =>
     library.importImage(from, reference, {
       ...options,
+      ...imageLimitsFrom(context.env),
       changes: change,
       message,
       ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
@@ -91,8 +95,8 @@ async function importArchive(
 /** Defines `import`. */
 export function defineImport(command: Command, context: CliContext): void {
   command
-    .description("Make an image of a file system's archive, as its only layer, and print its id.")
-    .argument("<file>", "a tar archive, plain, gzip or zstd; - is standard input")
+    .description("Make an image of a root file system, an archive or a directory, and print its id.")
+    .argument("<file>", "a directory, or a tar archive: plain, gzip or zstd; - is standard input")
     .argument("[reference]", "what to call the image")
     .option("-c, --change <instruction>", "a Dockerfile instruction for its config (repeatable)", collect)
     .option("-m, --message <text>", "a remark for its history")
@@ -101,11 +105,12 @@ export function defineImport(command: Command, context: CliContext): void {
   teach(command, {
     examples: [
       ["flamebox import rootfs.tar.gz mine:1", "a root file system as an image"],
-      ["tar -C tree -c . | flamebox import - mine:2", "a directory"],
+      ["flamebox import ./rootfs mine:2", "a directory"],
       [`flamebox import -c 'CMD ["/bin/sh"]' -c 'ENV A=b' rootfs.tar mine`, "with a command and a variable"],
     ],
     notes: [
       "Instructions: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUME, WORKDIR. Variables in them are not replaced.",
+      "A directory is taken as tar takes it: owners, modes, times, hard links, devices and FIFOs; links are not followed, sockets and what is mounted below are left out. Extended attributes are not read: tar --xattrs -C DIR -c . | flamebox import - NAME has them. Without a name dir:DIR and tar:FILE do the same for run, and the same files are the same image.",
     ],
   });
   command.action(async (file: string, reference: string | undefined) =>

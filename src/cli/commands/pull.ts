@@ -30,7 +30,7 @@ export function define(command: Command, context: CliContext): void {
     )
     .argument(
       "<image>",
-      "alpine, ghcr.io/owner/name:tag, name@sha256:…; oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR",
+      "alpine, ghcr.io/owner/name:tag, name@sha256:…; oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR, tar:FILE",
     )
     .option("--platform <platform>", "os/architecture[/variant]; default: the host's")
     .option("--insecure", "allow http and unverified TLS for the registry");
@@ -43,7 +43,7 @@ export function define(command: Command, context: CliContext): void {
       ["flamebox pull --platform linux/arm64 debian:12", "for another architecture"],
     ],
     notes: [
-      "Places on this host are written as skopeo's: oci:DIR[:NAME] and oci-archive:FILE[:NAME] for OCI layouts, docker-archive:FILE[:NAME] for what docker save writes, dir:DIR for skopeo's own. NAME is one of several: a tag, a reference, or @0. run and rootfs take them as well.",
+      "Places on this host are written as skopeo's: oci:DIR[:NAME] and oci-archive:FILE[:NAME] for OCI layouts, docker-archive:FILE[:NAME] for what docker save writes, dir:DIR for skopeo's own. NAME is one of several: a tag, a reference, or @0. A root file system without an image around it is dir:DIR or tar:FILE (plain, gzip, zstd). run, create and rootfs take them as well.",
       "Credentials are those that flamebox login, docker login and podman login keep. docs/registries.md tells of mirrors, certificates and proxies.",
     ],
   });

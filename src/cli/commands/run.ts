@@ -91,7 +91,10 @@ async function runDetached(
 export function define(command: Command, context: CliContext): void {
   command
     .description("Run a command in a new container, alone in a microVM of its own.")
-    .argument("<image>", "image reference: alpine, ghcr.io/owner/name:tag, name@sha256:…")
+    .argument(
+      "<image>",
+      "image reference: alpine, ghcr.io/owner/name:tag, name@sha256:…; dir:ROOTFS; see pull",
+    )
     .argument("[command...]", "command and its arguments; default: the image's")
     .passThroughOptions();
   command.option("-d, --detach", "leave it running, and print its id");
@@ -104,6 +107,10 @@ export function define(command: Command, context: CliContext): void {
       ["flamebox run -d --name web -p 8080:80 nginx", "a server that goes on; see ps, logs, exec, stop"],
       ["echo hi | flamebox run -i alpine cat", "a pipe through a machine"],
       ["flamebox run -p 8080:80 -m 1g nginx", "a server at http://127.0.0.1:8080"],
+      [
+        "flamebox run --rm dir:./rootfs /bin/sh -c id",
+        "a directory as the root file system; tar:FILE an archive",
+      ],
       ["flamebox run -e TOKEN --network none alpine env", "a variable of yours, and no network"],
       ["flamebox run -m 256m --cpus 1.5 --pids-limit 100 alpine nproc", "limits, and a machine to fit them"],
       [

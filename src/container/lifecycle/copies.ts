@@ -116,7 +116,10 @@ export async function commitContainer(
     await using store = await openHome(options);
     const layer = await contents.layer({ signal: options.signal });
     try {
-      const image = await commitImage(store, record.image, layer, target, options);
+      const image = await commitImage(store, record.image, layer, target, {
+        ...options,
+        limits: options.imageLimits,
+      });
       await note(options, "commit", record);
       return await infoOf(store, image);
     } finally {

@@ -21,6 +21,8 @@ import { invalidArchive } from "../local.ts";
 import { HEAD_BYTES, compressionOfHead, sniff } from "./sniff.ts";
 
 const CHUNK_BYTES = 256 * 1024;
+const DIRECTORY_HINT =
+  "a layout in a directory is oci:PATH or dir:PATH; a root file system in one is taken by flamebox import";
 /** Links within an archive, one to the next. */
 const MAX_HOPS = 8;
 /** A plain archive that has to be copied first. */
@@ -87,8 +89,7 @@ async function openPath(path: string, options: ArchiveOptions): Promise<FileHand
   }
   try {
     const found = await handle.stat();
-    if (found.isDirectory())
-      throw invalidArchive(path, "it is a directory", "for a layout in a directory write oci:PATH");
+    if (found.isDirectory()) throw invalidArchive(path, "it is a directory", DIRECTORY_HINT);
     const head = Buffer.alloc(HEAD_BYTES);
     if (found.isFile()) await handle.read(head, 0, HEAD_BYTES, 0);
     if (found.isFile() && compressionOfHead(head, path) === "none") return handle;

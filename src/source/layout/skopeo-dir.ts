@@ -17,6 +17,18 @@ import type { BlobOptions, ResolvedImage, ResolveOptions } from "../source.ts";
 const MAX_VERSION_BYTES = 1024;
 const VERSION = /^Directory Transport Version: 1\.[0-9]+\s*$/;
 
+/**
+ * Whether a directory is meant to be one: a manifest is at its top, or a version that says so. Of what is damaged
+ * openSkopeoDir tells; a root file system that has such a file is taken by `flamebox import`.
+ */
+export async function isSkopeoDir(files: ImageFiles): Promise<boolean> {
+  const look = async (name: string) => await files.find(name).catch(() => undefined);
+  if (await look("manifest.json")) return true;
+  const version = await look("version");
+  if (version === undefined || version.sizeBytes > MAX_VERSION_BYTES) return false;
+  return VERSION.test((await readDocument(files, "version", MAX_VERSION_BYTES)).toString("latin1"));
+}
+
 /** @throws SourceError `invalid-archive` */
 export async function openSkopeoDir(files: ImageFiles, signal?: AbortSignal): Promise<LocalImages> {
   const version = (await readDocument(files, "version", MAX_VERSION_BYTES, signal)).toString("latin1");
