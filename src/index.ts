@@ -60,7 +60,15 @@ export type {
 export type { EgressEntry } from "./container/log/egress.ts";
 export type { LogEntry, LogStream } from "./container/log/format.ts";
 export { FlameBox } from "./container/flamebox.ts";
-export type { CollectOptions, ExecResult, FlameBoxOptions } from "./container/flamebox.ts";
+export type {
+  CollectOptions,
+  DetachedFlameBoxOptions,
+  ExecResult,
+  FlameBoxOptions,
+  ListedFlameBox,
+  ListFlameBoxesOptions,
+} from "./container/flamebox.ts";
+export type { ConnectedFlameBox } from "./container/connected.ts";
 export type { OutputEvent, OutputLogOptions } from "./container/output-log.ts";
 export type { CopyOptions } from "./container/copy/copy.ts";
 export type {

@@ -5,14 +5,28 @@
  *     await using box = await FlameBox.create("python:3");
  *     await box.files.write("/app/main.py", "print(6 * 7)");
  *     const { exitCode, stdout } = await box.exec("python3 /app/main.py");
+ *
+ * Or of one that lives by itself, and goes on: `FlameBox.connect("web")`.
  */
 import type { Readable } from "node:stream";
 import { unlessAborted } from "../util/abort.ts";
 import { FlameBoxError } from "../util/error.ts";
+import type { ConnectedFlameBox } from "./connected.ts";
 import type { Change, ContainerProcess, ContentsOptions } from "./contents.ts";
 import { ContainerFiles } from "./container-files.ts";
+import type { ListableContents } from "./container-files.ts";
 import type { ExecOptions, ExecProcess } from "./exec.ts";
-import type { ContainerExit, ContainerOptions, ContainerStatistics, Health, PortMapping } from "./options.ts";
+import type { CreateOptions } from "./lifecycle/create.ts";
+import type { ContainerInfo } from "./lifecycle/info.ts";
+import type { ListContainersOptions } from "./lifecycle/verbs.ts";
+import type {
+  ContainerExit,
+  ContainerOptions,
+  ContainerStatistics,
+  Health,
+  OperationOptions,
+  PortMapping,
+} from "./options.ts";
 import { OutputLog } from "./output-log.ts";
 import type { OutputEvent, OutputLogOptions } from "./output-log.ts";
 import type { Container } from "./running.ts";
@@ -25,6 +39,44 @@ import { startContainerOf } from "./start.ts";
 export interface FlameBoxOptions extends Omit<ContainerOptions, "onHealth"> {
   /** How much of what the first process says is kept for `logs`: its last bytes; default 1 MiB. */
   readonly maxLogBytes?: number | undefined;
+}
+
+/** Of a container that lives by itself: as `FlameBoxOptions`, with what a container that stays has besides. */
+export interface DetachedFlameBoxOptions extends Omit<CreateOptions, "onHealth" | "onRefused"> {}
+
+/** Those that run; with `all`, or a filter that means others, these too. */
+export interface ListFlameBoxesOptions extends ListContainersOptions {}
+
+/** A container that is here. */
+export interface ListedFlameBox extends ContainerInfo {
+  /** As `FlameBox.connect` with its id. */
+  connect(options?: Pick<OperationOptions, "signal">): Promise<ConnectedFlameBox>;
+}
+
+/** What a box is of: a container of this process's, or one that another process runs. */
+export interface Boxed extends AsyncDisposable {
+  readonly id: string;
+  readonly name: string | undefined;
+  readonly machine: string;
+  readonly ports: readonly Required<PortMapping>[];
+  readonly health: Health | undefined;
+  readonly contents: ListableContents & { processes(): Promise<readonly ContainerProcess[]> };
+  exec(command: readonly string[], options: ExecOptions): Promise<ExecProcess>;
+  stats(): Promise<ContainerStatistics>;
+  pause(): Promise<void>;
+  unpause(): Promise<void>;
+  wait(options: { readonly signal?: AbortSignal | undefined }): Promise<ContainerExit>;
+  kill(signal: number): Promise<void>;
+  stop(options: {
+    readonly signal?: string | number | undefined;
+    readonly timeoutMs?: number | undefined;
+  }): Promise<ContainerExit>;
+}
+
+/** What its first process says. */
+export interface BoxedOutput {
+  read(options: OutputLogOptions): AsyncGenerator<OutputEvent>;
+  exactly(signal: AbortSignal | undefined): AsyncGenerator<OutputEvent>;
 }
 
 export interface ExecResult {
@@ -53,18 +105,22 @@ const DEFAULT_MAX_OUTPUT_BYTES = 16 << 20;
 const DEFAULT_MAX_LOG_BYTES = 1 << 20;
 const KILL = 9;
 
+/** A function of its own: tsc does not rewrite what is imported beside `await using`. */
+const loadConnected = async () => await import("./connected.ts");
+
 /**
- * A container as an object: made by `FlameBox.create`, worked with, and gone when it is disposed of. Its first process is
- * executed when `create` resolves.
+ * A container as an object: made by `FlameBox.create`, worked with, and gone when it is closed or disposed of. Its first
+ * process is executed when `create` resolves. One that lives by itself is a `ConnectedFlameBox`.
  */
 export class FlameBox implements AsyncDisposable {
   readonly files: ContainerFiles;
-  readonly #container: Container;
-  readonly #log: OutputLog;
+  readonly #container: Boxed;
+  readonly #output: BoxedOutput;
 
-  private constructor(container: Container, maxLogBytes: number) {
+  /** @internal */
+  constructor(container: Boxed, output: BoxedOutput) {
     this.#container = container;
-    this.#log = new OutputLog(container, maxLogBytes);
+    this.#output = output;
     this.files = new ContainerFiles(container.contents);
   }
 
@@ -73,9 +129,39 @@ export class FlameBox implements AsyncDisposable {
    * @throws FlameBoxError as `start`
    */
   static async create(image: string, options: FlameBoxOptions = {}): Promise<FlameBox> {
-    const { idle = options.command === undefined && options.entrypoint === undefined } = options;
-    const { maxLogBytes = DEFAULT_MAX_LOG_BYTES, ...rest } = options;
-    return new FlameBox(await startContainerOf(image, { ...rest, idle }), maxLogBytes);
+    const { maxLogBytes, ...rest } = options;
+    return boxOf(await startContainerOf(image, { ...rest, idle: isIdle(options) }), maxLogBytes);
+  }
+
+  /**
+   * Makes a container of the image, starts it in a process of its own, and connects to it: it outlives this process,
+   * has a name, and is here until it is removed, unless `autoRemove`. As `create`, its first process does nothing
+   * without a command.
+   * @throws FlameBoxError as `start`; `name-taken`; nothing is left of it then
+   */
+  static async createDetached(
+    image: string,
+    options: DetachedFlameBoxOptions = {},
+  ): Promise<ConnectedFlameBox> {
+    const connected = await loadConnected();
+    return await connected.createDetached(image, { ...options, idle: isIdle(options) });
+  }
+
+  /**
+   * Connects to a container that is here, whoever made it: `flamebox run -d`, `createContainer`, another process.
+   * @param nameOrId its name, or the beginning of its id
+   * @throws FlameBoxError `container-not-found`, `ambiguous-container-id`
+   */
+  static async connect(nameOrId: string, options: OperationOptions = {}): Promise<ConnectedFlameBox> {
+    return await (await loadConnected()).connect(nameOrId, options);
+  }
+
+  /**
+   * Containers that are here, newest first, each of which can be connected to.
+   * @throws FlameBoxError `invalid-filter`
+   */
+  static async list(options: ListFlameBoxesOptions = {}): Promise<ListedFlameBox[]> {
+    return await (await loadConnected()).list(options);
   }
 
   /** 64 hexadecimal digits. */
@@ -172,12 +258,12 @@ export class FlameBox implements AsyncDisposable {
    * it ends. As often as wanted: nothing waits for whoever reads.
    */
   logs(options: OutputLogOptions = {}): AsyncGenerator<OutputEvent> {
-    return this.#log.read(options);
+    return this.#output.read(options);
   }
 
   /** The same from the first piece that is kept to the last, each exactly once: the process waits for whoever reads. */
   output({ signal }: ContentsOptions = {}): AsyncGenerator<OutputEvent> {
-    return this.#log.exactly(signal);
+    return this.#output.exactly(signal);
   }
 
   /** What it has changed of its image's files. */
@@ -230,10 +316,24 @@ export class FlameBox implements AsyncDisposable {
     return await unlessAborted(this.#container.stop(rest), abort);
   }
 
-  /** Ends the machine; nothing of it is left. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** What `await using` does: ends the machine, and nothing of it is left. A connected one is only let go of. */
+  async close(): Promise<void> {
     await this.#container[Symbol.asyncDispose]();
   }
+
+  /** As `close`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function isIdle({ idle, command, entrypoint }: ContainerOptions): boolean {
+  return idle ?? (command === undefined && entrypoint === undefined);
+}
+
+/** Of a container of this process's, which is the box's from here on. */
+export function boxOf(container: Container, maxLogBytes: number = DEFAULT_MAX_LOG_BYTES): FlameBox {
+  return new FlameBox(container, new OutputLog(container, maxLogBytes));
 }
 
 async function collect(

@@ -1,14 +1,15 @@
 /** The screens of `top`, `stats` and `ps`: what is on them, and that they fit. */
 import { describe, expect, test } from "vitest";
-import { parseFilters } from "../../src/cli/args/filters.ts";
 import { parseLog, parseRestart, parseTime } from "../../src/cli/args/lifecycle.ts";
 import { parseSignalFlag } from "../../src/cli/args/signal.ts";
+import { CONTAINER_FILTERS } from "../../src/cli/completion/tree.ts";
 import { UsageError } from "../../src/cli/failure.ts";
 import type { ContainerInfo, ContainerStatistics } from "../../src/cli/library.ts";
 import { formatContainers, portText, statusText } from "../../src/cli/output/containers.ts";
 import { bar, dashboardLines, SORTS } from "../../src/cli/output/dashboard.ts";
 import { columnsOf } from "../../src/cli/output/text.ts";
 import { formatUsage, usageOf } from "../../src/cli/output/usage.ts";
+import { FILTER_KEYS, parseContainerFilters } from "../../src/container/lifecycle/filters.ts";
 
 const NOW = Date.parse("2026-11-29T12:00:00Z");
 
@@ -151,14 +152,20 @@ describe("filters", () => {
     [["health=none"], ["web", "db"]],
   ])("%j", (texts, names) => {
     expect(
-      parseFilters(texts)
+      parseContainerFilters(texts)
         .apply(all)
         .map(({ name }) => name),
     ).toEqual(names);
   });
 
+  test("completion has them all", () => {
+    expect([...CONTAINER_FILTERS].toSorted()).toEqual([...FILTER_KEYS].toSorted());
+  });
+
   test.each(["name", "=x", "colour=red", "status=dancing", "__proto__=x"])("%j is none", (text) => {
-    expect(() => parseFilters([text])).toThrow(UsageError);
+    expect(() => parseContainerFilters([text])).toThrow(
+      expect.objectContaining({ code: "invalid-filter" }) as Error,
+    );
   });
 });
 

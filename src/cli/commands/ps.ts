@@ -18,12 +18,10 @@ async function ps(context: CliContext, command: Command): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { checkOneStyle, print, toJson } = await import("../output/print.ts");
   const { formatContainers, wantedBy } = await import("../output/containers.ts");
-  const { parseFilters } = await import("../args/filters.ts");
   const settings = settingsOf(command);
   checkOneStyle(settings);
   const { all = false, last, latest = false, filter, size = false, trunc } = command.opts<PsFlags>();
   const count = latest ? 1 : last === undefined ? undefined : parseCount(last, "--last", 1);
-  const filters = parseFilters(filter);
   const format = formatContainers(settings.format, {
     nowMs: context.clock.now(),
     whole: !trunc,
@@ -31,15 +29,12 @@ async function ps(context: CliContext, command: Command): Promise<void> {
   });
   const wants = wantedBy(settings.format);
   const sizes = size || wants.sizes;
-  const surroundings = settings.json || wants.surroundings || filters.wantsSurroundings;
-  const everything = await operate(context, settings, async ({ library, options }) =>
-    library.listContainers({ ...options, all: true, sizes, surroundings }),
+  const surroundings = settings.json || wants.surroundings;
+  const asked = { all: all || count !== undefined, filters: filter, sizes, surroundings };
+  const found = await operate(context, settings, async ({ library, options }) =>
+    library.listContainers({ ...options, ...asked }),
   );
-  const isUp = ["running", "paused", "restarting"];
-  const wanted = filters
-    .apply(everything)
-    .filter(({ status }) => all || count !== undefined || filters.wantsAll || isUp.includes(status))
-    .slice(0, count);
+  const wanted = found.slice(0, count);
   if (settings.json) await print(context, toJson(wanted));
   else if (settings.quiet && settings.format === undefined)
     await print(context, wanted.map(({ id }) => `${trunc ? id.slice(0, 12) : id}\n`).join(""));

@@ -1,7 +1,7 @@
 /** The command tree as completion scripts need it: plain data, the same for every shell. */
 import type { Command, Option } from "commander";
 import { DRIVERS, POLICIES } from "../args/lifecycle.ts";
-import { EVENT_KEYS, FILTER_KEYS } from "../args/filters.ts";
+import { EVENT_KEYS } from "../args/filters.ts";
 import { SIGNAL_NAMES } from "../args/signal.ts";
 
 /** What may stand where a value is expected. */
@@ -54,11 +54,27 @@ const WORDS = new Map<string, readonly string[]>([
   ["--signal", SIGNAL_NAMES],
 ]);
 
+/** The library's, which is not loaded for this. */
+export const CONTAINER_FILTERS: readonly string[] = [
+  "id",
+  "name",
+  "status",
+  "health",
+  "exited",
+  "ancestor",
+  "label",
+  "network",
+  "publish",
+  "expose",
+  "volume",
+  "before",
+  "since",
+];
 const IMAGE_FILTERS = ["before", "dangling", "label", "reference", "since", "until"];
 /** What `--filter` takes, behind which its value stands. */
 const FILTERS = new Map<string, readonly string[]>([
-  ["ps", FILTER_KEYS],
-  ["container", [...FILTER_KEYS, "until"]],
+  ["ps", CONTAINER_FILTERS],
+  ["container", [...CONTAINER_FILTERS, "until"]],
   ["images", IMAGE_FILTERS],
   ["image", IMAGE_FILTERS],
   ["events", EVENT_KEYS],

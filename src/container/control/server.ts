@@ -35,6 +35,7 @@ const execSchema = v.object({
 });
 const statSchema = v.object({ path: v.string(), follow: v.optional(v.boolean()) });
 const archiveSchema = v.object({ ...statSchema.entries, oneFileSystem: v.optional(v.boolean()) });
+const listSchema = v.object({ path: v.string() });
 const extractSchema = v.object({
   path: v.string(),
   owner: v.optional(v.object({ uid: v.number(), gid: v.number() })),
@@ -131,12 +132,11 @@ export class ControlServer implements AsyncDisposable {
       layer: async (_params, channel) => {
         return await sendStream(channel, {}, await keeper.container.contents.layer());
       },
-      changes: async (_params, channel) => {
-        const lines = async function* (): AsyncGenerator<Buffer> {
-          for await (const change of keeper.container.contents.changes())
-            yield Buffer.from(`${JSON.stringify(change)}\n`);
-        };
-        return await sendStream(channel, {}, lines());
+      changes: async (_params, channel) =>
+        await sendStream(channel, {}, linesOf(keeper.container.contents.changes())),
+      list: async (params, channel) => {
+        const { path } = parse(listSchema, params);
+        return await sendStream(channel, {}, linesOf(keeper.container.contents.list(path)));
       },
       extract: async (params, channel) => await this.#extract(parse(extractSchema, params), channel),
     };
@@ -273,6 +273,10 @@ async function sendStream(
   for await (const chunk of source) await channel.send(FrameKind.stdout, chunk);
   await channel.sendMessage({ exit: { code: 0, oomKilled: false } });
   return undefined;
+}
+
+async function* linesOf(values: AsyncIterable<object>): AsyncGenerator<Buffer, void, undefined> {
+  for await (const value of values) yield Buffer.from(`${JSON.stringify(value)}\n`);
 }
 
 function kindOf(stream: LogStream): FrameKind {

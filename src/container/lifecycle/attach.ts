@@ -121,6 +121,16 @@ export async function execInRunning(
   options: ExecInOptions = {},
 ): Promise<AttachedExec> {
   const { paths, record } = await find(name, options);
+  return await execOn(paths, record, command, options);
+}
+
+/** As `execInRunning`. */
+export async function execOn(
+  paths: Paths,
+  record: ContainerRecord,
+  command: readonly string[],
+  options: ExecOptions,
+): Promise<AttachedExec> {
   const remote = await openProcess(paths, record, execRequest(command, options, false));
   const id = String(remote.result["id"]);
   const tell = async (method: string, params: object) =>
@@ -150,7 +160,7 @@ export async function execDetached(
 
 function execRequest(
   command: readonly string[],
-  { env, workdir, user, tty, term, interactive, privileged }: ExecInOptions,
+  { env, workdir, user, tty, term, interactive, privileged }: ExecOptions,
   detach: boolean,
 ): { readonly method: string; readonly params: object } {
   return {

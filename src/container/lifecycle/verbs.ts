@@ -14,6 +14,7 @@ import { readLog, readRotated } from "../log/reader.ts";
 import type { ContainerExit, ContainerStatistics, OperationOptions } from "../options.ts";
 import { removeWorkspace } from "../workspace.ts";
 import { noteEvent } from "./events.ts";
+import { parseContainerFilters } from "./filters.ts";
 import { healContainer, isOwned, rememberStop, whileIdle } from "./heal.ts";
 import type { ContainerDetails, ContainerInfo } from "./info.ts";
 import { detailsOf, infoOf } from "./info.ts";
@@ -24,13 +25,15 @@ import { containerDir, readRecord, replaceRecord } from "./record.ts";
 import { containerIds, findContainer, readRecords, removeContainerFiles, renameContainer } from "./roster.ts";
 import type { StopOptions } from "./keeper.ts";
 import { isToStartAfterBoot } from "./policy.ts";
+import type { ContainerState } from "./state.ts";
 import { isUp, readState } from "./state.ts";
+import type { Listed, Wanted } from "./surroundings.ts";
 
 const POLL_MS = 100;
 /** From a container's end to its process's. */
 const LEAVE_MS = 20_000;
 
-interface Found {
+export interface Found {
   readonly paths: Paths;
   readonly record: ContainerRecord;
 }
@@ -43,29 +46,35 @@ export async function find(name: string, options: OperationOptions): Promise<Fou
 }
 
 export interface ListContainersOptions extends OperationOptions {
-  /** Not only those that run. */
+  /** Not only those that run. A filter for `status` or `exited` means them all as well. */
   readonly all?: boolean | undefined;
+  /** `status=exited`, `label=app=shop`, `name=web`, …: those of one key are alternatives, except labels. */
+  readonly filters?: readonly string[] | undefined;
   /** With what they take on disk, and their images. */
   readonly sizes?: boolean | undefined;
   /** With what is mounted in them, and the ports that they expose. */
   readonly surroundings?: boolean | undefined;
 }
 
-/** Newest first. */
+/** Newest first. @throws FlameBoxError `invalid-filter` */
 export async function listContainers(options: ListContainersOptions = {}): Promise<ContainerInfo[]> {
   const { all = false, sizes = false, surroundings = false, onNotice } = options;
+  const filters = parseContainerFilters(options.filters);
   const paths = options.paths ?? locatePaths();
   await tidyHome(options);
   const records = await readRecords(paths, (_id, error) => onNotice?.(`${error.message}; ${error.hint}`));
   const listed = await Promise.all(
     records.map(async (record) => ({ record, info: await infoOf(paths, record) })),
   );
-  const chosen = listed
-    .filter(({ info }) => all || isUp(info))
-    .toSorted((a, b) => (a.info.createdAt < b.info.createdAt ? 1 : -1));
-  if (!sizes && !surroundings) return chosen.map(({ info }) => info);
-  const { widened } = await import("./surroundings.ts");
-  return await widened(paths, chosen, { sizes, surroundings }, options);
+  const everything = listed.toSorted((a, b) => (a.info.createdAt < b.info.createdAt ? 1 : -1));
+  const widen = async (some: readonly Listed[], wanted: Wanted): Promise<ContainerInfo[]> => {
+    if (!wanted.sizes && !wanted.surroundings) return some.map(({ info }) => info);
+    return await (await import("./surroundings.ts")).widened(paths, some, wanted, options);
+  };
+  const known = await widen(everything, { sizes: false, surroundings: filters.wantsSurroundings });
+  const ids = new Set(filters.apply(known).map(({ id }) => id));
+  const chosen = everything.filter(({ info }) => ids.has(info.id) && (all || filters.wantsAll || isUp(info)));
+  return await widen(chosen, { sizes, surroundings });
 }
 
 /** @throws FlameBoxError `container-not-found`, `ambiguous-container-id` */
@@ -143,16 +152,21 @@ export async function stopContainer(
   options: EndOptions = {},
 ): Promise<ContainerInfo | undefined> {
   const found = await find(name, options);
-  await stopFound(found, options);
+  await endFound(found, options);
   const record = await readRecord(found.paths, found.record.id);
   return record && (await infoOf(found.paths, record));
 }
 
-async function stopFound(found: Found, options: EndOptions): Promise<void> {
+/** Has it end, and waits until nobody runs it. @returns its last state */
+export async function endFound(found: Found, options: EndOptions): Promise<ContainerState> {
   const { paths, record } = found;
-  if (!(await isOwned(paths, record.id))) return await rememberStop(paths, record);
-  await ask(found, "stop", endParams(options), options);
+  if (!(await isOwned(paths, record.id))) {
+    await rememberStop(paths, record);
+    return await readState(paths, record.id);
+  }
+  const { state } = await ask(found, "stop", endParams(options), options);
   await untilLeft(found, options.signal);
+  return state as ContainerState;
 }
 
 /** @param signal 1 … 64 @throws FlameBoxError `container-not-running` */
@@ -243,7 +257,7 @@ export async function removeContainer(name: string, options: RemoveOptions = {})
 
 async function endByForce(found: Found, options: OperationOptions): Promise<void> {
   try {
-    await stopFound(found, { ...options, stopSignal: "SIGKILL", timeoutMs: 0 });
+    await endFound(found, { ...options, stopSignal: "SIGKILL", timeoutMs: 0 });
   } catch (error) {
     options.signal?.throwIfAborted();
     if (!(error instanceof FlameBoxError) || error.code !== "container-not-running") throw error;
