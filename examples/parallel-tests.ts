@@ -21,11 +21,11 @@ try {
   const failed: string[] = [];
   const work = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const container = await pool.start({ command: ["sh", "-c", next.script] });
-      const { code } = await container.wait();
-      await container[Symbol.asyncDispose]();
-      console.log(`${code === 0 ? "ok" : "not ok"} ${next.name}`);
-      if (code !== 0) failed.push(next.name);
+      const box = await pool.take();
+      const { exitCode } = await box.exec(next.script);
+      await box.close();
+      console.log(`${exitCode === 0 ? "ok" : "not ok"} ${next.name}`);
+      if (exitCode !== 0) failed.push(next.name);
     }
   };
   await Promise.all(Array.from({ length: atOnce }, work));

@@ -114,7 +114,7 @@ export {
   waitContainer,
 } from "./container/named.ts";
 export { createPool } from "./container/pool.ts";
-export type { Pool, PoolOptions, PoolStartOptions } from "./container/pool.ts";
+export type { Pool, PoolOptions, PoolStartOptions, PoolTakeOptions } from "./container/pool.ts";
 export {
   buildKernel,
   buildTemplate,

@@ -62,6 +62,8 @@ export interface Placing {
   readonly berthOf?: ((paths: Paths) => Promise<Berth>) | undefined;
   readonly onPlanned?: ImageRequest["onPlanned"];
   readonly refusals?: ImageRequest["refusals"];
+  /** The program that does nothing is there, for whoever decides at the start. */
+  readonly mayIdle?: boolean | undefined;
 }
 
 /**
@@ -71,7 +73,7 @@ export async function assemble(
   surroundings: Surroundings,
   image: string,
   options: ContainerOptions,
-  { berthOf = passingBerth, onPlanned, refusals }: Placing = {},
+  { berthOf = passingBerth, onPlanned, refusals, mayIdle = false }: Placing = {},
 ): Promise<Assembled> {
   const paths = options.paths ?? locatePaths();
   const machine = await planMachine(options);
@@ -108,7 +110,8 @@ export async function assemble(
     await explained(configureGuest(booted.session, booted.network), booted, options.signal);
   const config = prepared.plan.configFor(host.kernel.release);
   const { plan: containerPlan } = prepared;
-  const created = await create(booted, { id, host, options, plan: containerPlan, config, shares });
+  const hasIdle = mayIdle || options.idle === true;
+  const created = await create(booted, { id, host, options, plan: containerPlan, config, shares, hasIdle });
   const { mounts: _mounts, configFor: _configFor, hostname: _hostname, user, ...plan } = prepared.plan;
   const facts = {
     ...plan,
@@ -210,6 +213,7 @@ interface CreateRequest {
   /** config.json */
   readonly config: object;
   readonly shares: OpenedShares;
+  readonly hasIdle: boolean;
 }
 
 async function create(
@@ -226,7 +230,7 @@ async function create(
     addHosts: hostsOf(options, network?.guest),
     resolvConf: resolvConfOf(options, network?.resolvers),
   }).filter(({ path }) => !plan.mounts.targets.includes(path));
-  if (options.idle === true) files.push({ path: IDLE_PATH, mode: 0o755, text: idleProgram() });
+  if (request.hasIdle) files.push({ path: IDLE_PATH, mode: 0o755, text: idleProgram() });
   try {
     const { warnings, prepared, ...streams } = await createContainer(
       session,

@@ -1,13 +1,14 @@
 /**
  * Containers that wait: for servers whose requests cannot.
  *
- *     createPool ─► size × (machine restored, image opened, container made) ─► start() executes in one
+ *     createPool ─► size × (machine restored, image opened, container made) ─► start(), take() execute in one
  *                             ▲                                                   │
  *                             └────────────── another takes its place ────────────┘
  *
  * Without an image only machines wait, and a container is made in one when it is asked for.
  */
 import { rehearse } from "../agent/client.ts";
+import type { Process } from "../runtime-spec/config.ts";
 import { unlessAborted } from "../util/abort.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
@@ -15,12 +16,17 @@ import { limit } from "../util/limit.ts";
 import { locatePaths } from "../util/paths.ts";
 import { assemble } from "./assemble.ts";
 import type { Assembled } from "./assemble.ts";
+import { boxOf } from "./flamebox.ts";
+import type { FlameBox, FlameBoxOptions } from "./flamebox.ts";
 import { prepareHost } from "./host.ts";
+import { IDLE_PATH } from "./idle-program.ts";
 import type { ContainerOptions, RunningContainer } from "./options.ts";
 import { planMachine } from "./plan.ts";
 import type { Surroundings } from "./prepare.ts";
+import type { Container } from "./running.ts";
 import { storageSize } from "./scratch.ts";
 import { begin, startOn } from "./start.ts";
+import { stopPlanOf } from "./stop.ts";
 import { restoreMachine } from "./template.ts";
 import type { ReadyMachine } from "./template.ts";
 
@@ -39,6 +45,8 @@ export interface PoolStartOptions extends Pick<ContainerOptions, "command" | "si
   readonly image?: string | undefined;
 }
 
+export interface PoolTakeOptions extends PoolStartOptions, Pick<FlameBoxOptions, "maxLogBytes"> {}
+
 /** Dispose it: its machines run until then. */
 export interface Pool extends AsyncDisposable {
   readonly size: number;
@@ -50,6 +58,16 @@ export interface Pool extends AsyncDisposable {
    * @throws FlameBoxError as `start`; `pool-closed`; `invalid-option` for a command where the pool's options fix it
    */
   start(options?: PoolStartOptions): Promise<RunningContainer>;
+  /**
+   * As `start`, as a box: for commands, files and what else a `FlameBox` has. Without a command, neither here nor in the
+   * pool's options, its first process does nothing.
+   *
+   *     await using box = await pool.take();
+   *     const { stdout } = await box.exec("uname -r");
+   *
+   * @throws FlameBoxError as `start`
+   */
+  take(options?: PoolTakeOptions): Promise<FlameBox>;
 }
 
 const MAX_SIZE = 1_000;
@@ -106,8 +124,17 @@ abstract class SparePool<T extends Spare> implements Pool {
     return this.#ready.size;
   }
 
-  abstract start(options?: PoolStartOptions): Promise<RunningContainer>;
+  /** @param mayIdle without a command, the first process does nothing */
+  protected abstract begin(options: PoolStartOptions, mayIdle: boolean): Promise<Container>;
   protected abstract make(signal: AbortSignal): Promise<T>;
+
+  async start(options: PoolStartOptions = {}): Promise<RunningContainer> {
+    return await this.begin(options, false);
+  }
+
+  async take({ maxLogBytes, ...options }: PoolTakeOptions = {}): Promise<FlameBox> {
+    return boxOf(await this.begin(options, true), maxLogBytes);
+  }
 
   async fill(): Promise<void> {
     while (this.#spares.length < this.size) this.#addSpare();
@@ -133,7 +160,7 @@ abstract class SparePool<T extends Spare> implements Pool {
   }
 
   /** One that lives; it is the caller's. */
-  protected async take(signal: AbortSignal | undefined): Promise<T> {
+  protected async next(signal: AbortSignal | undefined): Promise<T> {
     for (let lost = 0; ; lost++) {
       if (this.#closing.signal.aborted) throw new FlameBoxError("pool-closed", "the pool has been closed");
       signal?.throwIfAborted();
@@ -187,7 +214,9 @@ class ContainerPool extends SparePool<SpareContainer> {
   }
 
   protected async make(signal: AbortSignal): Promise<SpareContainer> {
-    const assembled = await assemble(this.#surroundings, this.#image, { ...this.#options, signal });
+    const options = { ...this.#options, signal };
+    const mayIdle = !hasProcess(this.#options);
+    const assembled = await assemble(this.#surroundings, this.#image, options, { mayIdle });
     const dispose = async () => await assembled.owned[Symbol.asyncDispose]();
     try {
       for (let times = 0; times < REHEARSALS; times++) await rehearse(assembled.booted.session, { signal });
@@ -198,22 +227,42 @@ class ContainerPool extends SparePool<SpareContainer> {
     return { assembled, lost: assembled.booted.machine.exited, [Symbol.asyncDispose]: dispose };
   }
 
-  async start(options: PoolStartOptions = {}): Promise<RunningContainer> {
+  protected async begin(options: PoolStartOptions, mayIdle: boolean): Promise<Container> {
     const { command = [], env = {}, signal, image } = options;
     if (image !== undefined)
       throw new FlameBoxError("invalid-option", "the pool's image is that of all its containers");
-    const changes = { args: command, env: Object.entries(env).map(([name, value]) => `${name}=${value}`) };
-    const changed = changes.args.length > 0 || changes.env.length > 0;
-    const { assembled } = await this.take(signal);
-    if (changed && !assembled.isChangeable) {
+    const isIdle = mayIdle && command.length === 0 && !hasProcess(this.#options);
+    const args = isIdle ? [IDLE_PATH] : command;
+    const changes = { args, env: Object.entries(env).map(([name, value]) => `${name}=${value}`) };
+    const isChanged = changes.args.length > 0 || changes.env.length > 0;
+    const { assembled } = await this.next(signal);
+    if (isChanged && !assembled.isChangeable) {
       await assembled.owned[Symbol.asyncDispose]();
       throw new FlameBoxError("invalid-option", "with the pool's options its containers' command is fixed", {
-        hint: "give command and env to createPool, or leave out terminals, volumes, init and capabilities",
+        hint: "give command (or idle) and env to createPool, or leave out terminals, volumes, init and capabilities",
       });
     }
     const { onNotice } = this.#options;
-    return await begin(this.#surroundings, assembled, { signal, onNotice }, changed ? changes : undefined);
+    const stop = isIdle ? stopPlanOf({}, { ...this.#options, idle: true }) : assembled.facts.stop;
+    const probe = { ...assembled.facts.probe, process: overridden(assembled.facts.probe.process, changes) };
+    const changed = { ...assembled, facts: { ...assembled.facts, stop, probe } };
+    return await begin(this.#surroundings, changed, { signal, onNotice }, isChanged ? changes : undefined);
   }
+}
+
+/** Whether the options say what its first process is. */
+function hasProcess({ command, entrypoint, idle }: ContainerOptions): boolean {
+  return command !== undefined || entrypoint !== undefined || idle === true;
+}
+
+/** What others that are executed in it begin with. */
+function overridden(
+  own: Process,
+  { args, env }: { args: readonly string[]; env: readonly string[] },
+): Process {
+  const names = new Set(env.map((variable) => variable.split("=", 1)[0]));
+  const kept = own.env.filter((variable) => !names.has(variable.split("=", 1)[0]));
+  return { ...own, args: args.length > 0 ? args : own.args, env: [...kept, ...env] };
 }
 
 interface SpareMachine extends Spare {
@@ -244,12 +293,14 @@ class MachinePool extends SparePool<SpareMachine> {
     return { ready, lost, [Symbol.asyncDispose]: async () => await ready?.[Symbol.asyncDispose]() };
   }
 
-  async start(options: PoolStartOptions = {}): Promise<RunningContainer> {
+  protected async begin(options: PoolStartOptions, mayIdle: boolean): Promise<Container> {
     const { command, env = {}, signal, image } = options;
     if (image === undefined)
       throw new FlameBoxError("invalid-option", "the pool has no image, so that each start names one");
-    const { ready } = await this.take(signal);
-    const changes = { ...(command && { command }), env: { ...this.#options.env, ...env }, signal };
+    const { ready } = await this.next(signal);
+    const isIdle = mayIdle && command === undefined && !hasProcess(this.#options);
+    const first = command === undefined ? { ...(isIdle && { idle: true }) } : { command, idle: false };
+    const changes = { ...first, env: { ...this.#options.env, ...env }, signal };
     try {
       return await startOn({ ...this.#surroundings, ready }, image, { ...this.#options, ...changes });
     } catch (error) {

@@ -29,7 +29,7 @@ export async function startOn(
   surroundings: Surroundings,
   image: string,
   options: ContainerOptions,
-): Promise<RunningContainer> {
+): Promise<Container> {
   return await begin(surroundings, await assemble(surroundings, image, options), options);
 }
 

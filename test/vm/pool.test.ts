@@ -109,12 +109,53 @@ describe("a pool with an image", () => {
   });
 });
 
+describe("a box of a pool", () => {
+  test("has commands and files, its own environment, and ends with its block", async () => {
+    await using pool = await createPool({ ...common(), size: 1, image: busybox, env: { A: "1", B: "2" } });
+    {
+      await using box = await pool.take({ env: { B: "x" } });
+      await box.files.write("/app/run.sh", "echo $A $B; hostname; exit 3\n");
+      const { exitCode, stdout } = await box.exec("sh /app/run.sh");
+      expect([exitCode, stdout.split("\n").slice(0, 2)]).toEqual([3, ["1 x", box.id.slice(0, 12)]]);
+      await untilReady(pool);
+    }
+    await using other = await pool.take();
+    expect(await other.files.exists("/app")).toBe(false);
+    // Its first process does nothing, and is not waited for.
+    expect(await other.stop()).toMatchObject({ code: 137 });
+    await expect(pool.take({ image: busybox })).rejects.toMatchObject({ code: "invalid-option" });
+  });
+
+  test("runs a command, whose output it keeps", async () => {
+    await using pool = await createPool({ ...common(), size: 1, image: busybox, command: ["echo", "usual"] });
+    for (const [options, said] of [
+      [{}, "usual\n"],
+      [{ command: ["echo", "own"] }, "own\n"],
+    ] as const) {
+      await using box = await pool.take(options);
+      const pieces: Buffer[] = [];
+      for await (const { bytes } of box.output()) pieces.push(bytes);
+      expect([Buffer.concat(pieces).toString(), (await box.wait()).code]).toEqual([said, 0]);
+    }
+  });
+
+  test("is refused where the pool's options fix another process, and has none with idle", async () => {
+    await using fixed = await createPool({ ...common(), size: 1, image: busybox, init: true });
+    await expect(fixed.take()).rejects.toMatchObject({ code: "invalid-option" });
+    await using idle = await createPool({ ...common(), size: 1, image: busybox, init: true, idle: true });
+    await using box = await idle.take();
+    expect(await box.exec("echo in")).toMatchObject({ stdout: "in\n" });
+  });
+});
+
 describe("a pool without an image", () => {
   test("makes each start's container in a machine that waits", async () => {
     await using pool = await createPool({ ...common(), size: 1 });
     await expect(pool.start()).rejects.toMatchObject({ code: "invalid-option" });
     const start = { image: busybox, command: ["echo", "machine"] };
     expect(await outputOf(await pool.start(start))).toEqual({ code: 0, output: "machine\n" });
+    await using box = await pool.take({ image: busybox });
+    expect(await box.exec("echo box")).toMatchObject({ stdout: "box\n" });
   });
 
   test("goes on after an image that is not there", async () => {
