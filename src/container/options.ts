@@ -173,6 +173,8 @@ export interface Health {
 export interface ContainerOptions extends PullOptions, MachineOptions, EnclosureOptions {
   /** When to ask the registry; default `missing`. */
   readonly pull?: "always" | "missing" | "never" | undefined;
+  /** Read every byte of the image's layers at each start, and fetch what is damaged again. Default false. */
+  readonly verify?: boolean | undefined;
   /** Arguments; replaces the image's Cmd. */
   readonly command?: readonly string[] | undefined;
   /** Replaces the image's Entrypoint and clears its Cmd; `[]` clears both. */

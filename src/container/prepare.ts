@@ -61,6 +61,10 @@ export async function prepareImage(store: Store, request: ImageRequest): Promise
   const { name, options, berth } = request;
   const image = berth.image ?? (await acquireImage(store, name, options));
   try {
+    if (options.verify === true) {
+      const { verifyImage } = await import("../images/verify.ts");
+      await verifyImage(store, image, options);
+    }
     return await openImage(store, image, request);
   } catch (error) {
     const damaged = error instanceof FlameBoxError && error.code === "image-incomplete";

@@ -156,6 +156,7 @@ function addMachineOptions(command: Command): void {
     .addOption(
       new Option("--pull <when>", "when to ask the registry").choices(["always", "missing", "never"]),
     )
+    .option("--verify", "read every byte of the image at each start, and fetch what is damaged again")
     .option("--platform <platform>", "os/architecture[/variant]; default: the host's")
     .option("--insecure", "allow http and unverified TLS for the registry")
     .option("--cpus <count>", "CPUs, as in 2 or 0.5; default 1")

@@ -66,6 +66,7 @@ export interface RunFlags extends EgressFlags, HealthFlags, MountFlags, Namespac
   readonly readOnly?: boolean;
   readonly shmSize?: string;
   readonly pull?: "always" | "missing" | "never";
+  readonly verify?: boolean;
   readonly platform?: string;
   readonly cpus?: string;
   readonly cpuShares?: string;
@@ -273,6 +274,7 @@ export function containerOptions(
     ...lifeOptions(flags, files),
     ...parseMounts(flags),
     ...given("pull", flags.pull),
+    ...given("verify", flags.verify),
     ...(command.length === 0 ? {} : { command }),
     // As in Docker, --entrypoint '' takes the image's away.
     ...given(

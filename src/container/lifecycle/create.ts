@@ -117,7 +117,11 @@ export async function create(image: string, options: CreateOptions = {}): Promis
     record = await addContainer(paths, draftOf(id, { name: image, image: found, plan }, options));
   };
   // Until its record keeps it, the opened image is what keeps the layers.
-  cleanup.use(await prepareImage(store, { name: image, berth: { id }, machine, options, onPlanned }));
+  // Its start verifies it.
+  const opening = { ...options, verify: false };
+  cleanup.use(
+    await prepareImage(store, { name: image, berth: { id }, machine, options: opening, onPlanned }),
+  );
   if (record === undefined) throw new FlameBoxError("internal-error", "the container has no record");
   await noteEvent(paths, "create", record);
   return record;
