@@ -1,22 +1,36 @@
-/** The least that a start can take: native/restore.c, compiled once, and what it is to be given. */
+/**
+ * The least that a start can take: native/restore.c for QEMU, test/support/bare-firecracker.c for Firecracker, compiled
+ * once, and what they are to be given.
+ */
 import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { setup } from "flamebox";
+import { diagnose, setup } from "flamebox";
 import type { TemplateInfo } from "flamebox";
 import { FrameType, encodeJson } from "../src/agent/protocol/frame.ts";
+import { requireAgent } from "../src/container/host.ts";
+import { locateFirecracker } from "../src/container/vmm.ts";
+import { elfKernel } from "../src/machine/kernel/vmlinux.ts";
+import type { BootFiles, TemplateFiles } from "../src/machine/machine.ts";
 import { qemuArguments, restoringArguments } from "../src/machine/qemu/arguments.ts";
 import { sandboxArguments } from "../src/machine/qemu/confinement.ts";
 import { findQemu } from "../src/machine/qemu/vmm.ts";
+import { bareBootMs, bareRestoreMs, compileBare } from "../test/support/bare-firecracker.ts";
 import type { Home } from "../test/support/home.ts";
 import { repository } from "../test/support/images/layouts.ts";
 
 const execute = promisify(execFile);
 
+/** Each in milliseconds, of one VMM. */
 export interface Floors {
-  readonly restore: readonly string[];
-  readonly boot: readonly string[];
+  readonly restore: () => Promise<number>;
+  readonly boot: () => Promise<number>;
+}
+
+/** What the library is told of VMMs, as the command line is by its environment. */
+export function vmmOptions(): { readonly firecracker: string | undefined } {
+  return { firecracker: process.env["FLAMEBOX_FIRECRACKER"] };
 }
 
 /** Whole processes, from before they are spawned to their end. */
@@ -27,29 +41,66 @@ export async function timeMs(words: readonly string[], env = process.env): Promi
   return performance.now() - started;
 }
 
-/** @throws Error without a compiler, which setup.sh installs */
+/** Of the VMM that FlameBox chooses on this host. @throws Error without a compiler, which setup.sh installs */
 export async function prepareFloors(home: Home, template: TemplateInfo): Promise<Floors> {
+  const { paths } = home;
   const dir = join(home.dir, "floors");
   await mkdir(dir);
+  const templateDir = join(paths.dataDir, "templates", template.key);
+  const files = {
+    ramPath: join(templateDir, "ram"),
+    statePath: join(templateDir, "state"),
+    scratchPath: join(templateDir, "scratch"),
+  };
+  const { kernel, initramfs } = await setup({ paths });
+  const boot = { kernelPath: kernel.path, initramfsPath: initramfs.path };
+  const { firecracker } = vmmOptions();
+  const { machine } = await diagnose({ paths, firecracker });
+  const request = { home, dir, template, files, boot };
+  if (machine?.vmm === "firecracker") return await firecrackerFloors(request);
+  return await qemuFloors(request, machine?.acceleration ?? "tcg");
+}
+
+interface FloorRequest {
+  readonly home: Home;
+  readonly dir: string;
+  readonly template: TemplateInfo;
+  readonly files: TemplateFiles;
+  readonly boot: BootFiles;
+}
+
+async function qemuFloors(
+  { dir, template, files, boot }: FloorRequest,
+  acceleration: "kvm" | "tcg",
+): Promise<Floors> {
   const program = join(dir, "restore");
   await execute("cc", ["-O2", "-o", program, join(repository, "bench", "native", "restore.c")]);
   const hello = join(dir, "hello");
   await writeFile(hello, encodeJson(FrameType.hello, 0, { generation: 3 }));
   const vmm = await findQemu();
-  const files = {
-    ramPath: join(home.paths.dataDir, "templates", template.key, "ram"),
-    statePath: join(home.paths.dataDir, "templates", template.key, "state"),
-    scratchPath: "",
-  };
-  const { kernel, initramfs } = await setup({ paths: home.paths });
-  const boot = { kernelPath: kernel.path, initramfsPath: initramfs.path };
   const { cpus, memoryMib } = template;
   const sandbox = sandboxArguments({ isJailed: false });
-  const restoring = [...restoringArguments(template, files, "tcg"), ...sandbox];
-  const booting = [...qemuArguments({ boot, cpus, memoryMib, disks: {} }, "tcg"), ...sandbox];
+  const restoring = [
+    ...restoringArguments(template, { ...files, scratchPath: "" }, acceleration),
+    ...sandbox,
+  ];
+  const booting = [...qemuArguments({ boot, cpus, memoryMib, disks: {} }, acceleration), ...sandbox];
   return {
-    restore: [program, files.statePath, hello, vmm, ...restoring],
-    boot: [program, "-", hello, vmm, ...booting],
+    restore: async () => await printedMs([program, files.statePath, hello, vmm, ...restoring]),
+    boot: async () => await printedMs([program, "-", hello, vmm, ...booting]),
+  };
+}
+
+async function firecrackerFloors({ home, dir, template, files, boot }: FloorRequest): Promise<Floors> {
+  const { paths } = home;
+  const firecracker = await locateFirecracker(vmmOptions().firecracker, paths);
+  if (firecracker === undefined) throw new Error("the firecracker that doctor has found is gone");
+  const helper = await requireAgent(paths);
+  const options = { bare: await compileBare(dir), firecracker, helper, dir, shape: template };
+  const elf = { ...boot, kernelPath: await elfKernel(boot.kernelPath, paths) };
+  return {
+    restore: async () => await bareRestoreMs(options, files),
+    boot: async () => await bareBootMs(options, elf),
   };
 }
 
@@ -58,6 +109,3 @@ async function printedMs(words: readonly string[]): Promise<number> {
   const { stdout } = await execute(program, args);
   return Number(stdout);
 }
-
-export const bareRestore = async ({ restore }: Floors): Promise<number> => await printedMs(restore);
-export const bareBoot = async ({ boot }: Floors): Promise<number> => await printedMs(boot);

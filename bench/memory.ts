@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { start } from "flamebox";
 import type { RunningContainer } from "flamebox";
 import { limit } from "../src/util/limit.ts";
+import { vmmOptions } from "./floors.ts";
 import { atLeast, largest } from "./measurement.ts";
 import type { Measurement } from "./measurement.ts";
 import type { Setting } from "./start.ts";
@@ -48,7 +49,8 @@ async function answers(container: RunningContainer, word: string): Promise<boole
 }
 
 async function startIdle({ image, home }: Setting): Promise<RunningContainer> {
-  return await start(image, { paths: home.paths, dockerConfig: null, command: ["cat"], interactive: true });
+  const options = { paths: home.paths, dockerConfig: null, ...vmmOptions() };
+  return await start(image, { ...options, command: ["cat"], interactive: true });
 }
 
 export async function measureMemory(setting: Setting): Promise<Measurement[]> {

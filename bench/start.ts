@@ -1,10 +1,12 @@
 /**
  * How long a container takes to start, beside the least that any program has to do for it.
  *
- *     restore       one VMM, restored from the same template by native/restore.c, to its guest's first answer
+ *     restore       one VMM, restored from the same template by a small program of C, to its guest's first answer
  *     floor         that, and `node -e 0`: what a command of Node's has to wait for in any case
  *     boot          one VMM, booting the same kernel and initramfs, to the first answer
  *     podman        the same image in a container of runc's, where podman and runc are installed
+ *
+ * The VMM is the one that FlameBox chooses on this host, in all of them.
  *
  * Floors, peers and ours take turns in one run, so that a host that is busy for a while is so for all of them.
  */
@@ -18,7 +20,7 @@ import { layout, repository } from "../test/support/images/layouts.ts";
 import { startRegistry } from "../test/support/registry.ts";
 import { locatePaths } from "../src/util/paths.ts";
 import { join } from "node:path";
-import { bareBoot, bareRestore, prepareFloors, timeMs } from "./floors.ts";
+import { prepareFloors, timeMs, vmmOptions } from "./floors.ts";
 import type { Floors } from "./floors.ts";
 import { compare } from "./measurement.ts";
 import type { Benchmark, Measurement } from "./measurement.ts";
@@ -61,7 +63,7 @@ async function takeFromPool(pool: Pool): Promise<number> {
 
 async function takeTurns({ home, image, floors, flamebox, env, say }: Setting): Promise<Samples> {
   const samples: Samples = { node: [], restore: [], runTrue: [], sdk: [], pool: [], podman: [] };
-  const options = { paths: home.paths, dockerConfig: null, command: ["true"] };
+  const options = { paths: home.paths, dockerConfig: null, command: ["true"], ...vmmOptions() };
   const podman = await openPodman(image);
   if (typeof podman === "string") say(`nothing is compared with podman: ${podman}`);
   const pool = await createPool({ ...options, size: 1, image });
@@ -69,7 +71,7 @@ async function takeTurns({ home, image, floors, flamebox, env, say }: Setting): 
     for (let turn = 0; turn <= SAMPLES; turn++) {
       const taken = {
         node: await timeMs([process.execPath, "-e", "0"]),
-        restore: await bareRestore(floors),
+        restore: await floors.restore(),
         runTrue: await timeMs([...flamebox, "run", "--quiet", "--rm", image, "true"], env),
         sdk: await timed(async () => await run(image, options)),
         pool: await takeFromPool(pool),
@@ -103,7 +105,7 @@ async function measureCold({ flamebox, env, image, floors, say }: Setting): Prom
   const boots: number[] = [];
   const node: number[] = [];
   for (let turn = 0; turn <= COLD_SAMPLES; turn++) {
-    const boot = await bareBoot(floors);
+    const boot = await floors.boot();
     const bare = await timeMs([process.execPath, "-e", "0"]);
     const cold = await timeMs([...flamebox, "run", "--quiet", "--no-template", image, "true"], env);
     say(`bare boot ${boot.toFixed(0)}, without a template ${cold.toFixed(0)}`);

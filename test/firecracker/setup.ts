@@ -13,7 +13,7 @@ import { USERS_DIR } from "../../src/machine/jail/users.ts";
 import { findKernel, prepareBoot } from "../../src/machine/kernel/kernel.ts";
 import { elfKernel } from "../../src/machine/kernel/vmlinux.ts";
 
-async function firecrackerProgram(): Promise<string> {
+export async function firecrackerProgram(): Promise<string> {
   const program = process.env["FLAMEBOX_FIRECRACKER"] ?? (await findFirecracker());
   if (program === undefined) throw new Error("there is no firecracker: run scripts/test-firecracker.sh");
   return program;

@@ -12,6 +12,7 @@ const ENVIRONMENT = [
   "export PATH=/opt/flamebox/bin:$PATH:/usr/sbin:/sbin",
   "export FLAMEBOX_HOME=/opt/flamebox/home FLAMEBOX_FIRECRACKER=/opt/flamebox/bin/firecracker",
   "export FLAMEBOX_TEST_FIRECRACKER=1 NO_COLOR=1 HOME=/tmp",
+  "export FLAMEBOX_TEST_BARE=/opt/flamebox/bin/bare-firecracker",
 ].join("; ");
 
 function printer(): Writable {

@@ -27,6 +27,7 @@ import { writeFileAtomic } from "../../src/util/atomic-file.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 import type { Paths } from "../../src/util/paths.ts";
 import { locatePaths } from "../../src/util/paths.ts";
+import { compileBare } from "../support/bare-firecracker.ts";
 import { layout, repository } from "../support/images/layouts.ts";
 import { startRegistry } from "../support/registry.ts";
 
@@ -124,6 +125,8 @@ async function fillPayload(root: string, payload: Payload): Promise<void> {
   await cp(firecracker, join(target, "bin", "firecracker"));
   const jailer = join(dirname(firecracker), "jailer");
   await cp(jailer, join(target, "bin", "jailer")).catch(() => {});
+  // There is no compiler inside.
+  await compileBare(join(target, "bin"));
 }
 
 interface Payload {
@@ -159,6 +162,13 @@ const USER = 1000;
 export const AS_USER = `setpriv --reuid ${USER} --regid ${USER} --clear-groups --inh-caps=-all --bounding-set=-all`;
 
 /**
+ * A virtual machine that does nothing. With the first one that is made, and the last one that ends, KVM has the kernel
+ * rewrite instructions of its scheduler while both processors run; an emulator that translates code executes one of them
+ * half written now and then, and the outer machine is lost. 0xAE01 is KVM_CREATE_VM.
+ */
+const LASTING_VM = `perl -e 'open(my $kvm, "+<", "/dev/kvm") or die; ioctl($kvm, 0xAE01, 0) or die; sleep' </dev/null >/dev/null 2>&1`;
+
+/**
  * What a host has and no container of FlameBox's: nodes of the outer kernel's devices, with the modes that Debian
  * gives them, and a network interface with addresses, one of them link-local, and a route, which passt looks for.
  */
@@ -166,6 +176,7 @@ const SURROUNDINGS = [
   "mkdir -p /dev/net",
   "mknod -m 666 /dev/kvm c 10 232",
   "mknod -m 666 /dev/net/tun c 10 200",
+  `{ ${LASTING_VM} & }`,
   "ip link add lan0 type dummy",
   "ip address add 192.0.2.1/24 dev lan0",
   "ip address add 169.254.77.1/16 dev lan0",

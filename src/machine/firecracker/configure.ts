@@ -17,7 +17,7 @@ const GUEST_CID = 3;
  * Nothing a user wrote is ever part of it. `reboot=k`: a restart, by the keyboard controller, is the only way that a
  * machine ends by itself. There is one serial port, and a keyboard controller without a keyboard.
  */
-const KERNEL_ARGUMENTS =
+export const KERNEL_ARGUMENTS =
   "console=ttyS0 quiet panic=-1 reboot=k net.ifnames=0 random.trust_cpu=on 8250.nr_uarts=1 " +
   "i8042.noaux i8042.nomux i8042.dumbkbd";
 
