@@ -13,10 +13,12 @@ mod enclose;
 mod files;
 mod init;
 mod mounts;
+mod netns;
 mod protocol;
 mod runtime;
 mod session;
 mod shares;
+mod split;
 mod syscall;
 mod tap;
 
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
     if let Some(code) = runtime::trigger() {
         return ExitCode::from(code);
     }
-    if let Some(code) = enclose::trigger() {
+    if let Some(code) = enclose::trigger().or_else(netns::trigger) {
         return code;
     }
     // A container can execute its init's own program, which is this one, as /proc/self/exe; and there it is process

@@ -6,7 +6,7 @@
 //!
 //! Nothing else is in that namespace, so a VMM that was broken into has the stream, and no network. The process ends
 //! with the VMM, and gives up what it was root for. Frames are copied; what the guest's network driver left for
-//! hardware to do, a checksum, is done here.
+//! hardware to do, a checksum or cutting a large frame apart (split.rs), is done here.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,11 +17,12 @@ use nix::sys::prctl;
 use nix::unistd::geteuid;
 
 use crate::enclose::{let_go, live_with};
+use crate::split;
 use crate::syscall;
 use crate::syscall::tap::{self as device, VNET_HEADER_BYTES};
 
 /// Where the stream is, for both ends: `stdio` of the process that starts this one.
-const STREAM_FD: i32 = 3;
+pub const STREAM_FD: i32 = 3;
 /// IPv4's largest packet, an Ethernet header, and a VLAN tag.
 const MAX_FRAME_BYTES: usize = 65_535 + 14 + 4;
 const NOBODY: u32 = 65_534;
@@ -48,7 +49,7 @@ pub fn connect(name: &str, owner: u32) -> io::Result<()> {
 }
 
 /// Of what it was root for, nothing is needed any more.
-fn become_nobody() -> io::Result<()> {
+pub fn become_nobody() -> io::Result<()> {
     if geteuid().is_root() && fs::read_to_string("/proc/self/uid_map")?.trim_end().ends_with("4294967295") {
         nix::unistd::setgroups(&[])?;
         nix::unistd::setresgid(NOBODY.into(), NOBODY.into(), NOBODY.into())?;
@@ -58,7 +59,7 @@ fn become_nobody() -> io::Result<()> {
 }
 
 /// Until the stream ends; the thread ends with the process.
-fn relay(packets: &OwnedFd, stream: &File) -> io::Result<()> {
+pub fn relay(packets: &OwnedFd, stream: &File) -> io::Result<()> {
     let (packets_in, mut stream_out) = (packets.try_clone()?, stream.try_clone()?);
     thread::spawn(move || {
         let result = from_guest(&packets_in, &mut stream_out);
@@ -69,21 +70,32 @@ fn relay(packets: &OwnedFd, stream: &File) -> io::Result<()> {
 }
 
 fn from_guest(packets: &OwnedFd, stream: &mut impl Write) -> io::Result<()> {
-    // The length is put into the room before the frame, so that both leave in one call.
     let mut buffer = vec![0; VNET_HEADER_BYTES + MAX_FRAME_BYTES];
+    let mut parts = Vec::new();
     loop {
         let length = match device::receive(packets, &mut buffer) {
             Ok(length) => length,
-            // The device is down for a moment when the VMM opens it.
-            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => continue,
+            // The device is down for a moment when the VMM opens it. What the kernel has no header for is lost.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENETDOWN | libc::EINVAL)) => continue,
             Err(error) => return Err(error),
         };
-        let Some(frame) = length.checked_sub(VNET_HEADER_BYTES) else { continue };
-        let (header, rest) = buffer.split_at_mut(VNET_HEADER_BYTES);
-        finish_checksum(header, &mut rest[..frame]);
-        header[VNET_HEADER_BYTES - 4..].copy_from_slice(&(frame as u32).to_be_bytes());
-        stream.write_all(&buffer[VNET_HEADER_BYTES - 4..length])?;
+        // Half a frame is none.
+        if (VNET_HEADER_BYTES..=buffer.len()).contains(&length) {
+            hand_on(&mut buffer[..length], &mut parts, stream)?;
+        }
     }
+}
+
+/// `packet` is a frame behind its header, in whose place its length is put, so that both leave in one call.
+fn hand_on(packet: &mut [u8], parts: &mut Vec<u8>, stream: &mut impl Write) -> io::Result<()> {
+    let Some((header, frame)) = packet.split_first_chunk_mut::<VNET_HEADER_BYTES>() else { return Ok(()) };
+    if split::is_many(header) {
+        parts.clear();
+        return if split::split(header, frame, parts) { stream.write_all(parts) } else { Ok(()) };
+    }
+    finish_checksum(header, frame);
+    header[VNET_HEADER_BYTES - 4..].copy_from_slice(&(frame.len() as u32).to_be_bytes());
+    stream.write_all(&packet[VNET_HEADER_BYTES - 4..])
 }
 
 fn to_guest(packets: &OwnedFd, stream: &mut impl Read) -> io::Result<()> {
@@ -118,15 +130,8 @@ fn finish_checksum(header: &[u8], frame: &mut [u8]) {
     if field + 2 > frame.len() {
         return;
     }
-    let mut sum: u64 = 0;
-    for pair in frame[start..].chunks(2) {
-        sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
     // UDP has no checksum of zero; all ones are the same number.
-    let checksum = match !(sum as u16) {
+    let checksum = match !split::folded(split::sum(&frame[start..])) {
         0 => 0xffff,
         other => other,
     };

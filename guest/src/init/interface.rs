@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 pub const INTERFACE: &str = "eth0";
+const MOST_ADDRESSES: usize = 64;
 
 fn netmask(prefix: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0))
@@ -103,6 +104,38 @@ impl Sockets {
         ioctl(&self.v4, libc::SIOCSIFADDR, &mut request)?;
         request.ifr_ifru.ifru_netmask = sockaddr_v4(netmask(prefix));
         ioctl(&self.v4, libc::SIOCSIFNETMASK, &mut request)
+    }
+
+    /// Takes the interface's IPv4 addresses away, those without a label of their own.
+    pub fn clear_v4(&self) -> io::Result<()> {
+        for _ in 0..MOST_ADDRESSES {
+            let mut request = request_for(INTERFACE);
+            match ioctl(&self.v4, libc::SIOCGIFADDR, &mut request) {
+                Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => return Ok(()),
+                other => other?,
+            }
+            request.ifr_ifru.ifru_addr = sockaddr_v4(Ipv4Addr::UNSPECIFIED);
+            ioctl(&self.v4, libc::SIOCSIFADDR, &mut request)?;
+        }
+        Err(io::Error::other("it has addresses without end"))
+    }
+
+    pub fn mac(&self) -> io::Result<[u8; 6]> {
+        let mut request = request_for(INTERFACE);
+        ioctl(&self.v4, libc::SIOCGIFHWADDR, &mut request)?;
+        // SAFETY: SIOCGIFHWADDR has filled this member.
+        let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+        if address.sa_family != libc::ARPHRD_ETHER {
+            return Err(io::Error::other("it is no Ethernet interface"));
+        }
+        Ok(std::array::from_fn(|at| address.sa_data[at] as u8))
+    }
+
+    pub fn mtu(&self) -> io::Result<libc::c_int> {
+        let mut request = request_for(INTERFACE);
+        ioctl(&self.v4, libc::SIOCGIFMTU, &mut request)?;
+        // SAFETY: SIOCGIFMTU has filled this member.
+        Ok(unsafe { request.ifr_ifru.ifru_mtu })
     }
 
     pub fn add_v6(&self, address: Ipv6Addr, prefix: u8) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Nothing here opens a disk, so that a machine saved after this can be restored with other disks.
 
-mod interface;
+pub mod interface;
 mod limits;
 pub mod machine;
 pub mod network;

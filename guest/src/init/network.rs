@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use super::interface::{Change, INTERFACE, Sockets};
@@ -61,9 +61,7 @@ impl Plan {
             // The kernel announces the addresses with it.
             return sockets.set_mac(mac).map_err(|e| failed("mac", e));
         }
-        if let (Some(mac), Some(before)) = (self.mac, before)
-            && self.mtu == before.mtu
-        {
+        if let (Some(mac), Some(before)) = (self.mac, before) {
             return self.replace(before, mac, &sockets);
         }
         let Some(name) = find_interface() else { return Ok(()) };
@@ -100,6 +98,11 @@ impl Plan {
     /// down waits for ever once in a while.
     fn replace(&self, before: &Self, mac: [u8; 6], sockets: &Sockets) -> Result<(), Failure> {
         let failed = |what: &str, error: io::Error| Failure::failed(format!("network: {what}: {error}"));
+        if let Some(mtu) = self.mtu
+            && before.mtu != self.mtu
+        {
+            sockets.set_mtu(mtu).map_err(|e| failed("mtu", e))?;
+        }
         for gateway in &before.gateways {
             tolerate_missing(sockets.route(*gateway, Change::Remove))
                 .map_err(|e| failed("old gateway", e))?;
@@ -111,10 +114,20 @@ impl Plan {
                 tolerate_missing(sockets.remove_v6(*v6, *prefix)).map_err(|e| failed("old address", e))?;
             }
         }
+        if !self.addresses.iter().any(|(address, _)| address.is_ipv4()) {
+            // Nothing takes the place of the old one.
+            sockets.clear_v4().map_err(|e| failed("old address", e))?;
+        }
         self.add_v4(sockets)?;
         self.add_v6(sockets)?;
         // The kernel announces the addresses with it.
         sockets.set_mac(mac).map_err(|e| failed("mac", e))?;
+        if let Some(old) = before.mac {
+            // The kernel keeps the one that it made of the old MAC, which any number of machines have had. A kernel
+            // without IPv6 has none.
+            let _ = sockets.remove_v6(link_local(old), 64);
+            let _ = sockets.add_v6(link_local(mac), 64);
+        }
         self.add_gateways(sockets)
     }
 
@@ -150,6 +163,12 @@ impl Plan {
     }
 }
 
+/// https://www.rfc-editor.org/rfc/rfc4291#appendix-A: of the MAC, its universal bit turned round.
+fn link_local(mac: [u8; 6]) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.map(u16::from);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f)
+}
+
 fn address_failed(address: IpAddr, prefix: u8, error: &io::Error) -> Failure {
     Failure::failed(format!("network: address {address}/{prefix}: {error}"))
 }
@@ -182,7 +201,7 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
     (parts.next().is_none() && mac[0] & 1 == 0).then_some(mac)
 }
 
-fn parse_prefix(text: &str) -> Option<(IpAddr, u8)> {
+pub fn parse_prefix(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
     let prefix: u8 = prefix.parse().ok().filter(|_| !prefix.starts_with('+'))?;

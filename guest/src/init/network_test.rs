@@ -33,3 +33,13 @@ fn prefixes() {
         assert_eq!(parse_prefix(text).is_some(), valid, "{text}");
     }
 }
+
+#[test]
+fn a_link_local_address_is_made_of_the_mac() {
+    for (mac, address) in [
+        ([0x52, 0x54, 0, 0x12, 0x34, 0x56], "fe80::5054:ff:fe12:3456"),
+        ([0, 1, 2, 3, 4, 5], "fe80::201:2ff:fe03:405"),
+    ] {
+        assert_eq!(link_local(mac).to_string(), address);
+    }
+}

@@ -95,11 +95,13 @@ pub fn packet_socket(name: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// One frame behind its header. Longer ones than the buffer are cut off.
+/// One frame behind its header. Of one that is longer than the buffer, the result is the whole length.
 pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: the kernel writes at most as many bytes as it is told the buffer has.
-        let result = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let result = unsafe {
+            libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_TRUNC)
+        };
         match size(result) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other,
