@@ -35,6 +35,7 @@ export type { CommitContainerOptions, ContainerCopyOptions } from "./container/l
 export type { MachineUse } from "./container/machine-use.ts";
 export type { CreateOptions } from "./container/lifecycle/create.ts";
 export type { Action, ContainerEvent, EventsOptions } from "./container/lifecycle/events.ts";
+export type { ConnectNetworkOptions } from "./container/lifecycle/membership.ts";
 export type { AttachedContainer } from "./container/lifecycle/foreground.ts";
 export type { ContainerConfig } from "./container/lifecycle/configured.ts";
 export type {
@@ -118,7 +119,9 @@ export type { Pool, PoolOptions, PoolStartOptions, PoolTakeOptions } from "./con
 export {
   buildKernel,
   buildTemplate,
+  connectNetwork,
   createNetwork,
+  disconnectNetwork,
   inspectNetwork,
   listKernels,
   listNetworks,

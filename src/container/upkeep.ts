@@ -3,6 +3,7 @@
  * asked for.
  */
 import type * as kernels from "./kernels.ts";
+import type * as membership from "./lifecycle/membership.ts";
 import type * as networks from "./networks.ts";
 import type * as templates from "./templates.ts";
 
@@ -104,3 +105,20 @@ export const removeNetwork: typeof networks.removeNetwork = async (...given) =>
  */
 export const pruneNetworks: typeof networks.pruneNetworks = async (...given) =>
   await (await import("./networks.ts")).pruneNetworks(...given);
+
+/**
+ * Puts a container that does not run into a network, from its next start on. `user` is outbound through the host.
+ * @throws FlameBoxError `container-running`; `container-connected` when it is in a network already; `invalid-option`;
+ *   NetworkError `network-missing`, `invalid-address`
+ * @function
+ */
+export const connectNetwork: typeof membership.connectNetwork = async (...given) =>
+  await (await import("./lifecycle/membership.ts")).connectNetwork(...given);
+
+/**
+ * Takes a container that does not run out of its network: it has none from its next start on.
+ * @throws FlameBoxError `container-running`, `container-not-connected`
+ * @function
+ */
+export const disconnectNetwork: typeof membership.disconnectNetwork = async (...given) =>
+  await (await import("./lifecycle/membership.ts")).disconnectNetwork(...given);

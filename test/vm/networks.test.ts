@@ -110,6 +110,33 @@ describe("a container", () => {
     expect(stdout).not.toContain("db to");
   });
 
+  test("that was created elsewhere is put into a network, and taken out of it", async () => {
+    const made = [
+      "create",
+      "-q",
+      "--name",
+      "late",
+      "-p",
+      "0:80",
+      debian,
+      "python3",
+      "-c",
+      ask,
+      "db",
+      "store",
+    ];
+    expect((await home.run(made)).code).toBe(0);
+    expect(await home.run(["network", "connect", "shop", "late"])).toMatchObject({ code: 0, stdout: "" });
+    const inside = await home.run(["start", "-a", "late"]);
+    expect(inside.stdout, inside.stderr).toMatch(/^db db to .*\nstore db to /);
+    expect((await home.run(["network", "disconnect", "shop", "late"])).code).toBe(0);
+    const outside = await home.run(["start", "-a", "late"]);
+    expect([outside.code, outside.stdout.match(/ no: /g)?.length], outside.stderr).toEqual([0, 2]);
+    await home.run(["rm", "late"]);
+    const refused = await home.run(["network", "disconnect", "shop", "db"]);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("stop it first") as string });
+  });
+
   test("that is killed is nobody's neighbour any more, and leaves nothing", async () => {
     const [db] = servers;
     db?.child.kill("SIGKILL");

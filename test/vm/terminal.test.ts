@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { columnsOf } from "../../src/cli/output/text.ts";
 import { makeHome } from "../support/home.ts";
 import type { Home } from "../support/home.ts";
 import { repository } from "../support/images/layouts.ts";
@@ -22,35 +23,20 @@ beforeAll(async () => {
 });
 afterAll(async () => await home[Symbol.asyncDispose]());
 
+type Watched = Terminal & { readonly pid: () => number };
+
 /**
- * `flamebox run …` from a shell on the terminal, which says how the terminal was set before and after, and the
- * exit code. The process id of flamebox is in the file `pid`.
+ * `flamebox …` from a shell on the terminal, which says how the terminal was set before and after, and the exit code.
+ * The process id of flamebox is in the file `pid`.
  */
-function atTerminal(
-  args: readonly string[],
-  { env = {}, ...options }: TerminalOptions = {},
-): Terminal & { readonly pid: () => number } {
+function atShell(words: readonly string[], { env = {}, ...options }: TerminalOptions = {}): Watched {
   const pidFile = join(home.dir, "pid");
   const script = `
     echo "before: $(stty -g)"
     sh -c 'echo $$ >"$0"; exec "$@"' "$PID_FILE" "$@"
     echo "code: $?"
     echo "after: $(stty -g)"`;
-  const command = [
-    "sh",
-    "-c",
-    script,
-    "sh",
-    process.execPath,
-    MAIN,
-    "run",
-    "--rm",
-    "-q",
-    "--network",
-    "none",
-    ...args,
-  ];
-  const terminal = openTerminal(command, {
+  const terminal = openTerminal(["sh", "-c", script, "sh", process.execPath, MAIN, ...words], {
     ...options,
     env: {
       FLAMEBOX_HOME: home.dir,
@@ -62,7 +48,11 @@ function atTerminal(
   });
   return Object.defineProperties(terminal, {
     pid: { value: () => Number(readFileSync(pidFile, "latin1")) },
-  }) as Terminal & { readonly pid: () => number };
+  }) as Watched;
+}
+
+function atTerminal(args: readonly string[], options: TerminalOptions = {}): Watched {
+  return atShell(["run", "--rm", "-q", "--network", "none", ...args], options);
 }
 
 function shellLine({ shown }: Terminal, label: string): string | undefined {
@@ -251,6 +241,68 @@ describe("the terminal is as it was", () => {
     again.type("exit 4\r");
     expect(await again.ended).toBe(4);
     await home.run(["rm", "-f", "shell"]);
+  });
+});
+
+const ENTER = "\u001b[?1049h\u001b[?25l";
+const LEAVE = "\u001b[?25h\u001b[?1049l";
+
+/** What was drawn one over the other, line by line, without control sequences. */
+function screensOf({ shown }: Terminal): string[][] {
+  const drawn = shown.slice(shown.indexOf(ENTER) + ENTER.length, shown.lastIndexOf(LEAVE));
+  const bare = (text: string): string => text.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, "");
+  return drawn
+    .split("\u001b[H")
+    .slice(1)
+    .map((screen) => bare(screen).replaceAll("\r\r\n", "\r\n").replace(/\r\n$/, "").split("\r\n"));
+}
+
+describe("the dashboard on a terminal of 80 columns", () => {
+  const name = `a-name-that-is-much-longer-than-its-column-${"x".repeat(40)}`;
+  beforeAll(async () => {
+    const words = ["run", "-dq", "--name", name, "--network", "none", busybox, "sh", "-c", "sleep 1000"];
+    const started = await home.run(words);
+    if (started.code !== 0) throw new Error(started.stderr);
+  });
+  afterAll(async () => void (await home.run(["rm", "-f", name])));
+
+  test.each<[string, (terminal: Watched) => void, string]>([
+    ["q", ({ type }) => type("q"), "0"],
+    ["Ctrl-C", ({ type }) => type(CTRL_C), "0"],
+    ["SIGTERM", ({ pid }) => process.kill(pid(), "SIGTERM"), "143"],
+  ])("fits, is drawn again, and %s gives the terminal back", async (_what, end, code) => {
+    const terminal = atShell(["top"]);
+    await terminal.shows(ENTER);
+    await terminal.shows("a-name-that");
+    // Again by itself, and for each key and each other size.
+    await terminal.shows("\u001b[H");
+    terminal.type("m");
+    await terminal.shows("\u001b[H");
+    end(terminal);
+    expect(await terminal.ended).toBe(0);
+    // The shell goes on where it was when it was left.
+    expect(terminal.shown.slice(terminal.shown.lastIndexOf(LEAVE))).toMatch(new RegExp(`code: ${code}\r`));
+    expect(shellLine(terminal, "after")).toBe(shellLine(terminal, "before"));
+    expect(terminal.shown.lastIndexOf(LEAVE)).toBeGreaterThan(terminal.shown.lastIndexOf("\u001b[?25l"));
+    const screens = screensOf(terminal);
+    expect(screens.length).toBeGreaterThanOrEqual(3);
+    for (const screen of screens) {
+      expect(screen.length).toBeLessThan(24);
+      for (const line of screen) expect(columnsOf(line), line).toBeLessThanOrEqual(80);
+    }
+  });
+
+  test("fits a smaller one after it was made smaller", async () => {
+    const terminal = atShell(["top"]);
+    await terminal.shows("a-name-that");
+    terminal.resize(10, 60);
+    await sleep(500);
+    await terminal.shows(/\u001b\[H[^]*a-name[^]*\u001b\[J/);
+    terminal.type("q");
+    await terminal.ended;
+    const last = screensOf(terminal).at(-1) ?? [];
+    expect(last.length).toBeLessThan(10);
+    for (const line of last) expect(columnsOf(line), line).toBeLessThanOrEqual(60);
   });
 });
 

@@ -1,4 +1,4 @@
-/** `network create|ls|inspect|rm|prune`: networks in which containers reach each other by name. */
+/** `network create|ls|inspect|connect|disconnect|rm|prune`: networks in which containers reach each other by name. */
 import type { Command } from "commander";
 import type { CliContext } from "../context.ts";
 import { UsageError } from "../failure.ts";
@@ -56,6 +56,47 @@ async function inspect(context: CliContext, names: readonly string[], command: C
   });
   const documents = networks.map(networkDocument);
   await print(context, format === undefined ? toJson(documents) : documents.map(format).join(""));
+}
+
+interface ConnectFlags {
+  readonly alias?: readonly string[];
+  readonly ip?: string;
+}
+
+async function connect(
+  context: CliContext,
+  [network, container]: readonly [string, string],
+  command: Command,
+): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { print, toJson } = await import("../output/print.ts");
+  const settings = settingsOf(command);
+  refuseFormat(settings.format);
+  const { alias: aliases, ip: ipAddress } = command.opts<ConnectFlags>();
+  const changed = await operate(context, settings, async ({ library, options }) =>
+    library.connectNetwork(ownWord(network), container, { ...options, aliases, ipAddress }),
+  );
+  if (settings.json) await print(context, toJson(changed));
+}
+
+async function disconnect(
+  context: CliContext,
+  [network, container]: readonly [string, string],
+  command: Command,
+): Promise<void> {
+  const { operate } = await import("./operation.ts");
+  const { print, toJson } = await import("../output/print.ts");
+  const settings = settingsOf(command);
+  refuseFormat(settings.format);
+  const changed = await operate(context, settings, async ({ library, options }) =>
+    library.disconnectNetwork(ownWord(network), container, options),
+  );
+  if (settings.json) await print(context, toJson(changed));
+}
+
+/** Docker's words for the network that every container has without a choice. */
+function ownWord(network: string): string {
+  return network === "bridge" || network === "default" ? "user" : network;
 }
 
 async function remove(context: CliContext, names: readonly string[], command: Command): Promise<void> {
@@ -117,6 +158,8 @@ export function define(command: Command, context: CliContext): void {
   defineCreate(command.command("create"), context);
   defineList(command.command("ls"), context);
   defineInspect(command.command("inspect"), context);
+  defineConnect(command.command("connect"), context);
+  defineDisconnect(command.command("disconnect"), context);
   defineRemove(command.command("rm"), context);
   definePrune(command.command("prune"), context);
 }
@@ -172,6 +215,45 @@ function defineInspect(command: Command, context: CliContext): void {
   });
   addShortFormat(command);
   command.action(async (names: string[]) => inspect(context, names, command));
+}
+
+const AT_START =
+  "A container is in one network, and that is decided at its start: it has to be stopped for this.";
+
+function defineConnect(command: Command, context: CliContext): void {
+  command
+    .summary("put a container into a network")
+    .description("Put a container that does not run into a network, from its next start on.")
+    .argument("<network>", "its name; bridge is what containers have without a choice")
+    .argument("<container>", "its name, or the beginning of its id")
+    .option("--alias <name>", "another name of the container's in the network (repeatable)", collect)
+    .option("--ip <address>", "its IPv4 address there; default: one that is free");
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox network connect shop db", "db has been created, or has ended"],
+      ["flamebox network connect --alias store --ip 10.87.1.5 shop db", "with a second name, and an address"],
+    ],
+    notes: [AT_START],
+  });
+  command.action(async (...names: [string, string]) => connect(context, names, command));
+}
+
+function defineDisconnect(command: Command, context: CliContext): void {
+  command
+    .summary("take a container out of its network")
+    .description("Take a container that does not run out of its network: it has none from its next start on.")
+    .argument("<network>", "its name")
+    .argument("<container>", "its name, or the beginning of its id");
+  addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
+  teach(command, {
+    examples: [
+      ["flamebox network disconnect shop db", "db reaches nobody, and nobody db"],
+      ["flamebox network connect bridge db", "and now the world again"],
+    ],
+    notes: [AT_START, "Ports that it publishes are published again when it is in a network again."],
+  });
+  command.action(async (...names: [string, string]) => disconnect(context, names, command));
 }
 
 function defineRemove(command: Command, context: CliContext): void {

@@ -27,7 +27,7 @@ import type { Action } from "./events.ts";
 import { noteEvent } from "./events.ts";
 import type { ContainerChange } from "./limits.ts";
 import type { ContainerRecord } from "./record.ts";
-import { containerDir } from "./record.ts";
+import { containerDir, optionsToStart } from "./record.ts";
 import { KeptState } from "./kept-state.ts";
 import { Backoff, codeOfFailure, isToRestart } from "./policy.ts";
 import { openLog, takeOutput } from "./output.ts";
@@ -191,7 +191,7 @@ export class Keeper {
     const { surroundings, egressLog: refusals, options: given } = this.#request;
     const { disk } = this.state;
     const options = {
-      ...this.#record.options,
+      ...optionsToStart(this.#record),
       ...given,
       onNotice: (notice: string) => this.#notice(notice),
       // What is refused has a log of its own.

@@ -69,6 +69,16 @@ export interface ContainerRecord {
   readonly autoRemove: boolean;
 }
 
+/** Of one that was taken out of its network, without what takes one: it has that again when it is in another. */
+export function optionsToStart({ options }: Pick<ContainerRecord, "options">): KeptOptions {
+  if (options.network !== "none") return options;
+  const { publish: _publish, publishAll: _publishAll, macAddress: _macAddress, addHosts, ...rest } = options;
+  return {
+    ...rest,
+    ...(addHosts && { addHosts: addHosts.filter(({ address }) => address !== "host-gateway") }),
+  };
+}
+
 const ID = /^[0-9a-f]{64}$/;
 
 /** Ours, and private; so only what everything else stands on is looked at. */

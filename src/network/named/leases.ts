@@ -197,6 +197,11 @@ export async function joinNetwork(
   });
 }
 
+/** Whether a container can have the address, if nobody has it then. @throws NetworkError `invalid-address` */
+export function checkAddress(network: NetworkRecord, address: string): void {
+  chooseSlot(network, new Set(), address);
+}
+
 function chooseSlot({ name, subnet }: NetworkRecord, taken: ReadonlySet<number>, asked?: string): number {
   const network = networkOf(subnet);
   const count = Math.min(MAX_MEMBERS, 2 ** (32 - network.prefixLength) - 2);
