@@ -177,16 +177,23 @@ describe("proxies", () => {
     expect(proxyFor(new URL(url), { ...proxies, except })?.href).toBe(want);
   });
 
+  it.each(["socks5://p:1", "socks5h://u:secret@p"])("takes %s", (https) => {
+    expect(proxyFor(new URL("https://a.b/"), { https })?.href).toBe(https);
+  });
+
   it("without a scheme it is http", () => {
     expect(proxyFor(new URL("https://a.b/"), { https: "p:3128" })?.href).toBe("http://p:3128/");
     expect(proxyFor(new URL("https://a.b/"), { https: "" })).toBeUndefined();
   });
 
-  it.each(["socks5://p:1", "http://", "ftp://u:secret@p"])("refuses %s, and shows no password", (https) => {
-    expect(() => proxyFor(new URL("https://a.b/"), { https })).toThrow(
-      expect.objectContaining({ code: "invalid-proxy", message: expect.not.stringContaining("secret") }),
-    );
-  });
+  it.each(["socks4://p:1", "socks5://", "socks5h://u%ff:secret@p", "http://", "ftp://u:secret@p"])(
+    "refuses %s, and shows no password",
+    (https) => {
+      expect(() => proxyFor(new URL("https://a.b/"), { https })).toThrow(
+        expect.objectContaining({ code: "invalid-proxy", message: expect.not.stringContaining("secret") }),
+      );
+    },
+  );
 });
 
 describe("certificates and settings on disk", () => {

@@ -4,7 +4,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { ServerOptions } from "node:https";
-import { connect } from "node:net";
+import { once } from "node:events";
+import { connect, createServer as createNetServer } from "node:net";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
@@ -211,4 +213,145 @@ describe.skipIf(missingPrograms("openssl").length > 0)("certificates and proxies
     expect(found.referenceDigest).toBe(image.manifest.digest);
     expect(proxy.asked).toContain("GET http://registry.test/v2/a/b/manifests/1");
   });
+
+  test.each(["socks5", "socks5h"])(
+    "%s: the proxy looks the name up, the certificate is the registry's",
+    async (scheme) => {
+      const server = await authority.issue(`socks-${scheme}`, {
+        subject: "/CN=x",
+        names: "DNS:registry.test",
+      });
+      const proxy = await startSocks({ port: await serve(server), credentials: "ali:se same" });
+      const at = (login: string) => ({ https: `${scheme}://${login}127.0.0.1:${proxy.port}` });
+      const proxies = at("ali:se%20same@");
+      const found = await resolveAt("registry.test", { ca: authority.cert, proxies });
+      expect(found.referenceDigest).toBe(image.manifest.digest);
+      expect(proxy.asked[0]).toBe("registry.test:443");
+      await expect(resolveAt("other.test", { ca: authority.cert, proxies })).rejects.toMatchObject({
+        code: "tls-error",
+      });
+      for (const [login, says] of [
+        ["ali:wrong@", /does not know this user and password/],
+        ["", /wants another kind of login/],
+      ] as const)
+        await expect(resolveAt("registry.test", { proxies: at(login) })).rejects.toMatchObject({
+          code: "registry-unreachable",
+          message: expect.stringMatching(says),
+        });
+    },
+  );
+
+  test("socks5 for http, and by address", async () => {
+    const proxy = await startSocks({ port: await serve(undefined) });
+    const proxies = { http: proxy.url, https: proxy.url };
+    expect((await resolveAt("registry.test", { insecure: true, proxies })).referenceDigest).toBe(
+      image.manifest.digest,
+    );
+    expect(proxy.asked).toContain("registry.test:80");
+    await resolveAt("192.0.2.7:5000", { insecure: true, proxies });
+    expect(proxy.asked.at(-1)).toBe("192.0.2.7:5000");
+  });
+
+  test.each<[name: string, proxy: Omit<SocksOptions, "port">, code: string, says: RegExp]>([
+    ["refuses", { reply: [5, 2, 0, 1, 0, 0, 0, 0, 0, 0] }, "registry-unreachable", /its rules forbid it/],
+    [
+      "answers with an unknown number",
+      { reply: [5, 77, 0, 1, 0, 0, 0, 0, 0, 0] },
+      "registry-unreachable",
+      /answers 77/,
+    ],
+    [
+      "answers with an unknown address",
+      { reply: [5, 0, 0, 9, 0, 0, 0] },
+      "registry-unreachable",
+      /no SOCKS5/,
+    ],
+    [
+      "is none",
+      { greeting: Buffer.from("HTTP/1.1 400 Bad\r\n\r\n") },
+      "registry-unreachable",
+      /does not speak SOCKS5/,
+    ],
+    ["hangs up at once", { greeting: Buffer.of() }, "registry-unreachable", /connection reset/],
+    ["hangs up half-way", { reply: [5, 0, 0] }, "registry-unreachable", /connection reset/],
+    ["says nothing", { greeting: undefined, silent: true }, "registry-timeout", /too slow/],
+  ])("a SOCKS5 proxy that %s", async (_, options, code, says) => {
+    const proxy = await startSocks({ port: await serve(undefined), ...options });
+    const failing = resolveAt("registry.test", {
+      proxies: { https: proxy.url },
+      timeouts: { connectMs: 500 },
+    });
+    await expect(failing).rejects.toMatchObject({ code, message: expect.stringMatching(says) });
+  });
 });
+
+interface SocksOptions {
+  /** Where every name leads to. */
+  readonly port: number;
+  /** USER:PASSWORD that it wants. */
+  readonly credentials?: string | undefined;
+  /** Sent instead of an answer, and then the end: to the greeting, to what is asked for. */
+  readonly greeting?: Uint8Array | undefined;
+  readonly reply?: readonly number[] | undefined;
+  readonly silent?: boolean | undefined;
+}
+
+interface Refusal {
+  readonly last: Uint8Array;
+}
+
+/** One step a message, as clients send them. What is asked for, or the last thing that is said. */
+async function negotiate(client: Socket, options: SocksOptions): Promise<string | Refusal> {
+  const { credentials, greeting, reply } = options;
+  const next = async () => ((await once(client, "data")) as [Buffer])[0];
+  const methods = (await next()).subarray(2);
+  if (greeting !== undefined) return { last: greeting };
+  const method = credentials === undefined ? 0 : 2;
+  if (!methods.includes(method)) return { last: Buffer.from([5, 255]) };
+  client.write(Buffer.from([5, method]));
+  if (credentials !== undefined) {
+    const login = await next();
+    const userBytes = login[1] ?? 0;
+    const [user, password] = [login.subarray(2, 2 + userBytes), login.subarray(3 + userBytes)];
+    if (`${user.toString()}:${password.toString()}` !== credentials) return { last: Buffer.from([1, 1]) };
+    client.write(Buffer.from([1, 0]));
+  }
+  const request = await next();
+  if (reply !== undefined) return { last: Buffer.from(reply) };
+  const name = request[3] === 1 ? request.subarray(4, 8).join(".") : request.subarray(5, -2).toString();
+  return `${name}:${request.readUInt16BE(request.length - 2)}`;
+}
+
+/** A SOCKS5 server on loopback. */
+async function startSocks(options: SocksOptions) {
+  const asked: string[] = [];
+  const sockets = new Set<Socket>();
+  const serve = async (client: Socket) => {
+    const wanted = await negotiate(client, options);
+    if (typeof wanted !== "string") {
+      client.end(wanted.last);
+      return;
+    }
+    asked.push(wanted);
+    const upstream = connect(options.port, "127.0.0.1", () => {
+      // In two pieces, and bound to a name.
+      client.write(Buffer.from([5, 0, 0, 3, 2]));
+      client.write(Buffer.from([0x61, 0x62, 0, 80]));
+      upstream.pipe(client).pipe(upstream);
+    });
+    upstream.on("error", () => client.destroy());
+    client.on("close", () => upstream.destroy());
+  };
+  const server = createNetServer((client) => {
+    sockets.add(client);
+    client.on("error", () => {});
+    if (options.silent !== true) serve(client).catch(() => client.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  const { port } = server.address() as { port: number };
+  return { port, url: `socks5://127.0.0.1:${port}`, asked };
+}

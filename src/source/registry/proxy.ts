@@ -60,13 +60,29 @@ export function proxyFor(url: URL, { http, https, except = "" }: Proxies): URL |
   return parseProxy(text);
 }
 
+/** Both spellings: the proxy looks names up. */
+export function isSocks({ protocol }: URL): boolean {
+  return protocol === "socks5:" || protocol === "socks5h:";
+}
+
+function isUsable(proxy: URL): boolean {
+  if (proxy.hostname === "") return false;
+  if (!isSocks(proxy)) return ["http:", "https:"].includes(proxy.protocol);
+  try {
+    // socks.ts takes them apart.
+    return decodeURIComponent(proxy.username + proxy.password) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 function parseProxy(text: string): URL {
   const whole = text.includes("://") ? text : `http://${text}`;
   const proxy = URL.canParse(whole) ? new URL(whole) : undefined;
-  if (proxy && ["http:", "https:"].includes(proxy.protocol) && proxy.hostname !== "") return proxy;
+  if (proxy && isUsable(proxy)) return proxy;
   // Behind the scheme there may be a password.
   const shown = quote(text.replace(/\/\/[^/]*@/, "//…@"), 80);
   throw new SourceError("invalid-proxy", `the proxy ${shown} is no URL that FlameBox can use`, {
-    hint: "write http://HOST:PORT or https://HOST:PORT in HTTPS_PROXY, or unset it",
+    hint: "write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT in HTTPS_PROXY or ALL_PROXY, or unset it",
   });
 }

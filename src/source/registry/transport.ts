@@ -21,7 +21,7 @@ import type { Addressing } from "./guard.ts";
 import { networkError } from "./http-error.ts";
 import { DEFAULT_PACE, paced } from "./pace.ts";
 import type { Pace } from "./pace.ts";
-import { proxyFor } from "./proxy.ts";
+import { isSocks, proxyFor } from "./proxy.ts";
 import type { Proxies } from "./proxy.ts";
 import { systemAuthorities } from "./trust.ts";
 import type { TrustStore } from "./trust.ts";
@@ -180,6 +180,10 @@ class UndiciTransport implements Transport {
     if (proxy === undefined) {
       const guarded = this.#guard.connector(undici.buildConnector, connect, isRegistry);
       return new undici.Agent({ ...common, connect: guarded });
+    }
+    if (isSocks(proxy)) {
+      const { socksConnector } = await import("./socks.ts");
+      return new undici.Agent({ ...common, connect: socksConnector(proxy, undici.buildConnector, connect) });
     }
     const ProxyAgent = await undici.loadProxyAgent();
     // Proxies often refuse to tunnel to port 80, and have to be asked for http itself.
