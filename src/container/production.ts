@@ -2,14 +2,18 @@
  * What Firecracker recommends for hosts that run code of several tenants, one check each. Reads /proc and /sys only.
  * https://github.com/firecracker-microvm/firecracker/blob/main/docs/prod-host-setup.md
  */
-import { readFile, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../util/error.ts";
 import { printable } from "../util/printable.ts";
 import type { Check } from "./doctor.ts";
+import { ok, textOf, warning } from "./host-files.ts";
+import { kernelChecks } from "./production-kernel.ts";
 
 /** Each machine has a handful of descriptors open, and its network as many. */
 const LEAST_OPEN_FILES = 65_536;
+/** Threads count: a machine has its VMM's, one for each CPU, and its network program. */
+const LEAST_PROCESSES = 4_096;
 
 /** @param root where `proc` and `sys` are; other than `/` in tests */
 export async function productionChecks(root = "/"): Promise<Check[]> {
@@ -20,27 +24,12 @@ export async function productionChecks(root = "/"): Promise<Check[]> {
     checkVulnerabilities(root),
     checkMicrocode(root),
     checkCgroups(root),
-    checkOpenFiles(root),
+    checkLimit(root, OPEN_FILES),
+    checkLimit(root, PROCESSES),
     checkUserNamespaces(root),
+    checkMemory(root),
+    ...kernelChecks(root),
   ]);
-}
-
-/** Undefined when there is no such file. */
-async function textOf(root: string, path: string): Promise<string | undefined> {
-  try {
-    return (await readFile(join(root, path), "utf8")).trim();
-  } catch (error) {
-    if (["ENOENT", "ENOTDIR", "EACCES"].includes(systemCode(error) ?? "")) return undefined;
-    throw error;
-  }
-}
-
-function ok(name: string, detail: string): Check {
-  return { name, status: "ok", detail };
-}
-
-function warning(name: string, detail: string, hint: string): Check {
-  return { name, status: "warning", detail, hint };
 }
 
 async function checkSmt(root: string): Promise<Check> {
@@ -85,14 +74,16 @@ async function checkVulnerabilities(root: string): Promise<Check> {
   if (names === undefined)
     return warning(name, "this kernel does not say", "use Linux 5.10 or later on the host");
   const open: string[] = [];
-  for (const vulnerability of names.sort())
-    if ((await textOf(root, join(dir, vulnerability)))?.startsWith("Vulnerable") === true)
-      open.push(vulnerability);
+  for (const vulnerability of names.sort()) {
+    const text = (await textOf(root, join(dir, vulnerability))) ?? "";
+    // A mitigation may be one in part: "PTE Inversion; VMX: vulnerable", "Clear CPU buffers; SMT vulnerable".
+    if (/\bvulnerable\b|^unknown\b/i.test(text)) open.push(`${vulnerability} (${text})`);
+  }
   if (open.length === 0) return ok(name, `nothing of ${names.length} known weaknesses of processors is open`);
   return warning(
     name,
-    `this processor is open to ${printable(open.join(", "))}`,
-    "update microcode and kernel, and take mitigations=off off the kernel command line",
+    `this processor is or may be open to ${printable(open.join(", "))}`,
+    "update microcode and kernel, take mitigations=off off the kernel command line, turn SMT off; for l1tf: l1tf=full,force",
   );
 }
 
@@ -116,15 +107,50 @@ async function checkCgroups(root: string): Promise<Check> {
   );
 }
 
-async function checkOpenFiles(root: string): Promise<Check> {
-  const name = "open files";
+interface Limit {
+  readonly name: string;
+  /** In /proc/self/limits. */
+  readonly title: string;
+  readonly least: number;
+  /** Of systemd, and of limits.conf. */
+  readonly unit: string;
+  readonly file: string;
+}
+
+const OPEN_FILES: Limit = {
+  name: "open files",
+  title: "Max open files",
+  least: LEAST_OPEN_FILES,
+  unit: "LimitNOFILE",
+  file: "nofile",
+};
+const PROCESSES: Limit = {
+  name: "processes",
+  title: "Max processes",
+  least: LEAST_PROCESSES,
+  unit: "LimitNPROC",
+  file: "nproc",
+};
+
+async function checkLimit(root: string, { name, title, least, unit, file }: Limit): Promise<Check> {
   const limits = (await textOf(root, "proc/self/limits")) ?? "";
-  const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1] ?? "0";
-  if (hard === "unlimited" || Number(hard) >= LEAST_OPEN_FILES) return ok(name, `limit ${hard}`);
+  const hard = new RegExp(`^${title}\\s+\\S+\\s+(\\S+)`, "m").exec(limits)?.[1] ?? "0";
+  if (hard === "unlimited" || Number(hard) >= least) return ok(name, `limit ${hard}`);
   return warning(
     name,
     `limit ${printable(hard)}, too few for many machines`,
-    `raise it: LimitNOFILE=${LEAST_OPEN_FILES} in a systemd unit, or nofile in /etc/security/limits.conf`,
+    `raise it: ${unit}=${least} in a systemd unit, or ${file} in /etc/security/limits.conf`,
+  );
+}
+
+/** Memory that corrects errors has a controller that counts them. */
+async function checkMemory(root: string): Promise<Check> {
+  const names = await readdir(join(root, "sys/devices/system/edac/mc")).catch(() => []);
+  if (names.some((name) => /^mc\d+$/.test(name))) return ok("memory", "errors are corrected (ECC)");
+  return warning(
+    "memory",
+    "no controller says that it corrects errors, so that Rowhammer may change what others have",
+    "use ECC memory with target row refresh; in a virtual machine, see to it that whoever runs the physical host does",
   );
 }
 
