@@ -107,6 +107,11 @@ const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
   ["`XDG_RUNTIME_DIR`", "sockets of running machines: `$XDG_RUNTIME_DIR/flamebox`"],
   ["`FLAMEBOX_FIRECRACKER`", "the Firecracker program; default: `firecracker` in the `PATH`"],
   ["`FLAMEBOX_JAILER`", "its jailer, for root; default: beside it, or `jailer` in the `PATH`"],
+  ["`NETCONFPATH`", "where networks of CNI are configured; default `/etc/cni/net.d`"],
+  [
+    "`CNI_PATH`",
+    "where their plugins are, with `:` between folders; default `/opt/cni/bin`, `/usr/lib/cni`, `/usr/libexec/cni`",
+  ],
   ["`DOCKER_CONFIG`", "directory of the `config.json` with registry credentials; default `~/.docker`"],
   [
     "`REGISTRY_AUTH_FILE`",
