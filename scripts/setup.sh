@@ -49,6 +49,8 @@ strace                        strace
 zsh                           zsh
 fish                          fish
 man                           man-db
+/usr/lib/cni/bridge           containernetworking-plugins
+iptables                      iptables
 "
 case "${1:-}" in
   "") ;;

@@ -123,6 +123,7 @@ export {
   createNetwork,
   disconnectNetwork,
   inspectNetwork,
+  listCniNetworks,
   listKernels,
   listNetworks,
   listTemplates,
@@ -137,6 +138,7 @@ export { run } from "./container/run.ts";
 export { start } from "./container/start.ts";
 export type { Check, DiagnoseOptions, HostReport } from "./container/doctor.ts";
 export type { BuildKernelOptions, KernelInfo, KernelKind, KernelOptions } from "./container/kernels.ts";
+export type { CniNetworkInfo } from "./container/cni.ts";
 export type { CreateNetworkOptions, Member, NetworkInfo, NetworkOptions } from "./container/networks.ts";
 export type { BuildTemplateOptions, TemplateInfo } from "./container/templates.ts";
 export type { InstalledFirecracker, SetupOptions, SetupReport } from "./container/setup.ts";
@@ -166,6 +168,7 @@ export type {
   DeviceCgroupRule,
   ExecOptions,
   ExecProcess,
+  CniPlaces,
   EgressOptions,
   FirecrackerTuning,
   Health,

@@ -111,6 +111,11 @@ const ENVIRONMENT: readonly (readonly [name: string, meaning: string])[] = [
     "`FLAMEBOX_MAX_IMAGE_SIZE`, `FLAMEBOX_MAX_IMAGE_ENTRIES`",
     "what all layers of an image may unpack to, as in `200g`, and their entries; default 128g and 10000000",
   ],
+  ["`NETCONFPATH`", "where networks of CNI are configured; default `/etc/cni/net.d`"],
+  [
+    "`CNI_PATH`",
+    "where their plugins are, with `:` between folders; default `/opt/cni/bin`, `/usr/lib/cni`, `/usr/libexec/cni`",
+  ],
   ["`DOCKER_CONFIG`", "directory of the `config.json` with registry credentials; default `~/.docker`"],
   [
     "`REGISTRY_AUTH_FILE`",

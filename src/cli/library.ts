@@ -25,6 +25,8 @@ export type {
   DeviceCgroupRule,
   Health,
   EgressEntry,
+  CniNetworkInfo,
+  CniPlaces,
   EgressOptions,
   HealthcheckOptions,
   HistoryLine,

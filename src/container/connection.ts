@@ -1,7 +1,9 @@
 /** A container's network from its options and its image: which ports are published, and what resolv.conf says. */
+import { isIP } from "node:net";
 import type { GuestNetwork, Network, PortForward, Resolvers } from "../network/network.ts";
+import { cniNameOf } from "../network/network.ts";
 import { parseRule } from "../network/policy/rules.ts";
-import type { RefusalSink } from "../network/policy/refusals.ts";
+import type { Refusal, RefusalSink } from "../network/policy/refusals.ts";
 import { describeRefusal } from "../network/policy/refusals.ts";
 import { formatResolvConf } from "../network/resolvers.ts";
 import { isNetworkName } from "../network/named/record.ts";
@@ -115,6 +117,8 @@ const MAX_ALIASES = 16;
 
 /** @throws FlameBoxError `invalid-option` */
 function checkMembership({ network = "user", networkAliases = [], ipAddress }: ContainerOptions): void {
+  const cni = cniNameOf(network);
+  if (cni !== undefined) return checkCni(cni, networkAliases, ipAddress);
   const isNamed = network !== "user" && network !== "none";
   if (isNamed && !isNetworkName(network)) throw invalid(`${quote(network)} is not a network's name`);
   if (!isNamed && (networkAliases.length > 0 || ipAddress !== undefined))
@@ -126,6 +130,24 @@ function checkMembership({ network = "user", networkAliases = [], ipAddress }: C
   if (bad !== undefined) throw invalid(`${quote(bad)} is not a name for a container in a network`);
   if (networkAliases.length > MAX_ALIASES) throw invalid(`a container has at most ${MAX_ALIASES} aliases`);
 }
+
+/** @throws FlameBoxError `invalid-option` */
+function checkCni(name: string, aliases: readonly string[], ipAddress: string | undefined): void {
+  if (!CNI_NAME.test(name))
+    throw invalid(
+      `${quote(name)} is not the name of a CNI network`,
+      'write cni: and what its file has as "name"',
+    );
+  if (aliases.length > 0)
+    throw invalid(
+      "aliases are names in a network of FlameBox's own, and CNI knows none",
+      "leave out --network-alias",
+    );
+  if (ipAddress !== undefined && isIP(ipAddress) === 0)
+    throw invalid(`${quote(ipAddress)} is not an IP address`);
+}
+
+const CNI_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/;
 
 export interface ContainerNames {
   readonly id: string;
@@ -150,6 +172,20 @@ export function networkOf(
   if (options.network === "none") return undefined;
   const ports = publishedPorts(options, image);
   const { signal, dns, egress, onRefused, onNotice } = options;
+  const tell = (refusal: Refusal): void =>
+    onRefused ? onRefused(refusal) : onNotice?.(describeRefusal(refusal));
+  const cni = cniNameOf(options.network ?? "");
+  if (cni !== undefined)
+    return async () => {
+      const { startCni } = await import("./cni.ts");
+      const own = { network: cni, ports, mac: macOf(options), containerId: names.id };
+      return await startCni(options, {
+        ...own,
+        needsGateway: wantsHostGateway(options),
+        onRefused: tell,
+        refusals,
+      });
+    };
   return async () =>
     await startUserNetwork({
       ports,
@@ -158,7 +194,7 @@ export function networkOf(
       membership: membershipOf(options, names),
       egress,
       hostGateway: wantsHostGateway(options),
-      onRefused: (refusal) => (onRefused ? onRefused(refusal) : onNotice?.(describeRefusal(refusal))),
+      onRefused: tell,
       refusals,
       signal,
     });

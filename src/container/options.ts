@@ -3,6 +3,7 @@
  */
 import type { FirecrackerTuning } from "../machine/firecracker/tuning.ts";
 import type { Readable, Writable } from "node:stream";
+import type { CniPlaces } from "../network/cni/network.ts";
 import type { EgressOptions } from "../network/policy/policy.ts";
 import type { Refusal } from "../network/policy/refusals.ts";
 import type { Proxies } from "../source/registry/proxy.ts";
@@ -20,6 +21,7 @@ export type { LogLevel } from "../machine/firecracker/api/logger.ts";
 export type { RateLimiter, TokenBucket } from "../machine/firecracker/api/rate-limiter.ts";
 export type { FirecrackerTuning, RateLimits } from "../machine/firecracker/tuning.ts";
 export type { ExecOptions, ExecProcess } from "./exec.ts";
+export type { CniPlaces } from "../network/cni/network.ts";
 export type { EgressOptions } from "../network/policy/policy.ts";
 export type { Transport } from "../network/policy/rules.ts";
 export type { Proxies } from "../source/registry/proxy.ts";
@@ -199,8 +201,13 @@ export interface ContainerOptions extends PullOptions, MachineOptions, Enclosure
   readonly dnsSearch?: readonly string[] | undefined;
   /** `ndots:2`, `rotate`: resolv.conf(5); default: the host's. */
   readonly dnsOptions?: readonly string[] | undefined;
-  /** `user`: outbound through the host; `none`; or a network that `createNetwork` made. Default `user`. */
+  /**
+   * `user`: outbound through the host; `none`; a network that `createNetwork` made; or `cni:NAME`, root's only, which is
+   * configured in a folder of CNI. Default `user`.
+   */
   readonly network?: string | undefined;
+  /** Where networks of CNI and their plugins are. */
+  readonly cni?: CniPlaces | undefined;
   /** Names in its network, besides its own. */
   readonly networkAliases?: readonly string[] | undefined;
   /** Its address in its network; default: one that is free. */

@@ -2,6 +2,7 @@
  * What containers stand on besides images, as the library offers it: kernels, saved machines, networks. Loaded when it is
  * asked for.
  */
+import type * as cni from "./cni.ts";
 import type * as kernels from "./kernels.ts";
 import type * as membership from "./lifecycle/membership.ts";
 import type * as networks from "./networks.ts";
@@ -83,6 +84,14 @@ export const createNetwork: typeof networks.createNetwork = async (...given) =>
  */
 export const listNetworks: typeof networks.listNetworks = async (...given) =>
   await (await import("./networks.ts")).listNetworks(...given);
+
+/**
+ * The networks of CNI that containers can be in; none for others than root.
+ * @throws NetworkError `cni-bad-config`
+ * @function
+ */
+export const listCniNetworks: typeof cni.cniNetworks = async (...given) =>
+  await (await import("./cni.ts")).cniNetworks(...given);
 
 /**
  * A network, and who is in it now. @throws FlameBoxError `network-not-found`

@@ -3,7 +3,8 @@
  *
  *     guest eth0 ─ VMM ─ socket pair ─ network program ─ the host's own sockets
  *
- * Sibling files make one: user-mode.ts (passt, no root). A container with `--network none` has none of this.
+ * Sibling files make one: user-mode.ts (passt, no root), cni/network.ts (what root's plugins make). A container with
+ * `--network none` has none of this.
  */
 import type { Duplex } from "node:stream";
 import { FlameBoxError } from "../util/error.ts";
@@ -41,6 +42,11 @@ export interface Network extends AsyncDisposable {
   attach(frames: Duplex): void;
   /** Resolves with what the program said when it ended before it was disposed. */
   readonly failed: Promise<NetworkError>;
+}
+
+/** A network of CNI is written `cni:NAME`. Undefined for another. */
+export function cniNameOf(network: string): string | undefined {
+  return network.startsWith("cni:") ? network.slice("cni:".length) : undefined;
 }
 
 export class NetworkError extends FlameBoxError {

@@ -22,7 +22,7 @@ import { findPasstProgram, MTU, needsIpv6, Passt } from "./passt.ts";
 import type { EgressOptions } from "./policy/policy.ts";
 import { Policy } from "./policy/policy.ts";
 import type { Refusal, RefusalSink } from "./policy/refusals.ts";
-import { Refusals } from "./policy/refusals.ts";
+import { bothSinks, Refusals } from "./policy/refusals.ts";
 import type { ReservedPorts } from "./ports.ts";
 import { reservePorts } from "./ports.ts";
 import type { Membership, Site } from "./site.ts";
@@ -130,21 +130,11 @@ function pathOptions(
       resolvers: resolvers.servers.flatMap((server) => parseAddress(server) ?? []),
       isHost: hostAddresses(),
     }),
-    refusals: both(new Refusals(onRefused ?? (() => {})), refusals),
+    refusals: bothSinks(new Refusals(onRefused ?? (() => {})), refusals),
     hostGateway,
     ipv6,
     responder,
     neighbours,
-  };
-}
-
-function both(first: RefusalSink, second: RefusalSink | undefined): RefusalSink {
-  if (second === undefined) return first;
-  return {
-    add: (key, describe) => {
-      first.add(key, describe);
-      second.add(key, describe);
-    },
   };
 }
 

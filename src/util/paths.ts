@@ -3,7 +3,7 @@
  * environment to `locatePaths`, a program may pass its own, or build `Paths` by hand.
  *
  *     dataDir/     blobs/ layers/ images/ rootfs/ kernels/ guest/ scratch/ containers/ templates/ firecracker/ probe/ tmp/
- *                  jails/: of running machines, where root started them
+ *                  jails/, cni/: of running machines, where root started them
  *     runtimeDir/  one directory a running machine (sockets, pids)
  */
 import { homedir, tmpdir, userInfo } from "node:os";

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { pathsFrom, pullOptionsFrom } from "../../src/cli/args/access.ts";
+import { cniFrom, pathsFrom, pullOptionsFrom } from "../../src/cli/args/access.ts";
 import { loadEnvFile, parseEnv, parseEnvFile } from "../../src/cli/args/environment.ts";
 import { parseAddHost, parseDns, parseHostname, parsePublish } from "../../src/cli/args/network.ts";
 import { containerOptions, type RunFlags } from "../../src/cli/args/run-options.ts";
@@ -342,6 +342,11 @@ describe("the environment", () => {
       dataDir: "/d/flamebox",
       runtimeDir: "/r/flamebox",
     });
+    expect(cniFrom({ NETCONFPATH: "/n", CNI_PATH: "/a::/b" })).toEqual({
+      confDir: "/n",
+      pluginDirs: ["/a", "/b"],
+    });
+    expect(cniFrom({ NETCONFPATH: "" })).toBeUndefined();
     expect(pullOptionsFrom({}, { DOCKER_CONFIG: "/c" })).toMatchObject({ dockerConfig: "/c/config.json" });
     expect(pullOptionsFrom({}, { DOCKER_CONFIG: "", HOME: "/h" })).toEqual({
       dockerConfig: "/h/.docker/config.json",

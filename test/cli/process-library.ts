@@ -301,6 +301,9 @@ const library = {
     return network(name, options?.subnet, options?.internal);
   },
   listNetworks: async () => [network("shop"), network("vault", "10.9.0.0/24", true)],
+  listCniNetworks: async () => [
+    { name: "cni:podman", driver: "cni", cniVersion: "0.4.0", plugins: ["bridge", "portmap"] },
+  ],
   inspectNetwork: async (name: string) => network(name),
   removeNetwork: async (name: string) => network(name),
   pruneNetworks: async () => [network("old")],
@@ -309,11 +312,13 @@ const library = {
 const { run, listContainers, listImages, removeImage, writeRootfs, streamRootfs } = library;
 const { diagnose, setup, version } = library;
 const { buildTemplate, listTemplates, pruneTemplates, removeTemplates } = library;
-const { createNetwork, inspectNetwork, listNetworks, pruneNetworks, removeNetwork } = library;
+const { createNetwork, inspectNetwork, listCniNetworks, listNetworks, pruneNetworks, removeNetwork } =
+  library;
 const { buildKernel, listKernels, removeKernels, useKernel } = library;
 export {
   createNetwork,
   inspectNetwork,
+  listCniNetworks,
   listNetworks,
   pruneNetworks,
   removeNetwork,

@@ -170,11 +170,11 @@ describe.concurrent("results", () => {
     ["kernel use", ["kernel", "use", "a"], "a\n"],
     ["kernel use debian, of which there is none yet", ["kernel", "use", "debian"], "debian\n"],
     ["network create", ["network", "create", "a", "--subnet", "10.9.0.0/24"], "a\n"],
-    ["network ls -q", ["network", "ls", "-q"], "shop\nvault\n"],
+    ["network ls -q", ["network", "ls", "-q"], "shop\nvault\ncni:podman\n"],
     [
       "network ls --format",
-      ["network", "ls", "--format", "{{.Name}} {{.Subnet}} {{.Internal}} {{.Members}}"],
-      "shop 10.87.0.0/24  1\nvault 10.9.0.0/24 yes 1\n",
+      ["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Subnet}} {{.Internal}} {{.Members}}"],
+      "shop flamebox 10.87.0.0/24  1\nvault flamebox 10.9.0.0/24 yes 1\ncni:podman cni (bridge, portmap)   \n",
     ],
     ["network inspect --format", ["network", "inspect", "a", "-f", "{{.Gateway}}"], "10.87.0.1\n"],
     [

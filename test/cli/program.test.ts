@@ -124,7 +124,7 @@ describe("wrong command lines", () => {
       "a network that has no such name",
       ["run", "--network", "my net", "x"],
       125,
-      "flamebox: --network 'my net' is not a network's name\n  hint: write user, none or a name\n",
+      "flamebox: --network 'my net' is not a network's name\n  hint: write user, none, a name, or cni:NAME\n",
     ],
     [
       "a bad size",

@@ -141,6 +141,7 @@ describe("in the library's options", () => {
     [["--dns-opt", "rotate", "--net", "none"], { dnsOptions: ["rotate"], network: "none" }],
     [["--network", "bridge"], { network: "user" }],
     [["--net=default"], { network: "user" }],
+    [["--network", "cni:podman"], { network: "cni:podman" }],
     [
       ["--init=true", "--read-only=false", "--sig-proxy=true", "--rm=true"],
       { autoRemove: true, init: true, readOnly: false },

@@ -93,7 +93,7 @@ export class Home implements AsyncDisposable {
 
   #files(): string[] {
     const { dataDir, runtimeDir } = this.paths;
-    const kept = ["containers", "names", "tmp", "leases", "locks", "jails"].map((name) =>
+    const kept = ["containers", "names", "tmp", "leases", "locks", "jails", "cni"].map((name) =>
       join(dataDir, name),
     );
     // The folder of the control sockets stays.

@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import type { Environment } from "../context.ts";
 import { UsageError } from "../failure.ts";
-import type { Library, Paths, PullOptions } from "../library.ts";
+import type { CniPlaces, Library, Paths, PullOptions } from "../library.ts";
 import { parseCount, parseSize } from "./size.ts";
 
 export function pathsFrom(environment: Environment, library: Pick<Library, "locatePaths">): Paths {
@@ -23,6 +23,21 @@ export function firecrackerFrom(environment: Environment): {
   return {
     ...(firecracker === undefined || firecracker === "" ? {} : { firecracker: resolve(firecracker) }),
     ...(jailer === undefined || jailer === "" ? {} : { jailer: resolve(jailer) }),
+  };
+}
+
+/** Where CNI's networks and plugins are, by the variables that cnitool and nerdctl read. */
+export function cniFrom(environment: Environment): CniPlaces | undefined {
+  const [confDir, path] = [first(environment, "NETCONFPATH"), first(environment, "CNI_PATH")];
+  if (confDir === undefined && path === undefined) return undefined;
+  return {
+    ...(confDir !== undefined && { confDir: resolve(confDir) }),
+    ...(path !== undefined && {
+      pluginDirs: path
+        .split(":")
+        .filter(Boolean)
+        .map((dir) => resolve(dir)),
+    }),
   };
 }
 

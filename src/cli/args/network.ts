@@ -119,12 +119,16 @@ export function parseNetwork(text: string): string {
       "--network host is not supported: a machine has a network of its own",
       "publish ports with -p",
     );
+  if (/^cni:[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(text)) return text;
   if (text.startsWith("container:"))
     throw new UsageError(
       `--network '${text}' is not supported: containers run in machines of their own, and share no interface`,
       "put both into a network: flamebox network create NAME",
     );
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(text))
-    throw new UsageError(`--network '${text}' is not a network's name`, "write user, none or a name");
+    throw new UsageError(
+      `--network '${text}' is not a network's name`,
+      "write user, none, a name, or cni:NAME",
+    );
   return text;
 }

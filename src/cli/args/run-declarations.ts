@@ -128,7 +128,7 @@ function addNetworkOptions(command: Command): void {
     .option("--mac-address <address>", "of the network interface, as in 02:00:00:12:34:56")
     .option(
       "--network <network>",
-      "user, or bridge: outbound through the host; none; or the name of a network",
+      "user, or bridge: outbound through the host; none; the name of a network; or cni:NAME",
       parseNetwork,
     )
     .option("--network-alias <name>", "a further name in its network (repeatable)", collect)

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { Environment } from "../context.ts";
 import { UsageError } from "../failure.ts";
 import type { CreateOptions } from "../library.ts";
-import { pullOptionsFrom } from "./access.ts";
+import { cniFrom, pullOptionsFrom } from "./access.ts";
 import { type EnvEntry, loadEnvFile, parseEnv } from "./environment.ts";
 import { type HealthFlags, parseHealth } from "./health.ts";
 import { parseEndTimeout, parseLog, parseRestart } from "./lifecycle.ts";
@@ -215,7 +215,7 @@ function securityOptions(flags: RunFlags, files: RunFiles) {
   };
 }
 
-function networkOptions(flags: RunFlags) {
+function networkOptions(flags: RunFlags, environment: Environment) {
   const network = flags.network ?? flags.net;
   if (network === "none" && ((flags.publish?.length ?? 0) > 0 || flags.publishAll === true)) {
     throw new UsageError("--publish needs a network", "leave out --network none");
@@ -228,6 +228,7 @@ function networkOptions(flags: RunFlags) {
     ...given("dnsSearch", flags.dnsSearch),
     ...given("dnsOptions", flags.dnsOption ?? flags.dnsOpt),
     ...given("network", network),
+    ...given("cni", network?.startsWith("cni:") === true ? cniFrom(environment) : undefined),
     ...given("networkAliases", flags.networkAlias),
     ...given("ipAddress", flags.ip),
     ...given("egress", parseEgress(flags)),
@@ -270,7 +271,7 @@ export function containerOptions(
     ...pullOptionsFrom(flags, environment),
     ...machineOptions(flags),
     ...securityOptions(flags, files),
-    ...networkOptions(flags),
+    ...networkOptions(flags, environment),
     ...lifeOptions(flags, files),
     ...parseMounts(flags),
     ...given("pull", flags.pull),

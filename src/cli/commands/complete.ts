@@ -5,7 +5,7 @@ import type { CliContext } from "../context.ts";
 export function define(command: Command, context: CliContext): void {
   command.argument("<kind>", "images, containers, networks, templates, kernels or places");
   command.action(async (kind: string) => {
-    const { pathsFrom } = await import("../args/access.ts");
+    const { cniFrom, pathsFrom } = await import("../args/access.ts");
     const { print } = await import("../output/print.ts");
     const { shortNames } = await import("../completion/images.ts");
     try {
@@ -20,6 +20,7 @@ export function define(command: Command, context: CliContext): void {
           "user",
           "none",
           ...(await library.listNetworks(options)).map(({ name }) => name),
+          ...(await library.listCniNetworks(cniFrom(context.env))).map(({ name }) => name),
         ],
         templates: async () => (await library.listTemplates(options)).map(({ key }) => key),
         kernels: async () => (await library.listKernels(options)).map(({ name }) => name),

@@ -33,9 +33,11 @@ async function list(context: CliContext, command: Command): Promise<void> {
   const settings = settingsOf(command);
   checkOneStyle(settings);
   const format = formatNetworks(settings.format, context.clock.now());
-  const networks = await operate(context, settings, async ({ library, options }) =>
-    library.listNetworks(options),
-  );
+  const { cniFrom } = await import("../args/access.ts");
+  const networks = await operate(context, settings, async ({ library, options }) => [
+    ...(await library.listNetworks(options)).map((info) => ({ ...info, driver: "flamebox" as const })),
+    ...(await library.listCniNetworks(cniFrom(context.env))),
+  ]);
   if (settings.json) await print(context, toJson(networks));
   else if (settings.quiet && settings.format === undefined)
     await print(context, networks.map(({ name }) => `${name}\n`).join(""));
@@ -152,6 +154,7 @@ export function define(command: Command, context: CliContext): void {
       ["flamebox run --network shop app --database db", "and others find it by that"],
     ],
     notes: [
+      "Root's containers can be in a network of CNI as well: run --network cni:NAME.",
       "A container is known by its name, its host name, its id and what --network-alias gives it; also with '.' and the network's name behind. Containers of other networks, and of none, are out of reach.",
     ],
   });
@@ -192,7 +195,8 @@ function defineList(command: Command, context: CliContext): void {
       ["flamebox network ls --format '{{.Name}} {{.Subnet}} {{.Members}}'", "what you choose"],
     ],
     notes: [
-      "Fields for --format: .ID .Name .Subnet .IPv6Subnet .Gateway .Internal .Members .Labels .CreatedAt .CreatedSince.",
+      "Those of CNI, which root's containers can be in, are configured in /etc/cni/net.d, or where NETCONFPATH says; run takes them as --network cni:NAME. FlameBox does not make, change or remove them.",
+      "Fields for --format: .ID .Name .Driver .Subnet .IPv6Subnet .Gateway .Internal .Members .Labels .CreatedAt .CreatedSince.",
     ],
   });
   command.action(async () => list(context, command));

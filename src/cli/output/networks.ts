@@ -1,11 +1,12 @@
 /** Networks as rows, with the fields that `network ls --format` knows, and in full as `network inspect` prints them. */
-import type { NetworkInfo } from "../library.ts";
+import type { CniNetworkInfo, NetworkInfo } from "../library.ts";
 import { compileTemplate, type TemplateFields, type TemplateRow } from "./template.ts";
 import { humanAge } from "./units.ts";
 
 const NETWORK_FIELDS: TemplateFields = {
   ID: "NETWORK ID",
   Name: "NAME",
+  Driver: "DRIVER",
   Subnet: "SUBNET",
   IPv6Subnet: "IPV6 SUBNET",
   Gateway: "GATEWAY",
@@ -17,14 +18,22 @@ const NETWORK_FIELDS: TemplateFields = {
 };
 
 const TABLE =
-  "table {{.ID}}\t{{.Name}}\t{{.Subnet}}\t{{.IPv6Subnet}}\t{{.Internal}}\t{{.Members}}\t{{.CreatedSince}}";
+  "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Subnet}}\t{{.IPv6Subnet}}\t{{.Internal}}\t{{.Members}}\t{{.CreatedSince}}";
 const SHORT_ID_LENGTH = 12;
 
-function rowOf(info: NetworkInfo, nowMs: number): TemplateRow {
+/** One of FlameBox's own, or one that CNI's plugins make, of which only these know more. */
+export type ListedNetwork = (NetworkInfo & { readonly driver: "flamebox" }) | CniNetworkInfo;
+
+function rowOf(info: ListedNetwork, nowMs: number): TemplateRow {
+  if (info.driver === "cni") {
+    const unknown = Object.fromEntries(Object.keys(NETWORK_FIELDS).map((field) => [field, ""]));
+    return { ...unknown, Name: info.name, Driver: `cni (${info.plugins.join(", ")})` };
+  }
   const { id, name, subnet, ipv6Subnet, gateway, internal, members, labels, createdAt } = info;
   return {
     ID: id.slice(0, SHORT_ID_LENGTH),
     Name: name,
+    Driver: info.driver,
     Subnet: subnet,
     IPv6Subnet: ipv6Subnet,
     Gateway: gateway,
@@ -42,7 +51,7 @@ function rowOf(info: NetworkInfo, nowMs: number): TemplateRow {
 export function formatNetworks(
   template: string | undefined,
   nowMs: number,
-): (networks: readonly NetworkInfo[]) => string {
+): (networks: readonly ListedNetwork[]) => string {
   const source = template === undefined || template === "table" ? TABLE : template;
   const format = compileTemplate(source, NETWORK_FIELDS);
   return (networks) => format(networks.map((info) => rowOf(info, nowMs)));

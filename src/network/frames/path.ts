@@ -12,10 +12,10 @@
  */
 import type { Duplex } from "node:stream";
 import type { Address, Cidr } from "../address.ts";
-import { contains, formatAddress } from "../address.ts";
+import { contains } from "../address.ts";
 import { DnsWatch } from "../dns/watch.ts";
 import type { IpEnds } from "../packet/build.ts";
-import { echoReply, icmpProhibited, replaceAddresses, tcpReset, udpReply } from "../packet/build.ts";
+import { echoReply, replaceAddresses, tcpReset, udpReply } from "../packet/build.ts";
 import type { Question } from "../packet/neighbours.ts";
 import { announce, answerNeighbour, readArp, readNeighbour } from "../packet/neighbours.ts";
 import type { Packet } from "../packet/packet.ts";
@@ -27,6 +27,7 @@ import { Connections } from "./connections.ts";
 import { InboundClients } from "./inbound.ts";
 import type { FrameSink } from "./reader.ts";
 import { eachFrame, FrameReader } from "./reader.ts";
+import { refusalOf, tellName, tellRefused } from "./refuse.ts";
 import { StreamSink } from "./sink.ts";
 
 /** Where guests find their gateway; passt does not look at it. Locally administered. */
@@ -242,17 +243,8 @@ export class FramePath {
 
   #refuse(packet: Packet, reason: string): undefined {
     const { refusals, policy } = this.#options;
-    const { protocol, destination, destinationPort: port } = packet;
-    if (protocol === PROTOCOL.tcp) this.#say(tcpReset(packet));
-    else this.#say(icmpProhibited(packet));
-    const transport = transportOf(protocol) ?? "other";
-    refusals.add(`${transport} ${port} ${String(destination)}`, () => ({
-      protocol: transport,
-      address: formatAddress(destination),
-      port,
-      names: policy.namesOf(destination),
-      reason,
-    }));
+    this.#say(refusalOf(packet));
+    tellRefused(refusals, policy, packet, reason);
     return undefined;
   }
 
@@ -268,7 +260,7 @@ export class FramePath {
     const asked = this.#dns.ask(packet);
     if (!asked.passes) {
       if (asked.reply !== undefined) this.#say(udpReply(packet, asked.reply));
-      this.#tellName(refusals, asked.name);
+      tellName(refusals, asked.name);
       return;
     }
     const { destination, sourcePort } = packet;
@@ -288,13 +280,7 @@ export class FramePath {
     }
     if (packet.protocol === PROTOCOL.tcp) this.#say(tcpReset(packet));
     else if (asked.reply !== undefined) this.#say(udpReply(packet, asked.reply));
-    this.#tellName(this.#options.refusals, asked.name);
-  }
-
-  #tellName(refusals: RefusalSink, name: string | undefined): void {
-    if (name === undefined) return;
-    const reason = "no rule allows the name";
-    refusals.add(`dns ${name}`, () => ({ protocol: "dns", address: "", port: 0, names: [name], reason }));
+    tellName(this.#options.refusals, asked.name);
   }
 
   // ——— for the guest ———
@@ -355,7 +341,7 @@ export function isNeighbourhood(icmpType: number): boolean {
 }
 
 /** Multicast and broadcast go nowhere, and are nothing to tell of: every system sends some. */
-function isForMany(destination: Address, subnets: readonly Cidr[]): boolean {
+export function isForMany(destination: Address, subnets: readonly Cidr[]): boolean {
   if (typeof destination === "string") return destination.charCodeAt(0) === 0xff;
   if (destination >>> 28 === 0xe || destination === 0xffff_ffff) return true;
   return subnets.some(

@@ -66,6 +66,17 @@ export class Refusals implements RefusalSink {
   }
 }
 
+/** Each is told of all. */
+export function bothSinks(first: RefusalSink, second: RefusalSink | undefined): RefusalSink {
+  if (second === undefined) return first;
+  return {
+    add: (key, describe) => {
+      first.add(key, describe);
+      second.add(key, describe);
+    },
+  };
+}
+
 /** `refused: tcp 192.0.2.7:443 (example.com): no rule allows it` */
 export function describeRefusal({ protocol, address, port, names, reason, untold }: Refusal): string {
   const place = address.includes(":") && port > 0 ? `[${address}]` : address;
