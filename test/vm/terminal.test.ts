@@ -246,7 +246,8 @@ describe("the terminal is as it was", () => {
 
 const ENTER = "\u001b[?1049h\u001b[?25l";
 const LEAVE = "\u001b[?25h\u001b[?1049l";
-const CONTROL = new RegExp("\u001b\\[[0-9;?]*[A-Za-z]", "g");
+const ESCAPE = "\u001b";
+const CONTROL = new RegExp(`${ESCAPE}\\[[0-9;?]*[A-Za-z]`, "g");
 
 /** What was drawn one over the other, line by line, without control sequences. */
 function screensOf({ shown }: Terminal): string[][] {
