@@ -269,8 +269,8 @@ describe("the dashboard on a terminal of 80 columns", () => {
   afterAll(async () => void (await home.run(["rm", "-f", name])));
 
   test.each<[string, (terminal: Watched) => void, string]>([
-    ["q", ({ type }) => type("q"), "0"],
-    ["Ctrl-C", ({ type }) => type(CTRL_C), "0"],
+    ["q", (terminal) => terminal.type("q"), "0"],
+    ["Ctrl-C", (terminal) => terminal.type(CTRL_C), "0"],
     ["SIGTERM", ({ pid }) => process.kill(pid(), "SIGTERM"), "143"],
   ])("fits, is drawn again, and %s gives the terminal back", async (_what, end, code) => {
     const terminal = atShell(["top"]);
