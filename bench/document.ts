@@ -32,6 +32,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   "start.parallel": "80 starts, eight at a time: the 95th percentile against the median of single ones",
   "memory.idle_each":
     "what an idle container takes (VMM, network program, its share of the process that owns it), mean of 50 alive",
+  "memory.monitor":
+    "the process that keeps a detached container, its share of what several have in common counted once: mean of 8",
   "density.alive": "idle containers that stand at once within 8 GiB, and answer",
   "streams.output": "bytes out of a machine, against `dd` through a pipe",
   "streams.input": "bytes into a machine, against the same",

@@ -5,12 +5,13 @@
 import { parseArgs } from "node:util";
 import { writeDocument } from "./document.ts";
 import { image } from "./image.ts";
+import { monitor } from "./memory.ts";
 import { network } from "./network.ts";
 import { start } from "./start.ts";
 import { streams } from "./streams.ts";
 import type { Benchmark, Measurement } from "./measurement.ts";
 
-const benchmarks: readonly Benchmark[] = [image, start, streams, network];
+const benchmarks: readonly Benchmark[] = [image, start, monitor, streams, network];
 
 function row({ name, value, unit, goal, ok, samples }: Measurement): string {
   const verdict = ok ? "ok" : "MISSED";

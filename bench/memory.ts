@@ -1,21 +1,26 @@
 /**
  * What idle containers take: the proportional set sizes of this process's descendants (VMMs and network programs), and
- * the container's share of this process, which owns them all.
+ * the container's share of this process, which owns them all. And what the process takes that keeps a detached one.
  */
 import { readFileSync, readdirSync } from "node:fs";
 import { once } from "node:events";
-import { start } from "flamebox";
-import type { RunningContainer } from "flamebox";
+import { FlameBox, start } from "flamebox";
+import type { ConnectedFlameBox, RunningContainer } from "flamebox";
 import { limit } from "../src/util/limit.ts";
 import { vmmOptions } from "./floors.ts";
+import { prepareHome } from "./home.ts";
 import { atLeast, largest } from "./measurement.ts";
-import type { Measurement } from "./measurement.ts";
+import type { Benchmark, Measurement } from "./measurement.ts";
 import type { Setting } from "./start.ts";
 
 const COUNTED = 50;
 const WANTED = 200;
 const BUDGET_MB = 8 * 1024 * 1.048576;
 const AT_ONCE = 2;
+const MONITORS = 8;
+const MONITOR_MB = 30;
+/** What a start has used and is garbage has gone by then. */
+const SETTLE_MS = 5_000;
 
 function read(path: string): string {
   try {
@@ -85,3 +90,29 @@ export async function measureMemory(setting: Setting): Promise<Measurement[]> {
     await Promise.all(alive.map(async (container) => await container[Symbol.asyncDispose]()));
   }
 }
+
+async function measureMonitors(say: (line: string) => void): Promise<Measurement[]> {
+  await using prepared = await prepareHome();
+  const { home, image } = prepared;
+  const boxes: ConnectedFlameBox[] = [];
+  try {
+    for (let n = 0; n < MONITORS; n++)
+      boxes.push(await FlameBox.createDetached(image, { paths: home.paths, dockerConfig: null }));
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    const each = await Promise.all(
+      boxes.map(async (box) => pssMb((await box.inspect()).state.live?.monitorPid ?? 0)),
+    );
+    if (each.some((mb) => mb === 0)) throw new Error("a monitor has gone");
+    const mean = each.reduce((sum, mb) => sum + mb, 0) / MONITORS;
+    say(`${MONITORS} monitors: ${each.map((mb) => mb.toFixed(1)).join(", ")} MB`);
+    return [largest("memory.monitor", MONITOR_MB, [mean])];
+  } finally {
+    for (const box of boxes) await box.remove({ force: true });
+  }
+}
+
+export const monitor: Benchmark = {
+  name: "monitor",
+  about: "what the process takes that keeps a detached container",
+  run: measureMonitors,
+};

@@ -13,15 +13,13 @@
 import { randomBytes } from "node:crypto";
 import { createPool, listTemplates, run } from "flamebox";
 import type { Pool } from "flamebox";
-import { makeHome } from "../test/support/home.ts";
 import type { Home } from "../test/support/home.ts";
 import { openPodman } from "../test/conformance/podman.ts";
-import { layout, repository } from "../test/support/images/layouts.ts";
-import { startRegistry } from "../test/support/registry.ts";
-import { locatePaths } from "../src/util/paths.ts";
+import { repository } from "../test/support/images/layouts.ts";
 import { join } from "node:path";
 import { prepareFloors, timeMs, vmmOptions } from "./floors.ts";
 import type { Floors } from "./floors.ts";
+import { prepareHome } from "./home.ts";
 import { compare } from "./measurement.ts";
 import type { Benchmark, Measurement } from "./measurement.ts";
 import { measureMemory } from "./memory.ts";
@@ -136,20 +134,8 @@ async function measure(setting: Setting): Promise<Measurement[]> {
 }
 
 async function measureAll(say: (line: string) => void): Promise<Measurement[]> {
-  const { dir, tag } = await layout("busybox");
-  await using registry = await startRegistry();
-  await registry.push(dir, tag, "bench/busybox:1");
-  await using home = await makeHome(join(locatePaths(process.env).dataDir, "kernels"), {
-    ownTemplates: true,
-  });
-  const image = `${registry.host}/bench/busybox:1`;
-  for (const words of [
-    ["setup", "--quiet"],
-    ["pull", "-q", image],
-  ]) {
-    const { code, stderr } = await home.run(words);
-    if (code !== 0) throw new Error(stderr);
-  }
+  await using prepared = await prepareHome();
+  const { home, image } = prepared;
   const [template] = await listTemplates({ paths: home.paths });
   if (template === undefined) throw new Error("setup has left no template");
   const floors = await prepareFloors(home, template);

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import type { Server } from "node:http";
 import { connect, createServer as createTcpServer } from "node:net";
 import { networkInterfaces } from "node:os";
-import { run, start } from "flamebox";
+import { diagnose, run, start } from "flamebox";
 import type { Refusal, RunningContainer } from "flamebox";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { systemCode } from "../../src/util/error.ts";
@@ -85,6 +85,21 @@ for line in sys.stdin:
     print(said)
 `;
 
+/** https://www.rfc-editor.org/rfc/rfc3596#section-2.1 */
+const AAAA = 28;
+
+function ipv6Bytes(text: string): Buffer {
+  const [before = "", behind] = text.split("::");
+  const groups = (part = ""): number[] =>
+    part
+      .split(":")
+      .filter(Boolean)
+      .map((group) => Number(`0x${group}`));
+  const [head, tail] = [groups(before), groups(behind)];
+  const all = [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+  return Buffer.from(all.flatMap((group) => [group >> 8, group & 255]));
+}
+
 async function bindUdp(address: string, at = 0): Promise<DatagramSocket> {
   const socket = createSocket("udp4");
   socket.bind(at, address);
@@ -146,6 +161,52 @@ describe("outbound", () => {
       expect({ code, out: stdout.toString() }, stderr.toString()).toEqual({ code: 0, out });
     },
   );
+
+  test.skipIf(external === undefined || externalIpv6 === undefined)(
+    "IPv6 gets out over the host's own, to addresses and to names that have nothing else (skipped when the host has no IPv6)",
+    async ({ skip }) => {
+      const found = await bindUdp(external ?? "", 53).catch(() => undefined);
+      const names = found ?? skip("this user may not listen on port 53 of the host");
+      // A name server that knows AAAA only.
+      names.on("message", (question, from) => {
+        const end = question.indexOf(0, 12) + 5;
+        const isAsked = question.readUInt16BE(end - 4) === AAAA;
+        const head = Buffer.from(`81800001000${isAsked ? 1 : 0}00000000`, "hex");
+        const record = Buffer.from("c00c001c00010000000a0010", "hex");
+        const answer = isAsked ? [record, ipv6Bytes(externalIpv6 ?? "")] : [];
+        const parts = [question.subarray(0, 2), head, question.subarray(12, end), ...answer];
+        names.send(Buffer.concat(parts), from.port, from.address);
+      });
+      const six = createServer((_request, response) => response.end("over six\n")).listen(0, "::");
+      await once(six, "listening");
+      const at = (six.address() as { port: number }).port;
+      const { code, stdout, stderr } = await run(debian, {
+        ...common(),
+        dns: [external ?? ""],
+        egress: { allow: ["six.test", `[${externalIpv6}]:${at}`] },
+        onRefused: () => {},
+        command: ["python3", "-c", ask, `six.test:${at}`, `[${externalIpv6}]:${at}`, `[${externalIpv6}]:1`],
+      });
+      names.close();
+      six.close();
+      const out = `six.test:${at} over six\n[${externalIpv6}]:${at} over six\n[${externalIpv6}]:1 no\n`;
+      expect({ code, out: stdout.toString() }, stderr.toString()).toEqual({ code: 0, out });
+    },
+  );
+
+  test.skipIf(external === undefined)("ping is answered where passt may have ping sockets", async () => {
+    const { code, stdout } = await run(busybox, {
+      ...common(),
+      egress: { allow: [external ?? ""] },
+      onRefused: () => {},
+      command: ["ping", "-c", "1", "-W", "3", external ?? ""],
+    });
+    const { checks } = await diagnose(common());
+    const isAllowed = checks.find(({ name }) => name === "ping")?.status === "ok";
+    // Elsewhere a guest's echo request is lost, and the doctor has said so.
+    const [, received] = / (\d+) packets received/.exec(stdout.toString()) ?? [];
+    expect([code, received]).toEqual(isAllowed ? [0, "1"] : [1, "0"]);
+  });
 
   test.skipIf(external === undefined)(
     "frames from a packet socket reach neither the host nor its link (skipped when the host has no other address)",
