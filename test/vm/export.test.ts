@@ -7,8 +7,10 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, inject, test } from "vitest";
 import { SCRATCH_SERIAL } from "../../src/machine/qemu/arguments.ts";
+import { findKernel } from "../../src/machine/kernel/kernel.ts";
 import { e2fsck } from "../support/ext4-image.ts";
 import { makeHome } from "../support/home.ts";
+import { expectBooted } from "../support/plain-boot.ts";
 import { config, told } from "../support/raw-config.ts";
 import { startRawMachine } from "../support/raw-machine.ts";
 import { differencesBetween, treeOf, unpackedEdge, walker } from "../support/umoci-tree.ts";
@@ -38,6 +40,17 @@ umount /tmp/mnt`;
     linux: { resources: { devices: [{ allow: true, access: "rwm" }] } },
   });
 }
+
+test("ext4 is the root of a machine that has nothing else, read-write, and stays sound", async () => {
+  await using home = await makeHome(inject("kernelDir"));
+  const image = `${inject("registry")}/flamebox/busybox:1`;
+  const disk = join(home.dir, "boot.ext4");
+  const made = await home.run(["rootfs", "-q", image, "--format", "ext4", "-o", disk]);
+  expect(made).toMatchObject({ code: 0, stderr: "" });
+  const kernel = await findKernel(home.paths);
+  if (kernel === undefined) throw new Error("the test's home has no kernel");
+  await expectBooted(kernel, disk, home.dir);
+});
 
 describe.skipIf(!root)("ext4 (skipped without root: umoci needs it for devices and owners)", () => {
   test("is mounted read-write by a kernel, has umoci's tree, and stays sound", async () => {
