@@ -12,7 +12,7 @@ const ENVIRONMENT = [
   "export PATH=/opt/flamebox/bin:$PATH:/usr/sbin:/sbin",
   "export FLAMEBOX_HOME=/opt/flamebox/home FLAMEBOX_FIRECRACKER=/opt/flamebox/bin/firecracker",
   "export FLAMEBOX_TEST_FIRECRACKER=1 NO_COLOR=1 HOME=/tmp",
-  "export FLAMEBOX_TEST_BARE=/opt/flamebox/bin/bare-firecracker",
+  "export FLAMEBOX_TEST_BARE=/opt/flamebox/bin/bare-firecracker FLAMEBOX_TEST_CPUS=1",
 ].join("; ");
 
 function printer(): Writable {
