@@ -125,7 +125,7 @@ Debian's kernel 6.12, as an ordinary user, machines of 256 MiB and one CPU, by t
 requests to the API of a Firecracker that nothing encloses, by a small program of C
 (\`test/support/bare-firecracker.c\`).
 
-| ms, to the guest's first answer | count | least | median | p95 | median to its floor |
+| ms, to the guest's first answer | count | least | median | most | median to its floor |
 | --- | --- | --- | --- | --- | --- |
 | bare boot | 20 | 3664 | 3924 | 4625 | |
 | boot | 20 | 3711 | 4025 | 4321 | 1.03 |

@@ -64,7 +64,7 @@ async function measure(rows: readonly Row[]): Promise<ReadonlyMap<string, number
 
 function at(times: readonly number[], part: number): number {
   const sorted = times.toSorted((a, b) => a - b);
-  return sorted[Math.ceil((sorted.length - 1) * part)] ?? Number.NaN;
+  return sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)] ?? Number.NaN;
 }
 
 function table(rows: readonly Row[], times: ReadonlyMap<string, number[]>): string {

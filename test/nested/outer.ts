@@ -163,8 +163,8 @@ export const AS_USER = `setpriv --reuid ${USER} --regid ${USER} --clear-groups -
 
 /**
  * A virtual machine that does nothing. With the first one that is made, and the last one that ends, KVM has the kernel
- * rewrite instructions of its scheduler while both processors run; an emulator that translates code executes one of them
- * half written now and then, and the outer machine is lost. 0xAE01 is KVM_CREATE_VM.
+ * rewrite instructions of its scheduler while both processors run; an emulator that translates code has been seen to execute
+ * one half written, and the outer machine was lost. It is lost more rarely with this. 0xAE01 is KVM_CREATE_VM.
  */
 const LASTING_VM = `perl -e 'open(my $kvm, "+<", "/dev/kvm") or die; ioctl($kvm, 0xAE01, 0) or die; sleep' </dev/null >/dev/null 2>&1`;
 
