@@ -1,7 +1,7 @@
 /** A container's network from its options and its image: which ports are published, and what resolv.conf says. */
 import { isIP } from "node:net";
 import type { GuestNetwork, Network, PortForward, Resolvers } from "../network/network.ts";
-import { cniNameOf } from "../network/network.ts";
+import { cniNameOf, requireRoot } from "../network/network.ts";
 import { parseRule } from "../network/policy/rules.ts";
 import type { Refusal, RefusalSink } from "../network/policy/refusals.ts";
 import { describeRefusal } from "../network/policy/refusals.ts";
@@ -131,7 +131,7 @@ function checkMembership({ network = "user", networkAliases = [], ipAddress }: C
   if (networkAliases.length > MAX_ALIASES) throw invalid(`a container has at most ${MAX_ALIASES} aliases`);
 }
 
-/** @throws FlameBoxError `invalid-option` */
+/** @throws FlameBoxError `invalid-option`; NetworkError `cni-needs-root` */
 function checkCni(name: string, aliases: readonly string[], ipAddress: string | undefined): void {
   if (!CNI_NAME.test(name))
     throw invalid(
@@ -145,6 +145,7 @@ function checkCni(name: string, aliases: readonly string[], ipAddress: string | 
     );
   if (ipAddress !== undefined && isIP(ipAddress) === 0)
     throw invalid(`${quote(ipAddress)} is not an IP address`);
+  requireRoot(name);
 }
 
 const CNI_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/;

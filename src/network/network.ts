@@ -52,3 +52,11 @@ export function cniNameOf(network: string): string | undefined {
 export class NetworkError extends FlameBoxError {
   override readonly name = "NetworkError";
 }
+
+/** @param name of a network of CNI @throws NetworkError `cni-needs-root` */
+export function requireRoot(name: string): void {
+  if (process.geteuid?.() === 0) return;
+  throw new NetworkError("cni-needs-root", `--network cni:${name} takes root, as the network's plugins do`, {
+    hint: "run flamebox as root, or use --network user or one of flamebox network create, which take none",
+  });
+}

@@ -16,7 +16,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { checkConnection } from "../../src/container/connection.ts";
 import type { AttachRequest } from "../../src/network/cni/attachment.ts";
 import { attach, collectAttachments } from "../../src/network/cni/attachment.ts";
 import { parseConfig } from "../../src/network/cni/config.ts";
@@ -237,11 +238,13 @@ describe.skipIf(!root)("a place in a network (skipped without root, whose networ
   });
 });
 
-test.skipIf(root)("only root has such a network (skipped for root)", async () => {
+test("only root has such a network, and others are told before anything is begun", async () => {
+  using user = vi.spyOn(process, "geteuid").mockReturnValue(1_000);
+  const refusal = { code: "cni-needs-root", hint: expect.stringContaining("--network user") as string };
+  expect(() => checkConnection({ network: "cni:shop" })).toThrow(expect.objectContaining(refusal));
   const own = { dataDir: dir, helper: "/x", containerId: "c1" };
-  await expect(startCniNetwork({ ...own, network: "shop" })).rejects.toMatchObject({
-    code: "cni-needs-root",
-  });
+  await expect(startCniNetwork({ ...own, network: "shop" })).rejects.toMatchObject(refusal);
+  expect(user).toHaveBeenCalledTimes(2);
 });
 
 test("a plugin gets no more of the environment than CNI's variables and a path", async () => {

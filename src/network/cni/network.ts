@@ -12,7 +12,7 @@ import { contains, formatAddress, parseAddress } from "../address.ts";
 import { BridgedPath } from "../frames/bridged.ts";
 import { hostAddresses } from "../host-address.ts";
 import type { GuestNetwork, Network, PortForward, Resolvers } from "../network.ts";
-import { NetworkError } from "../network.ts";
+import { NetworkError, requireRoot } from "../network.ts";
 import { Policy } from "../policy/policy.ts";
 import type { EgressOptions } from "../policy/policy.ts";
 import type { Refusal, RefusalSink } from "../policy/refusals.ts";
@@ -108,13 +108,6 @@ export async function startCniNetwork(options: CniNetworkOptions): Promise<Netwo
     refusals: bothSinks(new Refusals(options.onRefused ?? (() => {})), options.refusals),
     result,
     owned: cleanup.move(),
-  });
-}
-
-function requireRoot(name: string): void {
-  if (process.geteuid?.() === 0) return;
-  throw new NetworkError("cni-needs-root", `--network cni:${name} takes root, as the network's plugins do`, {
-    hint: "run flamebox as root, or use --network user or one of flamebox network create, which take none",
   });
 }
 
