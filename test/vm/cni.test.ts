@@ -63,9 +63,30 @@ async function left(): Promise<string[]> {
   ];
 }
 
+const NAT = ["-w", "-t", "nat"];
+const PLUGIN_CHAINS = ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"];
+
+async function natRules(): Promise<string[]> {
+  const { stdout } = await run("/usr/sbin/iptables", [...NAT, "-S"]).catch(() => ({ stdout: "" }));
+  return stdout.split("\n").filter((line) => line.includes("CNI-HOSTPORT-"));
+}
+
+/** The plugin portmap leaves the chains that all its ports share, and that nobody else here may have had before. */
+async function removePluginChains(): Promise<void> {
+  const rules = await natRules();
+  if (rules.some((rule) => rule.startsWith("-A CNI-HOSTPORT-DNAT "))) return;
+  const words = (rule: string): string[] =>
+    (rule.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', ""));
+  for (const rule of rules.filter((line) => line.startsWith("-A ")))
+    await run("/usr/sbin/iptables", [...NAT, "-D", ...words(rule).slice(1)]);
+  for (const chain of PLUGIN_CHAINS) await run("/usr/sbin/iptables", [...NAT, "-X", chain]);
+}
+
 const why = reason();
 describe.skipIf(why !== undefined)(`a network of CNI${why === undefined ? "" : ` (skipped ${why})`}`, () => {
+  let hadChains = false;
   beforeAll(async () => {
+    hadChains = (await natRules()).length > 0;
     home = await makeHome(inject("kernelDir"));
     confDir = join(home.dir, "net.d");
     leases = join(home.dir, "leases");
@@ -90,6 +111,7 @@ describe.skipIf(why !== undefined)(`a network of CNI${why === undefined ? "" : `
     hostServer.close();
     await flamebox("rm", "-f", "web");
     await run("ip", ["link", "del", bridge]).catch(() => {});
+    if (!hadChains) await removePluginChains();
     await home[Symbol.asyncDispose]();
   });
 
