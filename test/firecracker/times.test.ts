@@ -97,7 +97,7 @@ function rowsOf(host: Host, bare: BareOptions, files: TemplateFiles): Row[] {
   const started = { boot, ...SHAPE, network: undefined, disks: {} };
   const restored = { shape: SHAPE, files };
   return [
-    ["bare boot", COUNT, async () => await bareBootMs(bare, boot)],
+    ["bare boot", COLD_COUNT, async () => await bareBootMs(bare, boot)],
     ["boot", COUNT, async () => await machineMs(async () => await driver.start(started)), "bare boot"],
     ["bare restore", COUNT, async () => await bareRestoreMs(bare, files)],
     [
