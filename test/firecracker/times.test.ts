@@ -17,7 +17,7 @@ import { bareBootMs, bareRestoreMs, compileBare } from "../support/bare-firecrac
 import { PATIENCE, firecrackerHost, firecrackerProgram } from "./setup.ts";
 
 const COUNT = Number(process.env["FLAMEBOX_TEST_STARTS"] ?? 20);
-/** Of containers that boot, which take longest. */
+/** Of what takes longest: bare boots, and containers that boot. */
 const COLD_COUNT = Math.ceil(COUNT / 3);
 const SHAPE: MachineShape = {
   cpus: 1,
