@@ -26,7 +26,8 @@
  */
 import { chmod, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { makePrivateDir } from "../util/atomic-file.ts";
+import { makePrivateDir, pidOfTemporary } from "../util/atomic-file.ts";
+import { startTicksOf } from "../util/liveness.ts";
 import { removeIfDead } from "../util/lock.ts";
 import { collectOrphans } from "./collect.ts";
 import { StoreError, explainDiskError } from "./error.ts";
@@ -61,13 +62,21 @@ async function makeDirs(layout: Layout): Promise<void> {
   }
 }
 
+/** One may be left by a process that could not remove it, and ended in good order. */
+async function removeDeadLocks({ layout: { locksDir }, workspace }: Store): Promise<void> {
+  for (const name of await readdir(locksDir)) {
+    const path = join(locksDir, name);
+    const pid = pidOfTemporary(name);
+    // A lock on its way: as long as its process writes it, nothing in it says who holds it.
+    if (pid === undefined) await removeIfDead(path, { tmpDir: workspace });
+    else if (startTicksOf(pid) === undefined) await rm(path, { force: true });
+  }
+}
+
 /** A killed process may also have left parts without their commit point, leases and locks. */
 async function heal(store: Store): Promise<void> {
   const swept = await sweepTmp(store.layout.tmpDir, store.workspace);
-  // One may be left by a process that could not remove it, and ended in good order.
-  for (const name of await readdir(store.layout.locksDir)) {
-    await removeIfDead(join(store.layout.locksDir, name), { tmpDir: store.workspace });
-  }
+  await removeDeadLocks(store);
   if (swept === 0) return;
   await removeDeadLeases(store);
   await collectOrphans(store);

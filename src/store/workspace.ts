@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { pidOfTemporary } from "../util/atomic-file.ts";
 import { systemCode } from "../util/error.ts";
 import { isAlive, ownIdentity, startTicksOf } from "../util/liveness.ts";
 import type { ProcessIdentity } from "../util/liveness.ts";
@@ -32,8 +33,8 @@ export async function makeWorkspace(tmpDir: string): Promise<string> {
 async function isAbandoned(tmpDir: string, name: string): Promise<boolean> {
   const owner = ownerOf(name);
   if (owner) return !isAlive(owner);
-  const pid = /\.([0-9]{1,10})\.[0-9a-f]{12}\.tmp$/.exec(name)?.[1];
-  if (pid !== undefined) return startTicksOf(Number(pid)) === undefined;
+  const pid = pidOfTemporary(name);
+  if (pid !== undefined) return startTicksOf(pid) === undefined;
   const { mtimeMs } = await stat(join(tmpDir, name));
   return Date.now() - mtimeMs > DAY_MS;
 }

@@ -16,6 +16,12 @@ export function temporaryName(dir: string, label: string): string {
   return join(dir, `${label}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
 }
 
+/** The process whose file this is; undefined when `temporaryName` did not make the name. */
+export function pidOfTemporary(name: string): number | undefined {
+  const pid = /\.([0-9]{1,10})\.[0-9a-f]{12}\.tmp$/.exec(name)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
+
 async function syncDir(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {

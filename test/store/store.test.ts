@@ -37,6 +37,18 @@ describe("opening", () => {
     expect((await readdir(store.layout.tmpDir)).includes(name)).toBe(stays);
   });
 
+  test.each([
+    { name: `lock.${identity.pid}.${tail}.tmp`, stays: true },
+    { name: `lock.2147483647.${tail}.tmp`, stays: false },
+    { name: "of-nobody.lock", stays: false },
+  ])("$name in locks/, with nothing in it yet, stays: $stays", async ({ name, stays }) => {
+    const store = await newStore();
+    await writeFile(join(store.layout.locksDir, name), "");
+    const second = await openStore({ dataDir: store.layout.dir });
+    await second[Symbol.asyncDispose]();
+    expect((await readdir(store.layout.locksDir)).includes(name)).toBe(stays);
+  });
+
   test("a leftover that is a symlink goes, and its target does not", async () => {
     const store = await newStore();
     const target = await newDir();
