@@ -3,6 +3,7 @@
 //! ```text
 //! flamebox-agent enclose [OPTION…] -- PROGRAM ARGUMENTS…
 //!
+//!     --parent PID            whoever starts it: where it is another's child by now, nothing is started
 //!     --if-allowed            where this user may make no namespaces, go on without
 //!     --tap NAME UID          in the network namespace, a tap device that UID may open (tap.rs)
 //!     --most-files N          limits of the program's
@@ -45,6 +46,7 @@ const FAILED: u8 = 125;
 
 #[derive(Debug, Default, PartialEq)]
 struct Enclosure {
+    parent: Option<i32>,
     if_allowed: bool,
     tap: Option<(String, u32)>,
     most_files: Option<u64>,
@@ -80,6 +82,10 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> io::Result<Enclosure> {
                 let owner = text().and_then(|number| number.parse().ok());
                 enclosure.tap = Some((name, owner.ok_or_else(|| refuse("--tap without a user"))?));
             }
+            Some("--parent") => {
+                let number = text().and_then(|number| number.parse().ok());
+                enclosure.parent = Some(number.ok_or_else(|| refuse("--parent without a process"))?);
+            }
             Some(limit @ ("--most-files" | "--most-file-bytes")) => {
                 let value = text().and_then(|number| number.parse().ok());
                 let value = Some(value.ok_or_else(|| refuse("a limit without a number"))?);
@@ -99,6 +105,10 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> io::Result<Enclosure> {
 fn run(enclosure: &Enclosure) -> io::Result<Infallible> {
     let at = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
     let parent = getppid();
+    // Killed before this process could ask, its parent is the one that takes orphans, and does not end.
+    if enclosure.parent.is_some_and(|pid| pid != parent.as_raw()) {
+        return Err(io::Error::new(ErrorKind::NotConnected, "who started it has ended"));
+    }
     match enter_namespaces() {
         Err(_) if enclosure.if_allowed && enclosure.tap.is_none() => {}
         other => other.map_err(|e| at("namespaces of its own", e))?,

@@ -7,10 +7,11 @@ fn words(text: &str) -> impl Iterator<Item = OsString> {
 #[test]
 fn options_come_before_the_program_and_are_not_taken_from_it() {
     let enclosure = parse(words(
-        "--if-allowed --tap fb0 1900000001 --most-files 64 --most-file-bytes 4096 --processes --watched -- /bin/x --tap",
+        "--parent 77 --if-allowed --tap fb0 1900000001 --most-files 64 --most-file-bytes 4096 --processes --watched -- /bin/x --tap",
     ))
     .unwrap();
     let expected = Enclosure {
+        parent: Some(77),
         if_allowed: true,
         tap: Some(("fb0".to_owned(), 1_900_000_001)),
         most_files: Some(64),
@@ -36,6 +37,8 @@ fn what_makes_no_sense_is_refused() {
         "--most-files many -- /bin/x",
         "--most-file-bytes",
         "--processes /bin/x",
+        "--parent -- /bin/x",
+        "--parent init -- /bin/x",
         "--unknown -- /bin/x",
     ] {
         assert!(parse(words(text)).is_err(), "{text:?}");

@@ -30,6 +30,8 @@ export async function enclosedCommand(command: readonly string[], enclosure: Enc
     return await boundCommand(command, hostCpus);
   }
   const options = [
+    // One that is killed while it starts a VMM must not leave it behind.
+    ["--parent", String(process.pid)],
     strict === true ? [] : ["--if-allowed"],
     tap === undefined ? [] : ["--tap", tap.name, String(tap.uid)],
     mostFiles === undefined ? [] : ["--most-files", String(mostFiles)],
