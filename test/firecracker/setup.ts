@@ -25,8 +25,11 @@ export const PATIENCE = { bootDeadlineMs: 120_000, patience: 10 };
 /** What the host has of machines: directories of running ones, jailed and not. */
 export async function leftOfMachines(): Promise<string[]> {
   const { dataDir, runtimeDir } = inject("firecracker").paths;
-  const dirs = [runtimeDir, join(dataDir, "jails"), USERS_DIR];
-  return (await Promise.all(dirs.map(async (dir) => await readdir(dir).catch(() => [])))).flat();
+  // Containers that live by themselves have a folder for their sockets, which stays.
+  const sockets = "containers";
+  const dirs = [runtimeDir, join(runtimeDir, sockets), join(dataDir, "jails"), USERS_DIR];
+  const found = (await Promise.all(dirs.map(async (dir) => await readdir(dir).catch(() => [])))).flat();
+  return found.filter((name) => name !== sockets);
 }
 
 /** Root's VMMs are jailed, others' cannot be. */
