@@ -61,7 +61,7 @@ export async function refusal(host: string, hostPort: number): Promise<string> {
 
 /** A datagram may be lost, so it is sent until there is an answer. */
 export async function askUdp(host: string, hostPort: number, words: string): Promise<string> {
-  const socket = createSocket("udp4");
+  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
   const send = () => socket.send(words, hostPort, host);
   send();
   const sending = setInterval(send, 500);

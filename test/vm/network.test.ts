@@ -1,6 +1,4 @@
 /** What a container reaches and who reaches it, through the library's own built package. */
-import { createSocket } from "node:dgram";
-import type { Socket as DatagramSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
@@ -9,7 +7,7 @@ import { networkInterfaces } from "node:os";
 import { diagnose, run, start } from "flamebox";
 import type { Refusal, RunningContainer } from "flamebox";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { systemCode } from "../../src/util/error.ts";
+import { askTcp, askUdp, bindUdp, refusal } from "../contract/host-network.ts";
 import { probesFor } from "../network/probes.ts";
 import { makeHome } from "../support/home.ts";
 import type { Home } from "../support/home.ts";
@@ -98,13 +96,6 @@ function ipv6Bytes(text: string): Buffer {
   const [head, tail] = [groups(before), groups(behind)];
   const all = [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
   return Buffer.from(all.flatMap((group) => [group >> 8, group & 255]));
-}
-
-async function bindUdp(address: string, at = 0): Promise<DatagramSocket> {
-  const socket = createSocket("udp4");
-  socket.bind(at, address);
-  await once(socket, "listening");
-  return socket;
 }
 
 describe("outbound", () => {
@@ -286,34 +277,6 @@ while True:
         while data := connection.recv(65536):
             connection.sendall(data.upper())
 `;
-
-const ANSWER_MS = 20_000;
-
-async function askTcp(host: string, hostPort: number, text: string): Promise<string> {
-  const socket = connect(hostPort, host).setTimeout(ANSWER_MS, () => socket.destroy(new Error("no answer")));
-  socket.end(text);
-  let answer = "";
-  for await (const chunk of socket) answer += String(chunk);
-  return answer;
-}
-
-async function refusal(host: string, hostPort: number): Promise<string> {
-  return await askTcp(host, hostPort, "x").catch((error: unknown) => systemCode(error) ?? String(error));
-}
-
-/** A datagram may be lost, so it is sent until there is an answer. */
-async function askUdp(host: string, hostPort: number, text: string): Promise<string> {
-  const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
-  socket.send(text, hostPort, host);
-  const sending = setInterval(() => socket.send(text, hostPort, host), 500);
-  try {
-    const [message] = (await once(socket, "message", { signal: AbortSignal.timeout(ANSWER_MS) })) as [Buffer];
-    return message.toString();
-  } finally {
-    clearInterval(sending);
-    socket.close();
-  }
-}
 
 describe("published ports", () => {
   let container: RunningContainer;

@@ -5,6 +5,7 @@ import { UsageError } from "../failure.ts";
 import type { NetworkInfo } from "../library.ts";
 import { addCommonOptions, addShortFormat, settingsOf } from "../settings.ts";
 import { collect, teach } from "./describe.ts";
+import type { Operation } from "./operation.ts";
 
 interface CreateFlags {
   readonly subnet?: string;
@@ -65,34 +66,17 @@ interface ConnectFlags {
   readonly ip?: string;
 }
 
-async function connect(
+/** What the container is like then: `connect` and `disconnect`. */
+async function changeNetwork(
   context: CliContext,
-  [network, container]: readonly [string, string],
   command: Command,
+  change: (operation: Operation) => Promise<object>,
 ): Promise<void> {
   const { operate } = await import("./operation.ts");
   const { print, toJson } = await import("../output/print.ts");
   const settings = settingsOf(command);
   refuseFormat(settings.format);
-  const { alias: aliases, ip: ipAddress } = command.opts<ConnectFlags>();
-  const changed = await operate(context, settings, async ({ library, options }) =>
-    library.connectNetwork(ownWord(network), container, { ...options, aliases, ipAddress }),
-  );
-  if (settings.json) await print(context, toJson(changed));
-}
-
-async function disconnect(
-  context: CliContext,
-  [network, container]: readonly [string, string],
-  command: Command,
-): Promise<void> {
-  const { operate } = await import("./operation.ts");
-  const { print, toJson } = await import("../output/print.ts");
-  const settings = settingsOf(command);
-  refuseFormat(settings.format);
-  const changed = await operate(context, settings, async ({ library, options }) =>
-    library.disconnectNetwork(ownWord(network), container, options),
-  );
+  const changed = await operate(context, settings, change);
   if (settings.json) await print(context, toJson(changed));
 }
 
@@ -240,7 +224,12 @@ function defineConnect(command: Command, context: CliContext): void {
     ],
     notes: [AT_START],
   });
-  command.action(async (...names: [string, string]) => connect(context, names, command));
+  command.action(async (network: string, container: string) => {
+    const { alias: aliases, ip: ipAddress } = command.opts<ConnectFlags>();
+    await changeNetwork(context, command, async ({ library, options }) =>
+      library.connectNetwork(ownWord(network), container, { ...options, aliases, ipAddress }),
+    );
+  });
 }
 
 function defineDisconnect(command: Command, context: CliContext): void {
@@ -257,7 +246,11 @@ function defineDisconnect(command: Command, context: CliContext): void {
     ],
     notes: [AT_START, "Ports that it publishes are published again when it is in a network again."],
   });
-  command.action(async (...names: [string, string]) => disconnect(context, names, command));
+  command.action(async (network: string, container: string) =>
+    changeNetwork(context, command, async ({ library, options }) =>
+      library.disconnectNetwork(ownWord(network), container, options),
+    ),
+  );
 }
 
 function defineRemove(command: Command, context: CliContext): void {
