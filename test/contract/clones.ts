@@ -16,7 +16,8 @@ import { CleanupStack } from "../../src/util/cleanup.ts";
 import { limit } from "../../src/util/limit.ts";
 import { behindEach, makeMarks, vmmsOfThisProcess } from "./marks.ts";
 
-const CLONES = 32;
+/** FLAMEBOX_TEST_CLONES: where they have been shown to another user already. */
+const CLONES = Number(process.env["FLAMEBOX_TEST_CLONES"] ?? 32);
 /** So many live side by side; an emulated host has no memory for all. */
 const AT_ONCE = 8;
 const STARTING = 2;

@@ -47,11 +47,16 @@ const USERS = (process.env["FLAMEBOX_TEST_USERS"] ?? "user root").split(" ");
 
 const RUNS = [
   { who: "an ordinary user", user: "user", suites: `exec ${AS_USER} sh -c 'id; exec ${VITEST} ${SUITES}'` },
-  // Twenty starts have been shown then.
+  // Twenty starts and 32 clones have been shown then.
   {
     who: "root",
     user: "root",
-    suites: [AS_ROOT, "id", "export FLAMEBOX_TEST_STARTS=5", `exec ${VITEST} ${SUITES}`].join("\n"),
+    suites: [
+      AS_ROOT,
+      "id",
+      "export FLAMEBOX_TEST_STARTS=5 FLAMEBOX_TEST_CLONES=8",
+      `exec ${VITEST} ${SUITES}`,
+    ].join("\n"),
   },
 ].filter(({ user }) => USERS.includes(user));
 
