@@ -30,6 +30,8 @@ export class Home implements AsyncDisposable {
   spawn(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Running {
     const env = {
       ...process.env,
+      // The host's own networks of CNI are not a test's.
+      NETCONFPATH: join(this.dir, "no-networks-of-cni"),
       FLAMEBOX_HOME: this.dir,
       DOCKER_CONFIG: join(this.dir, "no-docker"),
       ...environment,
