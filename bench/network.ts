@@ -216,18 +216,21 @@ async function listening(child: ChildProcess): Promise<string> {
   throw new Error(`the server did not come up: ${said}`);
 }
 
-/** QEMU's arguments, with another stream of frames than the one that it is given. */
-const IN_PLACE = `#!/usr/bin/env python3
+/** QEMU with another stream of frames than the one that it is given. A VMM has nothing of its starter's environment. */
+function inPlaceOf(qemu: string, passtSocket: string): string {
+  return `#!/usr/bin/env python3
 import json, os, sys
+qemu, passt = ${JSON.stringify(qemu)}, ${JSON.stringify(passtSocket)}
 words = sys.argv[1:]
 for i, word in enumerate(words):
     if word == "-netdev":
         backend = json.loads(words[i + 1])
-        backend["addr"] = {"type": "unix", "path": os.environ["BENCH_PASST"]}
+        backend["addr"] = {"type": "unix", "path": passt}
         words[i + 1] = json.dumps(backend)
 # Nobody else may think that FlameBox's own network has gone: its end stays open.
-os.execv(os.environ["BENCH_QEMU"], [os.environ["BENCH_QEMU"], *words])
+os.execv(qemu, [qemu, *words])
 `;
+}
 
 class Bare implements AsyncDisposable {
   readonly port: number;
@@ -262,12 +265,10 @@ class Bare implements AsyncDisposable {
       if (tries > 100 || child.exitCode !== null) throw new Error("passt did not start");
       await sleep(50);
     }
-    writeFileSync(join(dir, "qemu-system-x86_64"), IN_PLACE, { mode: 0o755 });
+    writeFileSync(join(dir, "qemu-system-x86_64"), inPlaceOf(qemu, socket), { mode: 0o755 });
     const env = {
       ...process.env,
       PATH: `${dir}:${process.env["PATH"]}`,
-      BENCH_PASST: socket,
-      BENCH_QEMU: qemu,
       FLAMEBOX_HOME: home.dir,
     };
     return new Bare(port, env, child);
