@@ -130,7 +130,7 @@ export async function collectAttachments(
   dataDir: string,
   { helper: findHelper, onNotice }: CollectOptions,
 ): Promise<void> {
-  // Nobody else has any.
+  // Only root makes machines in such networks.
   if (process.geteuid?.() !== 0) return;
   const parent = attachmentsDir(dataDir);
   const left = (await readdir(parent).catch(() => [])).filter((name) => isAbandoned(name, PREFIX));
