@@ -76,6 +76,8 @@ export default defineConfig({
           exclude: ["test/vm/**", "test/firecracker/**", "test/nested/**"],
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          // The default leaves one core to vitest itself, which needs little of it.
+          maxWorkers: "100%",
           sequence: { groupOrder: 0 },
         },
       },

@@ -1,4 +1,5 @@
 /** Networks of CNI, for containers: where they are configured, and the program of the agent's that carries frames. */
+export { collectAttachments } from "../network/cni/attachment.ts";
 import { loadConfigs } from "../network/cni/config.ts";
 import type { CniNetworkOptions } from "../network/cni/network.ts";
 import { CONF_DIR, startCniNetwork } from "../network/cni/network.ts";

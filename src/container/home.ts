@@ -1,8 +1,9 @@
 /** What every command begins with: the store, opened, and whatever killed processes left, collected. */
 import { collectJails } from "../machine/jail/jail.ts";
-import { collectAttachments } from "../network/cni/attachment.ts";
+import { mayHaveAttachments } from "../network/cni/attachments-dir.ts";
 import type { Store } from "../store/layout.ts";
 import { openStore } from "../store/store.ts";
+import type { Paths } from "../util/paths.ts";
 import { locatePaths } from "../util/paths.ts";
 import { findAgent } from "./host.ts";
 import type { OperationOptions } from "./options.ts";
@@ -22,11 +23,10 @@ export async function openHome(options: OperationOptions): Promise<Store> {
   const store = await openStore(paths);
   try {
     const heal = async (id: string) => await healContainer(paths, id);
-    const helper = async () => await findAgent(paths);
     const [removed] = await Promise.all([
       collectWorkspaces(paths, heal),
       collectJails(paths.dataDir),
-      collectAttachments(paths.dataDir, { helper, onNotice: options.onNotice }),
+      collectCni(paths, options),
     ]);
     // Of a process that was killed while it made a container.
     if (removed > 0) await collectNames(paths);
@@ -35,4 +35,10 @@ export async function openHome(options: OperationOptions): Promise<Store> {
     await store[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+async function collectCni(paths: Paths, { onNotice }: OperationOptions): Promise<void> {
+  if (!(await mayHaveAttachments(paths.dataDir))) return;
+  const { collectAttachments } = await import("./cni.ts");
+  await collectAttachments(paths.dataDir, { helper: async () => await findAgent(paths), onNotice });
 }

@@ -4,6 +4,7 @@
  */
 import { readFile, readdir, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { systemCode } from "../util/error.ts";
 
 /** Of all threads together: the worst of them counts. */
 export interface Confinement {
@@ -23,19 +24,33 @@ const SECCOMP_MODE_FILTER = "2";
 
 /** @throws system errors when there is no such process, or it may not be looked at */
 export async function confinementOf(pid: number): Promise<Confinement> {
-  const threads = await readdir(`/proc/${pid}/task`);
-  const statuses = await Promise.all(
-    threads.map(async (thread) => statusOf(await readFile(`/proc/${pid}/task/${thread}/status`, "latin1"))),
-  );
+  const statuses = await statusesOf(pid);
   return {
     uid: Math.min(...statuses.map((status) => Number(status("Uid").split("\t")[1]))),
-    threads: threads.length,
+    threads: statuses.length,
     isFiltered: statuses.every((status) => status("Seccomp") === SECCOMP_MODE_FILTER),
     noNewPrivileges: statuses.every((status) => status("NoNewPrivs") === "1"),
     capabilities: statuses.reduce((all, status) => all | BigInt(`0x${status("CapEff")}`), 0n),
     hasOwnRoot: (await linkOf(pid, "root")) !== (await linkOf("self", "root")),
     hasOwnNetwork: (await linkOf(pid, "ns/net")) !== (await linkOf("self", "ns/net")),
   };
+}
+
+/** Of all threads that live: one that ends while they are read is none any more. The main one has to be there. */
+async function statusesOf(pid: number): Promise<((name: string) => string)[]> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const texts = await Promise.all(
+    threads.map(async (thread) => {
+      try {
+        return await readFile(`/proc/${pid}/task/${thread}/status`, "latin1");
+      } catch (error) {
+        const hasEnded = ["ENOENT", "ESRCH"].includes(systemCode(error) ?? "");
+        if (thread !== String(pid) && hasEnded) return undefined;
+        throw error;
+      }
+    }),
+  );
+  return texts.filter((text) => text !== undefined).map(statusOf);
 }
 
 function statusOf(text: string): (name: string) => string {

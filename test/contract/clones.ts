@@ -2,18 +2,16 @@
  * What containers of one template have in common, and what they must not, on every VMM. Run by a test file a driver, with
  * a way to start containers of an image that has busybox.
  */
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
-import { pipeline } from "node:stream/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { ContainerOptions, RunningContainer } from "../../src/container/options.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 import { limit } from "../../src/util/limit.ts";
+import { checksumOf } from "../support/checksum.ts";
 import { behindEach, makeMarks, vmmsOfThisProcess } from "./marks.ts";
 
 /** FLAMEBOX_TEST_CLONES: where they have been shown to another user already. */
@@ -54,17 +52,13 @@ export interface CloneSetting {
   readonly templatesDir: string;
 }
 
-/** The digests of all that is saved of machines. */
-async function digestsOf(templatesDir: string): Promise<Record<string, string>> {
-  const digests: Record<string, string> = {};
-  for (const path of await savedFiles(templatesDir)) {
-    const hash = createHash("sha256");
-    await pipeline(createReadStream(path), hash);
-    digests[path] = hash.digest("hex");
-  }
-  return digests;
+async function checksumsOf(templatesDir: string): Promise<Record<string, number>> {
+  const checksums: Record<string, number> = {};
+  for (const path of await savedFiles(templatesDir)) checksums[path] = await checksumOf(path);
+  return checksums;
 }
 
+/** All that is saved of machines. */
 async function savedFiles(templatesDir: string): Promise<string[]> {
   const entries = await readdir(templatesDir, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile() && ["ram", "state"].includes(entry.name));
@@ -134,7 +128,7 @@ export function clonesContract(name: string, setUp: () => Promise<CloneSetting>)
     const inMemory: string[] = [];
     const lastWords: string[] = [];
     let setting: CloneSetting;
-    let before: Record<string, string>;
+    let before: Record<string, number>;
 
     const liveTogether = async (wave: readonly string[]): Promise<void> => {
       await using cleanup = new CleanupStack();
@@ -165,7 +159,7 @@ export function clonesContract(name: string, setUp: () => Promise<CloneSetting>)
       const first = await setting.start({ memoryMib: MEMORY_MIB, command: ["true"] });
       await first.wait();
       await first[Symbol.asyncDispose]();
-      before = await digestsOf(setting.templatesDir);
+      before = await checksumsOf(setting.templatesDir);
       for (let n = 0; n < CLONES; n += AT_ONCE) await liveTogether(labels.slice(n, n + AT_ONCE));
     }, PATIENCE_MS);
 
@@ -190,7 +184,7 @@ export function clonesContract(name: string, setUp: () => Promise<CloneSetting>)
     });
 
     test("leave the template as it was", async () => {
-      expect(await digestsOf(setting.templatesDir)).toEqual(before);
+      expect(await checksumsOf(setting.templatesDir)).toEqual(before);
     });
   });
 

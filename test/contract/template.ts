@@ -2,13 +2,10 @@
  * What every driver's `templates` must do, whatever its VMM. Run by a test file a driver, with the boot files of a
  * real kernel and agent.
  */
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { copyFile, mkdtemp, open, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { configure } from "../../src/agent/client.ts";
 import { AgentSession } from "../../src/agent/session/session.ts";
@@ -24,6 +21,7 @@ import type {
 import { AGENT_PORT } from "../../src/machine/machine.ts";
 import { messageOf, systemCode } from "../../src/util/error.ts";
 import { startTicksOf } from "../../src/util/liveness.ts";
+import { checksumOf } from "../support/checksum.ts";
 
 const DEADLINE_MS = 90_000;
 const SHAPE: MachineShape = {
@@ -37,12 +35,6 @@ const SHAPE: MachineShape = {
 async function greet(machine: Machine): Promise<AgentSession> {
   const { session } = await AgentSession.open(await machine.dial(AGENT_PORT), { deadlineMs: DEADLINE_MS });
   return session;
-}
-
-async function digestOf(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(path), hash);
-  return hash.digest("hex");
 }
 
 /** Ends or rejects: a driver may notice in either way, and says why. */
@@ -103,7 +95,7 @@ export function templateContract(
     });
 
     it("become machines that answer, again and again, and stay as they were", async () => {
-      const before = await Promise.all([digestOf(files.ramPath), digestOf(files.statePath)]);
+      const before = await Promise.all([checksumOf(files.ramPath), checksumOf(files.statePath)]);
       for (let n = 0; n < 3; n++) {
         await using machine = await templates.restore({ shape: SHAPE, files });
         await using session = await greet(machine);
@@ -113,7 +105,7 @@ export function templateContract(
         await machine.kill();
         expect(startTicksOf(machine.pid)).toBeUndefined();
       }
-      expect(await Promise.all([digestOf(files.ramPath), digestOf(files.statePath)])).toEqual(before);
+      expect(await Promise.all([checksumOf(files.ramPath), checksumOf(files.statePath)])).toEqual(before);
     });
 
     it("may be removed while a machine runs", async () => {

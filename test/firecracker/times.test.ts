@@ -17,8 +17,9 @@ import { bareBootMs, bareRestoreMs, compileBare } from "../support/bare-firecrac
 import { PATIENCE, firecrackerHost, firecrackerProgram } from "./setup.ts";
 
 const COUNT = Number(process.env["FLAMEBOX_TEST_STARTS"] ?? 20);
-/** Of what takes longest: bare boots, and containers that boot. */
-const COLD_COUNT = Math.ceil(COUNT / 3);
+/** Of what takes longest, bare boots and containers that boot; and of containers from a template. */
+const COLD_COUNT = Math.ceil(COUNT / 4);
+const WARM_COUNT = Math.ceil(COUNT / 2);
 const SHAPE: MachineShape = {
   cpus: 1,
   memoryMib: 256,
@@ -99,14 +100,14 @@ function rowsOf(host: Host, bare: BareOptions, files: TemplateFiles): Row[] {
   return [
     ["bare boot", COLD_COUNT, async () => await bareBootMs(bare, boot)],
     ["boot", COUNT, async () => await machineMs(async () => await driver.start(started)), "bare boot"],
-    ["bare restore", COUNT, async () => await bareRestoreMs(bare, files)],
+    ["bare restore", WARM_COUNT, async () => await bareRestoreMs(bare, files)],
     [
       "restore",
       COUNT,
       async () => await machineMs(async () => await templates.restore(restored)),
       "bare restore",
     ],
-    ["container from a template", COUNT, async () => await containerMs(host, true), "bare restore"],
+    ["container from a template", WARM_COUNT, async () => await containerMs(host, true), "bare restore"],
     ["container that boots", COLD_COUNT, async () => await containerMs(host, false), "bare boot"],
   ];
 }

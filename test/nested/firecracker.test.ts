@@ -91,6 +91,8 @@ test.each(RUNS)("the suites pass on a real Firecracker in an outer machine, for 
   const script = [
     ENVIRONMENT,
     "uname -r; firecracker --version | head -n 1; jailer --version | head -n 1; node --version; ls -l /dev/kvm",
+    // Ends with the machine.
+    'mkfifo /tmp/held; hold-kvm > /tmp/held & read -r held < /tmp/held && echo "$held"',
     suites,
     'code=$?; echo "suites: ended with $code"; exit $code',
   ].join("\n");

@@ -21,13 +21,14 @@ import { downloadKernel } from "../../src/machine/kernel/debian-package.ts";
 import { buildInitramfs } from "../../src/machine/kernel/initramfs.ts";
 import type { Kernel } from "../../src/machine/kernel/store.ts";
 import { findKernel } from "../../src/machine/kernel/kernel.ts";
+import type { MachineDriver } from "../../src/machine/machine.ts";
 import { GUEST_MODULES } from "../../src/machine/kernel/modules.ts";
 import { qemuDriver } from "../../src/machine/qemu/qemu.ts";
 import { writeFileAtomic } from "../../src/util/atomic-file.ts";
 import { CleanupStack } from "../../src/util/cleanup.ts";
 import type { Paths } from "../../src/util/paths.ts";
 import { locatePaths } from "../../src/util/paths.ts";
-import { compileBare } from "../support/bare-firecracker.ts";
+import { compile } from "../support/compile.ts";
 import { layout, repository } from "../support/images/layouts.ts";
 import { startRegistry } from "../support/registry.ts";
 
@@ -92,7 +93,23 @@ async function outerHost(work: string, kernel: Kernel, agentPath: string): Promi
   await writeFileAtomic(initramfsPath, buildInitramfs({ agent: await readFile(agentPath), modules }));
   const boot = { kernelPath: kernel.path, initramfsPath };
   const kvm = { usable: false, reason: "this machine is the one that is to have it" };
-  return { driver: qemuDriver({ acceleration: "tcg", processor: PROCESSOR }), boot, kernel, kvm };
+  const driver = tellingOfPanics(qemuDriver({ acceleration: "tcg", processor: PROCESSOR }));
+  return { driver, boot, kernel, kvm };
+}
+
+/** The end of a console that is told in an error begins behind what a kernel says first when it panics. */
+function tellingOfPanics(driver: MachineDriver): MachineDriver {
+  const start: MachineDriver["start"] = async (...given) => {
+    const machine = await driver.start(...given);
+    const tell = (): void => {
+      const { console } = machine.diagnostics();
+      if (console.includes("Kernel panic"))
+        process.stderr.write(`the outer machine's console:\n${console}\n`);
+    };
+    void machine.exited.then(tell);
+    return machine;
+  };
+  return { ...driver, start };
 }
 
 /** Fills `root` with /opt/flamebox. */
@@ -126,7 +143,7 @@ async function fillPayload(root: string, payload: Payload): Promise<void> {
   const jailer = join(dirname(firecracker), "jailer");
   await cp(jailer, join(target, "bin", "jailer")).catch(() => {});
   // There is no compiler inside.
-  await compileBare(join(target, "bin"));
+  for (const program of ["bare-firecracker", "hold-kvm"]) await compile(program, join(target, "bin"));
 }
 
 interface Payload {

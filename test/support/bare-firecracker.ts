@@ -9,18 +9,15 @@ import { KERNEL_ARGUMENTS } from "../../src/machine/firecracker/configure.ts";
 import { TAP_DEVICE } from "../../src/machine/firecracker/vmm.ts";
 import type { BootFiles, MachineShape, TemplateFiles } from "../../src/machine/machine.ts";
 import { AGENT_PORT, TEMPLATE_MAC } from "../../src/machine/machine.ts";
-import { repository } from "./images/layouts.ts";
+import { compile } from "./compile.ts";
 
 const execute = promisify(execFile);
 /** As a template's machine knows its base disk; nothing is read of it. */
 const PLACEHOLDER_BYTES = 2 ** 43;
 
-/** Compiles it into a directory. @throws Error without a compiler, which setup.sh installs */
+/** Compiles it into a directory. @throws as `compile` */
 export async function compileBare(dir: string): Promise<string> {
-  const program = join(dir, "bare-firecracker");
-  const source = join(repository, "test", "support", "bare-firecracker.c");
-  await execute("cc", ["-O2", "-static", "-o", program, source]);
-  return program;
+  return await compile("bare-firecracker", dir);
 }
 
 export interface BareOptions {

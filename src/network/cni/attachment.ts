@@ -15,6 +15,7 @@ import { tryLock } from "../../util/lock.ts";
 import { isAbandoned, ownedName } from "../../util/owned-folder.ts";
 import { formatAddress } from "../address.ts";
 import { NetworkError } from "../network.ts";
+import { attachmentsDir } from "./attachments-dir.ts";
 import type { Chain } from "./chain.ts";
 import { addAll, INTERFACE, removeAll } from "./chain.ts";
 import type { JsonObject } from "./config.ts";
@@ -27,10 +28,6 @@ import { parseResult } from "./result.ts";
 const PREFIX = "cni";
 const RECORD = "attachment.json";
 const MAX_RECORD_BYTES = 4 << 20;
-
-function attachmentsDir(dataDir: string): string {
-  return join(dataDir, "cni");
-}
 
 export interface AttachRequest extends Chain {
   readonly dataDir: string;
