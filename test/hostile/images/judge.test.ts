@@ -4,8 +4,17 @@ import { pax } from "../../support/tar-builder.ts";
 import { judge, sourceOf } from "./judge.ts";
 import { file, gzipped, tar } from "./row.ts";
 import { inPlace } from "./suite.ts";
+import { configs, indexes } from "./tables/configs.ts";
+import { extendedAttributes, extensions } from "./tables/extensions.ts";
+import { links } from "./tables/links.ts";
+import { manifests } from "./tables/manifests.ts";
+import { names } from "./tables/names.ts";
+import { framing, numbers } from "./tables/numbers.ts";
+import { sparse } from "./tables/sparse.ts";
+import { changesOfType, whiteouts } from "./tables/whiteouts.ts";
 
 const MIB = 2 ** 20;
+const LEAST_ROWS = 539;
 
 /** What no compression makes shorter. */
 function noise(sizeBytes: number): Buffer {
@@ -48,4 +57,12 @@ describe("the judge", () => {
     const verdict = await judge([gzipped(tar(pax({ "SCHILY.xattr.user.x": "y" }), file("f")))]);
     expect(verdict).toMatchObject({ xattrs: ["f user.x=y"] });
   });
+});
+
+// A table that loses rows would fail nowhere else.
+test("there are as many rows as there ever were, and none twice", () => {
+  const layers = [numbers, framing, extensions, sparse, extendedAttributes, names, links];
+  const tables = [...layers, whiteouts, changesOfType, manifests, configs, indexes];
+  for (const table of tables) expect(new Set(table.map(({ name }) => name)).size).toBe(table.length);
+  expect(tables.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThanOrEqual(LEAST_ROWS);
 });

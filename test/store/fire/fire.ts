@@ -7,8 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
 import { expect } from "vitest";
-import { decodeLayerIndex } from "../../../src/rootfs/layer-index-file.ts";
-import { checkStore } from "../../../src/store/check.ts";
+import { checkImages } from "../../../src/images/usage.ts";
 import { collect } from "../../../src/store/collect.ts";
 import { openStore } from "../../../src/store/store.ts";
 import { pull, use } from "./images.ts";
@@ -28,9 +27,11 @@ export interface Ended {
   readonly stderr: string;
   /** What it printed last; empty when it was killed before. */
   readonly said: Readonly<Record<string, unknown>>;
+  /** Whether what was to be injected was: a life need not come to its n-th call. */
+  readonly wasHit: boolean;
 }
 
-function end(program: string, args: readonly string[]): Promise<Ended> {
+function end(program: string, args: readonly string[]): Promise<Omit<Ended, "wasHit">> {
   // One thread for the file system, so that the n-th call is the n-th of one thread.
   const env = { ...process.env, UV_THREADPOOL_SIZE: "1", NODE_OPTIONS: "" };
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env });
@@ -66,13 +67,18 @@ export async function makeChild(): Promise<Child> {
   const script = join(dir, "child.mjs");
   await bundle.write({ file: script, format: "esm", codeSplitting: false });
   await bundle.close();
+  let runs = 0;
   return {
-    run(args, inject) {
-      if (inject === undefined) return end(process.execPath, [script, ...args]);
+    async run(args, inject) {
+      if (inject === undefined) return { ...(await end(process.execPath, [script, ...args])), wasHit: false };
       const [call = ""] = inject.split(":", 1);
+      const trace = join(dir, `trace${++runs}`);
       // Not --seccomp-bpf, with which strace 6.1 counts the first call only.
-      const how = ["-f", "-qqq", "-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${inject}`];
-      return end("strace", [...how, process.execPath, script, ...args]);
+      const how = ["-f", "-qqq", "-o", trace, "-e", `trace=${call}`, "-e", `inject=${inject}`];
+      const ended = await end("strace", [...how, process.execPath, script, ...args]);
+      const isError = (await readFile(trace, "latin1")).includes("(INJECTED)");
+      await rm(trace);
+      return { ...ended, wasHit: isError || ended.signal === "SIGKILL" };
     },
     async count(args, calls) {
       const trace = join(dir, "trace");
@@ -115,10 +121,13 @@ export async function newDir(): Promise<string> {
   return await mkdtemp(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "flamebox-fire-"));
 }
 
-/** The next command: the store heals, nothing is wrong in it, nothing wrong is taken for right, and a pull works. */
+/**
+ * The next command: the store heals, `system check` finds nothing wrong in it, nothing wrong is taken for right, and a
+ * pull works.
+ */
 export async function expectHealed(dataDir: string, what: string, wasKilled = false): Promise<void> {
   await using store = await openStore({ dataDir });
-  expect(await checkStore(store, { inspectIndex: decodeLayerIndex }), what).toEqual([]);
+  expect(await checkImages(store), what).toEqual([]);
   // A lease that its process could not remove is a dead one's: nobody heeds it, and any collection takes it.
   if (!wasKilled) await collect(store);
   const { tmpDir, leasesDir, locksDir } = store.layout;
@@ -127,5 +136,5 @@ export async function expectHealed(dataDir: string, what: string, wasKilled = fa
     what,
   ).toEqual([1, 0, 0]);
   for (const number of [4, 5]) await use(store, await pull(store, number), number);
-  expect(await checkStore(store, { inspectIndex: decodeLayerIndex }), what).toEqual([]);
+  expect(await checkImages(store), what).toEqual([]);
 }
