@@ -19,6 +19,8 @@ beforeAll(async () => {
       linux: { ...config.linux, resources: { pids: { limit: 200 }, memory: { limit: 96 << 20 } } },
     }),
   });
+  // What is executed may well be quicker than the container's own shell.
+  await container.exec({ script: 'until [ "$(cat /proc/1/comm)" = sleep ]; do sleep 0.05; done' });
 });
 afterAll(async () => {
   await machine[Symbol.asyncDispose]();

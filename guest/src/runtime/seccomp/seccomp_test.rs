@@ -322,6 +322,9 @@ fn numbers() {
         ("mseal", Some(libc::SYS_mseal), Some(462), Some(462)),
         ("socketcall", None, Some(102), None),
         ("time", Some(libc::SYS_time), Some(13), Some(201)),
+        // The first and the last of the table.
+        ("_llseek", None, Some(140), None),
+        ("writev", Some(libc::SYS_writev), Some(146), Some(516)),
     ] {
         let numbers = table::find(name).expect(name);
         assert_eq!(numbers.of(Abi::X86_64).map(i64::from), native, "{name}");
