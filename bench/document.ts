@@ -28,6 +28,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   "start.run_true_vs_podman": "the same, against `podman run --rm` with runc",
   "start.sdk_run_true": "the same from a Node process that runs already, against the bare restore",
   "start.pool_take_exec": "from a pool to the exit of `true`, against the bare restore",
+  "start.exec_vs_podman":
+    "`flamebox exec` of `true` into a container that runs, against `podman exec` with runc",
   "start.cold": "without a template, against a bare boot of the same kernel and initramfs and `node -e 0`",
   "start.parallel": "80 starts, eight at a time: the 95th percentile against the median of single ones",
   "memory.idle_each":

@@ -17,6 +17,7 @@ import type { Home } from "../test/support/home.ts";
 import { openPodman } from "../test/conformance/podman.ts";
 import { repository } from "../test/support/images/layouts.ts";
 import { join } from "node:path";
+import { measureExec } from "./exec.ts";
 import { prepareFloors, timeMs, vmmOptions } from "./floors.ts";
 import type { Floors } from "./floors.ts";
 import { prepareHome } from "./home.ts";
@@ -127,6 +128,7 @@ async function measure(setting: Setting): Promise<Measurement[]> {
     ...(podman.length > 0 ? [compare("start.run_true_vs_podman", 1, runTrue, podman)] : []),
     compare("start.sdk_run_true", 1.3, samples.sdk, restore),
     compare("start.pool_take_exec", 0.25, samples.pool, restore),
+    ...(await measureExec(setting)),
     await measureCold(setting),
     ...(await measureParallel(setting, runTrue)),
     ...(await measureMemory(setting)),
