@@ -71,6 +71,11 @@ const NOT_FOUND_HINTS = new Map([
   ["blob-not-found", "the image is incomplete in the registry: push it again"],
 ]);
 
+/** Whether it is the registry itself that answered, asked directly. */
+function isOf(base: URL, { url, sameOrigin }: HttpResponse): boolean {
+  return sameOrigin && url.origin === base.origin;
+}
+
 export class RegistryClient implements AsyncDisposable {
   readonly #options: ClientOptions;
   readonly #transport: Transport;
@@ -137,14 +142,14 @@ export class RegistryClient implements AsyncDisposable {
     const base = await this.#endpoint(request.signal);
     const used = await this.#authorization.current(request.signal);
     let response = await this.#send(base, request, used);
-    // Only the registry itself is answered: a host that it redirects to gets no credentials for asking.
-    if (response.status === 401 && response.sameOrigin) {
+    // Nobody else gets credentials for asking: a host that it redirects to, or where an upload goes on.
+    if (response.status === 401 && isOf(base, response)) {
       discard(response);
       const fresh = await this.#authorization.answer(response, base, used, request.signal);
       response = await this.#send(base, request, fresh);
     }
     if (request.accepted.includes(response.status)) return response;
-    throw await this.#statusError(response, request);
+    throw await this.#statusError(response, request, isOf(base, response));
   }
 
   /** The error, without anything in it that the registry was told in confidence. */
@@ -214,14 +219,15 @@ export class RegistryClient implements AsyncDisposable {
   async #statusError(
     response: HttpResponse,
     { what, notFound, signal, method }: ClientRequest,
+    isOwn: boolean,
   ): Promise<SourceError> {
-    const { status, sameOrigin } = response;
+    const { status } = response;
     const { registry, maxRetryAfterMs = 60_000 } = this.#options;
     const detail = detailOf(await readErrorBody(response));
     signal?.throwIfAborted();
     const more = detail === "" ? "" : `: ${detail}`;
-    const host = sameOrigin ? registry : `${response.url.host} (asked by ${registry})`;
-    if (status === 401 && sameOrigin) return this.#authorization.refusal(detail);
+    const host = isOwn ? registry : `${response.url.host} (asked by ${registry})`;
+    if (status === 401 && isOwn) return this.#authorization.refusal(detail);
     if (status === 401 || status === 403) {
       const isWrite = method !== undefined && method !== "GET" && method !== "HEAD";
       const hint = `look at the name, and whether these credentials may ${isWrite ? "push" : "pull"} it`;
