@@ -45,6 +45,8 @@ export interface AuthorizationOptions {
   readonly keychain: Keychain | undefined;
   /** Default: to pull from the repository. */
   readonly scopes?: readonly string[] | undefined;
+  /** What would be of use besides: a token server that refuses them is asked again without. */
+  readonly furtherScopes?: readonly string[] | undefined;
   /** The longest Retry-After that is waited for. Default 60,000. */
   readonly maxRetryAfterMs?: number | undefined;
 }
@@ -58,6 +60,16 @@ interface Grant {
 
 function basicHeader({ username, password }: PasswordCredentials): string {
   return `Basic ${Buffer.from(`${username}:${password.reveal()}`).toString("base64")}`;
+}
+
+/** `text`, which a `…` may have cut within `secret`. */
+function withoutCut(text: string, secret: string): string {
+  const longest = Math.min(secret.length - 1, text.length);
+  for (let length = longest; length >= MIN_CONCEALED_LENGTH; length--) {
+    const cut = `${secret.slice(0, length)}…`;
+    if (text.includes(cut)) return text.replaceAll(cut, "[secret]…");
+  }
+  return text;
 }
 
 /** The token server's URL; a registry that is reached safely must not send credentials over http. */
@@ -106,12 +118,17 @@ export class Authorization {
   #grant: Grant | undefined;
   /** All tokens that there have been. */
   readonly #granted = new Set<string>();
+  /** Of the further scopes, those that the token server has not refused. */
+  #further: readonly string[];
   #renew: (() => Promise<Grant>) | undefined;
   #pending: Promise<Grant> | undefined;
   #known: Promise<Credentials | undefined> | undefined;
+  /** The same, when they are here: nobody can have been told of them before. */
+  #told: Credentials | undefined;
 
   constructor(options: AuthorizationOptions) {
     this.#options = options;
+    this.#further = options.furtherScopes ?? [];
   }
 
   /** The header for the next request; undefined until the registry has asked for one. */
@@ -145,9 +162,12 @@ export class Authorization {
     return (await this.#renewed(signal)).header;
   }
 
-  /** `text` without what this registry was told in confidence: a server may say back what it has heard. */
-  async concealed(text: string): Promise<string> {
-    const credentials = await Promise.resolve(this.#known).catch(() => undefined);
+  /**
+   * A message without what this registry was told in confidence: a server may say back what it has heard. Where the
+   * message cuts that short, its start is taken out as well.
+   */
+  concealed(text: string): string {
+    const credentials = this.#told;
     const secrets = [...this.#granted];
     if (credentials?.kind === "password") {
       const basic = basicHeader(credentials).replace("Basic ", "");
@@ -157,8 +177,12 @@ export class Authorization {
     for (const secret of secrets) {
       // What is very short is in every other word as well.
       if (secret.length < MIN_CONCEALED_LENGTH) continue;
-      for (const spelling of [secret, encodeURIComponent(secret)])
-        plain = plain.replaceAll(spelling, "[secret]");
+      for (const spelling of new Set([
+        secret,
+        encodeURIComponent(secret),
+        quote(secret, Infinity).slice(1, -1),
+      ]))
+        plain = withoutCut(plain.replaceAll(spelling, "[secret]"), spelling);
     }
     return plain;
   }
@@ -173,7 +197,7 @@ export class Authorization {
     const { keychain, registry, repository } = this.#options;
     this.#known ??= Promise.resolve(keychain?.credentialsFor(registry, { repository }));
     try {
-      return await this.#known;
+      return (this.#told = await this.#known);
     } catch (error) {
       this.#known = undefined;
       throw error;
@@ -223,14 +247,26 @@ export class Authorization {
     if (credentials?.kind === "registry-token") {
       return { header: `Bearer ${credentials.token.reveal()}`, expiresAtMs: Infinity };
     }
-    const fields = new URLSearchParams();
-    const service = challenge.parameters.get("service");
-    if (service !== undefined) fields.set("service", service);
     const { repository, scopes = [`repository:${repository}:pull`] } = this.#options;
-    for (const scope of scopes) fields.append("scope", scope);
-    const { maxRetryAfterMs: maxDelayMs = 60_000 } = this.#options;
-    const delayOf = (error: unknown) => (error instanceof SourceError ? error.retryAfterMs : undefined);
-    return retry(() => this.#askTokenServer(url, fields, credentials), { maxDelayMs, delayOf });
+    const ask = (asked: readonly string[]) => {
+      const fields = new URLSearchParams();
+      const service = challenge.parameters.get("service");
+      if (service !== undefined) fields.set("service", service);
+      for (const scope of asked) fields.append("scope", scope);
+      const { maxRetryAfterMs: maxDelayMs = 60_000 } = this.#options;
+      const delayOf = (error: unknown) => (error instanceof SourceError ? error.retryAfterMs : undefined);
+      return retry(() => this.#askTokenServer(url, fields, credentials), { maxDelayMs, delayOf });
+    };
+    if (this.#further.length === 0) return await ask(scopes);
+    try {
+      return await ask([...scopes, ...this.#further]);
+    } catch (error) {
+      // Some servers refuse all for one that these credentials may not have.
+      if (!(error instanceof SourceError) || error.code !== "unauthorized") throw error;
+      const grant = await ask(scopes);
+      this.#further = [];
+      return grant;
+    }
   }
 
   async #askTokenServer(

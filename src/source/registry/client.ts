@@ -8,6 +8,7 @@
  */
 import type { Readable } from "node:stream";
 import type { Keychain } from "../../auth/credentials.ts";
+import type { Digest } from "../../reference/digest.ts";
 import { DEFAULT_REGISTRY } from "../../reference/reference.ts";
 import { retry } from "../../util/retry.ts";
 import type { RetryOptions } from "../../util/retry.ts";
@@ -17,6 +18,7 @@ import { Authorization } from "./authorization.ts";
 import type { Addressing } from "./guard.ts";
 import { detailOf, isNotTls, parseRetryAfter } from "./http-error.ts";
 import type { Proxies } from "./proxy.ts";
+import { requireTakenAs } from "./taken.ts";
 import { admitRedirect, discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
 import type { ClientCertificate, HttpRequest, HttpResponse, Timeouts, Transport } from "./transport.ts";
 import type { TrustStore } from "./trust.ts";
@@ -38,6 +40,8 @@ export interface ClientOptions {
   readonly proxies?: Proxies | undefined;
   /** Default: to pull from the repository. */
   readonly scopes?: readonly string[] | undefined;
+  /** What would be of use besides; it goes without. */
+  readonly furtherScopes?: readonly string[] | undefined;
   readonly timeouts?: Timeouts | undefined;
   /** What names and addresses mean. Default: what the system says. */
   readonly addressing?: Addressing | undefined;
@@ -54,6 +58,8 @@ export interface ClientRequest {
   /** Instead of the path: where the registry has said to go on. */
   readonly url?: URL | undefined;
   readonly method?: HttpRequest["method"];
+  /** What is complete with this request: the registry must not say that it took something else. */
+  readonly sent?: Digest | undefined;
   /** Read again when the request has to be sent again. */
   readonly body?: Uint8Array | (() => Readable) | undefined;
   readonly headers?: Readonly<Record<string, string>>;
@@ -65,6 +71,9 @@ export interface ClientRequest {
   /** Statuses that are answers. */
   readonly accepted: readonly number[];
 }
+
+/** Of an error, one behind the other. */
+const MAX_CAUSES = 10;
 
 const NOT_FOUND_HINTS = new Map([
   ["image-not-found", "look at the name and the tag"],
@@ -97,6 +106,7 @@ export class RegistryClient implements AsyncDisposable {
       clientCertificate,
       proxies,
       scopes,
+      furtherScopes,
     } = options;
     this.#options = options;
     const host = registry === DEFAULT_REGISTRY ? DOCKER_HUB_HOST : registry;
@@ -114,6 +124,7 @@ export class RegistryClient implements AsyncDisposable {
       repository,
       keychain,
       scopes,
+      furtherScopes,
       maxRetryAfterMs: options.maxRetryAfterMs,
     });
   }
@@ -129,9 +140,16 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /** `request` once, again while its error is temporary. */
-  getWithRetry<T>(request: ClientRequest, read: (response: HttpResponse) => Promise<T>): Promise<T> {
-    const options = { ...this.retryOptions, signal: request.signal };
-    return retry(async () => read(await this.get(request)), options);
+  getWithRetry<T>(request: ClientRequest, read: (response: HttpResponse) => T | Promise<T>): Promise<T> {
+    const once = async () => {
+      const response = await this.get(request);
+      try {
+        return await read(response);
+      } catch (error) {
+        throw this.conceal(error);
+      }
+    };
+    return retry(once, { ...this.retryOptions, signal: request.signal });
   }
 
   /**
@@ -139,6 +157,14 @@ export class RegistryClient implements AsyncDisposable {
    * @throws SourceError
    */
   async get(request: ClientRequest): Promise<HttpResponse> {
+    try {
+      return await this.#get(request);
+    } catch (error) {
+      throw this.conceal(error);
+    }
+  }
+
+  async #get(request: ClientRequest): Promise<HttpResponse> {
     const base = await this.#endpoint(request.signal);
     const used = await this.#authorization.current(request.signal);
     let response = await this.#send(base, request, used);
@@ -148,17 +174,28 @@ export class RegistryClient implements AsyncDisposable {
       const fresh = await this.#authorization.answer(response, base, used, request.signal);
       response = await this.#send(base, request, fresh);
     }
-    if (request.accepted.includes(response.status)) return response;
+    const { accepted, sent, what } = request;
+    if (accepted.includes(response.status)) {
+      if (sent !== undefined) requireTakenAs(sent, what, response);
+      return response;
+    }
     throw await this.#statusError(response, request, isOf(base, response));
   }
 
-  /** The error, without anything in it that the registry was told in confidence. */
-  async conceal(error: unknown): Promise<unknown> {
-    if (!(error instanceof SourceError)) return error;
-    const { code, message, hint, status, retryAfterMs, temporary, cause } = error;
-    const concealed = await this.#authorization.concealed(message);
-    if (concealed === message) return error;
-    return new SourceError(code, concealed, { hint, status, retryAfterMs, temporary, cause });
+  /**
+   * The error, without anything in it, or in what caused it, that the registry was told in confidence. What `get`,
+   * `getWithRetry` and `nextOf` throw has been here already.
+   */
+  conceal(error: unknown): unknown {
+    let at = error;
+    for (let depth = 0; at instanceof Error && depth < MAX_CAUSES; depth++) {
+      const message = this.#authorization.concealed(at.message);
+      // The stack begins with the message.
+      if (message !== at.message)
+        Object.assign(at, { message, stack: this.#authorization.concealed(at.stack ?? "") });
+      at = at.cause;
+    }
+    return error;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -174,7 +211,11 @@ export class RegistryClient implements AsyncDisposable {
     const plain = `http://${host}/`;
     const own = protocol === "https:" && location?.startsWith(plain) === true;
     const next = own ? `https://${host}/${location.slice(plain.length)}` : location;
-    return admitRedirect(response.url, next, hostname);
+    try {
+      return admitRedirect(response.url, next, hostname);
+    } catch (error) {
+      throw this.conceal(error);
+    }
   }
 
   #send(base: URL, request: ClientRequest, authorization: string | undefined): Promise<HttpResponse> {

@@ -157,6 +157,7 @@ class Upload {
     readonly url?: URL | undefined;
     readonly headers?: Record<string, string>;
     readonly body?: Uint8Array | (() => Readable);
+    readonly sent?: Digest;
     readonly accepted: readonly number[];
   }): Promise<HttpResponse> {
     const { signal } = this.#options;
@@ -164,7 +165,7 @@ class Upload {
       ...request,
       path: request.path ?? "",
       signal,
-      what: "an upload",
+      what: request.sent === undefined ? "an upload" : `blob ${request.sent}`,
       notFound: "upload-lost",
     });
     discard(response);
@@ -274,7 +275,7 @@ class Upload {
     const url = new URL(this.#location as URL);
     url.searchParams.set("digest", digest);
     const headers = { "content-type": "application/octet-stream", "content-length": `${body?.length ?? 0}` };
-    const request = { method: "PUT", url, headers, accepted: [200, 201, 202, 204] } as const;
+    const request = { method: "PUT", url, headers, sent: digest, accepted: [200, 201, 202, 204] } as const;
     try {
       await this.#ask({ ...request, ...(body === undefined ? {} : { body }) });
     } catch (error) {
