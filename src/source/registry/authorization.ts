@@ -47,8 +47,17 @@ export interface AuthorizationOptions {
   readonly scopes?: readonly string[] | undefined;
   /** What would be of use besides: a token server that refuses them is asked again without. */
   readonly furtherScopes?: readonly string[] | undefined;
+  /** Tries in all for a token. Default 5. */
+  readonly attempts?: number | undefined;
   /** The longest Retry-After that is waited for. Default 60,000. */
   readonly maxRetryAfterMs?: number | undefined;
+}
+
+/** A grant on its way. */
+interface Pending {
+  readonly grant: Promise<Grant>;
+  readonly abort: AbortController;
+  waiting: number;
 }
 
 interface Grant {
@@ -60,6 +69,13 @@ interface Grant {
 
 function basicHeader({ username, password }: PasswordCredentials): string {
   return `Basic ${Buffer.from(`${username}:${password.reveal()}`).toString("base64")}`;
+}
+
+/** The error, when trying again is over: whoever needed the token must not begin anew. */
+function exhausted(error: unknown): unknown {
+  if (!(error instanceof SourceError) || !error.temporary) return error;
+  const { code, message, hint, status, retryAfterMs, cause } = error;
+  return new SourceError(code, message, { hint, status, retryAfterMs, cause });
 }
 
 /** `text`, which a `…` may have cut within `secret`. */
@@ -120,8 +136,8 @@ export class Authorization {
   readonly #granted = new Set<string>();
   /** Of the further scopes, those that the token server has not refused. */
   #further: readonly string[];
-  #renew: (() => Promise<Grant>) | undefined;
-  #pending: Promise<Grant> | undefined;
+  #renew: ((signal: AbortSignal) => Promise<Grant>) | undefined;
+  #pending: Pending | undefined;
   #known: Promise<Credentials | undefined> | undefined;
   /** The same, when they are here: nobody can have been told of them before. */
   #told: Credentials | undefined;
@@ -152,7 +168,7 @@ export class Authorization {
     const challenges = parseChallenges(headerOf(response, "www-authenticate") ?? "");
     const bearer = challenges.find(({ scheme }) => scheme === "bearer");
     const basic = challenges.find(({ scheme }) => scheme === "basic");
-    if (bearer) this.#renew = () => this.#fetchToken(bearer, base);
+    if (bearer) this.#renew = (its) => this.#fetchToken(bearer, base, its);
     else if (basic) this.#renew = () => this.#basic();
     else {
       const schemes = challenges.map(({ scheme }) => quote(scheme, 40)).join(", ") || "nothing";
@@ -219,20 +235,34 @@ export class Authorization {
     return new SourceError("unauthorized", message, { hint, status: 401 });
   }
 
-  /** One renewal at a time, shared by all requests; the caller's signal ends only the caller's waiting. */
+  /**
+   * One renewal at a time, shared by all requests; the caller's signal ends only the caller's waiting, and the renewal
+   * when nobody waits any more.
+   */
   async #renewed(signal: AbortSignal | undefined): Promise<Grant> {
-    if (!this.#pending) {
-      const renew = this.#renew as () => Promise<Grant>;
-      this.#pending = renew()
-        .then((grant) => {
-          this.#granted.add(grant.header.replace(/^\S+ /, ""));
-          return (this.#grant = grant);
-        })
-        .finally(() => (this.#pending = undefined));
-      // When all who waited were aborted, nobody is left to hear of a failure.
-      this.#pending.catch(() => {});
+    const pending = (this.#pending ??= this.#begin());
+    pending.waiting++;
+    try {
+      return await unlessAborted(pending.grant, signal);
+    } finally {
+      if (--pending.waiting === 0) {
+        // Whoever comes next must not be told of an end that is not theirs.
+        if (this.#pending === pending) this.#pending = undefined;
+        pending.abort.abort();
+      }
     }
-    return unlessAborted(this.#pending, signal);
+  }
+
+  #begin(): Pending {
+    const abort = new AbortController();
+    const renew = this.#renew as (signal: AbortSignal) => Promise<Grant>;
+    const grant = renew(abort.signal).then((given) => {
+      this.#granted.add(given.header.replace(/^\S+ /, ""));
+      return (this.#grant = given);
+    });
+    // When all who waited were aborted, nobody is left to hear of a failure.
+    grant.catch(() => {});
+    return { grant, abort, waiting: 0 };
   }
 
   async #basic(): Promise<Grant> {
@@ -241,21 +271,26 @@ export class Authorization {
     return { header: basicHeader(credentials), expiresAtMs: Infinity };
   }
 
-  async #fetchToken(challenge: Challenge, base: URL): Promise<Grant> {
+  async #fetchToken(challenge: Challenge, base: URL, signal: AbortSignal): Promise<Grant> {
     const url = realmOf(challenge, base);
     const credentials = await this.#credentials();
     if (credentials?.kind === "registry-token") {
       return { header: `Bearer ${credentials.token.reveal()}`, expiresAtMs: Infinity };
     }
-    const { repository, scopes = [`repository:${repository}:pull`] } = this.#options;
-    const ask = (asked: readonly string[]) => {
+    const { repository, scopes = [`repository:${repository}:pull`], attempts } = this.#options;
+    const ask = async (asked: readonly string[]) => {
       const fields = new URLSearchParams();
       const service = challenge.parameters.get("service");
       if (service !== undefined) fields.set("service", service);
       for (const scope of asked) fields.append("scope", scope);
       const { maxRetryAfterMs: maxDelayMs = 60_000 } = this.#options;
       const delayOf = (error: unknown) => (error instanceof SourceError ? error.retryAfterMs : undefined);
-      return retry(() => this.#askTokenServer(url, fields, credentials), { maxDelayMs, delayOf });
+      const patience = { maxDelayMs, delayOf, signal, ...(attempts === undefined ? {} : { attempts }) };
+      try {
+        return await retry(() => this.#askTokenServer(url, fields, credentials, signal), patience);
+      } catch (error) {
+        throw exhausted(error);
+      }
     };
     if (this.#further.length === 0) return await ask(scopes);
     try {
@@ -273,6 +308,7 @@ export class Authorization {
     realm: URL,
     fields: URLSearchParams,
     credentials: Exclude<Credentials, { kind: "registry-token" }> | undefined,
+    signal: AbortSignal,
   ): Promise<Grant> {
     const url = new URL(realm);
     let form: URLSearchParams | undefined;
@@ -287,9 +323,9 @@ export class Authorization {
       for (const [name, value] of fields) url.searchParams.append(name, value);
       if (credentials) authorization = basicHeader(credentials);
     }
-    const response = await this.#options.transport.send({ url, form, authorization });
+    const response = await this.#options.transport.send({ url, form, authorization, signal });
     if (response.status === 200) {
-      const bytes = await readBody(response, MAX_TOKEN_ANSWER_BYTES, "the token answer");
+      const bytes = await readBody(response, MAX_TOKEN_ANSWER_BYTES, "the token answer", signal);
       return parseTokenAnswer(bytes, url.host, performance.now());
     }
     const detail = detailOf(await readErrorBody(response));

@@ -125,6 +125,7 @@ export class RegistryClient implements AsyncDisposable {
       keychain,
       scopes,
       furtherScopes,
+      attempts: options.attempts,
       maxRetryAfterMs: options.maxRetryAfterMs,
     });
   }
