@@ -3,8 +3,9 @@
  * https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
  *
  * Schemes: https, and nothing else, for hosts elsewhere. A registry that the user calls insecure is asked once
- * with https and then with http if what answers does not speak TLS. One on loopback is asked with http before
- * that, which it speaks nearly always. A certificate that cannot be verified never leads to http.
+ * with https and then with http if what answers does not speak TLS, or if nobody is at the port of https and the
+ * user has named none. One on loopback is asked with http before that, which it speaks nearly always. A certificate
+ * that cannot be verified never leads to http.
  */
 import type { Readable } from "node:stream";
 import type { Keychain } from "../../auth/credentials.ts";
@@ -16,7 +17,7 @@ import { SourceError } from "../error.ts";
 import { isLoopback } from "./address.ts";
 import { Authorization } from "./authorization.ts";
 import type { Addressing } from "./guard.ts";
-import { detailOf, isNotTls, parseRetryAfter } from "./http-error.ts";
+import { detailOf, isNobodyThere, isNotTls, parseRetryAfter } from "./http-error.ts";
 import type { Proxies } from "./proxy.ts";
 import { requireTakenAs } from "./taken.ts";
 import { admitRedirect, discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
@@ -241,7 +242,11 @@ export class RegistryClient implements AsyncDisposable {
     } catch (error) {
       const cause = error instanceof SourceError ? error.cause : undefined;
       // A self-signed certificate that --insecure accepts does not come here; any other is a plain error.
-      if (!isNotTls(cause)) throw error;
+      if (isNotTls(cause)) return (this.#base = http);
+      const { insecure = false } = this.#options;
+      const isPortNamed = https.port !== "" || http.port !== "";
+      if (!insecure || isPortNamed || !isNobodyThere(cause)) throw error;
+      if (!(await this.#speaksHttp(http, signal))) throw error;
       return (this.#base = http);
     }
   }
