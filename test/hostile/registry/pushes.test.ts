@@ -163,6 +163,96 @@ const told: Row[] = [
   ),
 ];
 
+const later: Row[] = STEPS.flatMap((step) =>
+  [429, 503].flatMap((status) =>
+    ["1000000000", "Fri, 31 Dec 9999 23:59:59 GMT"].map(
+      (after): Row => ({
+        name: `${status} with Retry-After ${after}`,
+        step,
+        answer: () => ({ status, headers: { "retry-after": after } }),
+        outcome: status === 429 ? "too-many-requests" : "registry-error",
+        attempts: 5,
+        maxMs: 3000,
+      }),
+    ),
+  ),
+);
+
+/** `path` at the other place. */
+const to = (path: string, elsewhere: string) => ({ location: `${elsewhere}${path}` });
+const asksForPassword: readonly (readonly [string, Answering])[] = [
+  ["a password", () => ({ status: 401, headers: { "www-authenticate": 'Basic realm="r"' } })],
+  [
+    "a token of its own",
+    (_, own) => ({ status: 401, headers: { "www-authenticate": `Bearer realm="${own}/token",service="s"` } }),
+  ],
+];
+const led: Row[] = [
+  // What is sent is sent to nobody else.
+  ...(["mount", "begin", "chunk", "end", "manifest"] as const).flatMap((step) =>
+    [301, 302, 303, 307, 308].map(
+      (status): Row => ({
+        name: `a ${status} to elsewhere`,
+        step,
+        answer: (_, elsewhere) => ({ status, headers: to("/upload", elsewhere) }),
+        outcome: "unsafe-redirect",
+      }),
+    ),
+  ),
+  // What is only asked may be asked elsewhere, but nobody there is told who asks.
+  ...(["login", "has"] as const).flatMap((step) =>
+    asksForPassword.map(
+      ([name, elsewhere]): Row => ({
+        name: `a redirect to who asks for ${name}`,
+        step,
+        answer: (_, place) => ({ status: 307, headers: to("/v2/", place) }),
+        elsewhere,
+        outcome: "denied",
+        isAsked: true,
+      }),
+    ),
+  ),
+  ...(["begin", "chunk"] as const).flatMap((step) =>
+    asksForPassword.map(
+      ([name, elsewhere]): Row => ({
+        name: `202, on to who asks for ${name}`,
+        step,
+        answer: (_, place) => ({ status: 202, headers: to("/upload", place) }),
+        elsewhere,
+        outcome: "denied",
+        isAsked: true,
+      }),
+    ),
+  ),
+  ...[201, 202].map(
+    (status): Row => ({
+      name: `${status} with a Location elsewhere, where nothing is sent`,
+      step: "mount",
+      answer: (_, place) => ({ status, headers: to("/blob", place) }),
+      outcome: "done",
+    }),
+  ),
+];
+
+const lies: Row[] = (["end", "manifest"] as const).flatMap((step) =>
+  [
+    ["of another", digestOf("another"), "digest-mismatch"],
+    ["in capitals", digest.toUpperCase(), "digest-mismatch"],
+    ["that is a path", "sha256:../../etc/passwd", "digest-mismatch"],
+    ["of an unknown kind", "md5:d41d8cd98f00b204e9800998ecf8427e", "digest-mismatch"],
+    ["twice", `${digest}, ${digest}`, "digest-mismatch"],
+    // It may know what it has by another algorithm.
+    ["by SHA-512", digestOf(bytes, "sha512"), "done"],
+  ].map(
+    ([name = "", said = "", outcome = ""]): Row => ({
+      name: `Docker-Content-Digest ${name}`,
+      step,
+      answer: () => ({ status: 201, headers: { "docker-content-digest": said } }),
+      outcome,
+    }),
+  ),
+);
+
 async function check(row: Row): Promise<void> {
   let to = "";
   await using other = await startAt("public", (request, response) => {
@@ -188,8 +278,9 @@ async function check(row: Row): Promise<void> {
   expect(other.requests.length > 0).toBe(isAsked);
 }
 
-describe("the password said back", () => {
-  test.each([...echoes, ...told])("to $step, in $name", { timeout: 20_000 }, check);
+const suites = { "the password said back": [...echoes, ...told], later, led, lies };
+describe.each(Object.entries(suites))("%s", (_, rows) => {
+  test.each(rows)("$step: $name", { timeout: 20_000 }, check);
 });
 
 /** To a login and to a push, by a token server, which hears the password in a header or the token in a form. */
@@ -218,4 +309,9 @@ test.each(tokenRows)("a token server says a $kind back, with $status, to a login
   challenge["www-authenticate"] = `Bearer realm="http://${name}/token"`;
   const got = await attempt(row.isLogin, name, {}, known);
   expect({ outcome: got.outcome, leaked: got.leaked }).toEqual({ outcome: row.outcome, leaked: false });
+});
+
+test("these are all of them", () => {
+  const rows = Object.values(suites).flat();
+  expect(rows.length + tokenRows.length).toBeGreaterThanOrEqual(145);
 });

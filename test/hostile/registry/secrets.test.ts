@@ -276,7 +276,12 @@ const echoes: Row[] = (
   outcome,
 }));
 
-describe.each(Object.entries({ redirects, realms, echoes }))("%s", (_, rows) => {
+const suites = { redirects, realms, echoes };
+test("these are all of them", () => {
+  expect(Object.values(suites).flat().length).toBeGreaterThanOrEqual(43);
+});
+
+describe.each(Object.entries(suites))("%s", (_, rows) => {
   test.each(rows)("$name", async (row) => {
     const { others = () => tokens, registry, credentials: known = credentials } = row;
     const scene = { registry: "", other: "", port: "", plain: "", otherPlain: "" };

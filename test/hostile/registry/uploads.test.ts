@@ -178,7 +178,8 @@ describe("the place that an upload goes on at answers 401", () => {
 });
 
 test("these are all of them", () => {
-  expect(byName.length + NEAR.length * STEPS.length + asking.length + 8).toBeGreaterThanOrEqual(70);
+  const rows = byName.length + NEAR.length * STEPS.length + asking.length;
+  expect(rows).toBeGreaterThanOrEqual(62);
 });
 
 describe.skipIf(missingPrograms("openssl").length > 0)("from https (needs openssl)", () => {
