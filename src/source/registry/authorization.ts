@@ -78,6 +78,13 @@ function exhausted(error: unknown): unknown {
   return new SourceError(code, message, { hint, status, retryAfterMs, cause });
 }
 
+/** As it is, in a URL, and in quotes. */
+function spellingsOf(secret: string): readonly string[] {
+  // Half a surrogate pair is sent as something else, and cannot be in a URL.
+  const sent = Buffer.from(secret).toString();
+  return [secret, sent, encodeURIComponent(sent), quote(secret, Infinity).slice(1, -1)];
+}
+
 /** `text`, which a `…` may have cut within `secret`. */
 function withoutCut(text: string, secret: string): string {
   const longest = Math.min(secret.length - 1, text.length);
@@ -193,11 +200,7 @@ export class Authorization {
     for (const secret of secrets) {
       // What is very short is in every other word as well.
       if (secret.length < MIN_CONCEALED_LENGTH) continue;
-      for (const spelling of new Set([
-        secret,
-        encodeURIComponent(secret),
-        quote(secret, Infinity).slice(1, -1),
-      ]))
+      for (const spelling of spellingsOf(secret))
         plain = withoutCut(plain.replaceAll(spelling, "[secret]"), spelling);
     }
     return plain;

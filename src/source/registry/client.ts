@@ -19,7 +19,7 @@ import { Authorization } from "./authorization.ts";
 import type { Addressing } from "./guard.ts";
 import { detailOf, isNobodyThere, isNotTls, parseRetryAfter } from "./http-error.ts";
 import type { Proxies } from "./proxy.ts";
-import { requireTakenAs } from "./taken.ts";
+import { isTakenAs, takenAsAnother } from "./taken.ts";
 import { admitRedirect, discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
 import type { ClientCertificate, HttpRequest, HttpResponse, Timeouts, Transport } from "./transport.ts";
 import type { TrustStore } from "./trust.ts";
@@ -178,8 +178,9 @@ export class RegistryClient implements AsyncDisposable {
     }
     const { accepted, sent, what } = request;
     if (accepted.includes(response.status)) {
-      if (sent !== undefined) requireTakenAs(sent, what, response);
-      return response;
+      if (sent === undefined || isTakenAs(sent, response)) return response;
+      discard(response);
+      throw takenAsAnother(what, response);
     }
     throw await this.#statusError(response, request, isOf(base, response));
   }

@@ -14,18 +14,11 @@ export function isTakenAs(digest: Digest, response: Pick<HttpResponse, "headers"
   return isDigest(said) && algorithmOf(said) !== algorithmOf(digest);
 }
 
-/**
- * @param what the same in words: `blob sha256:…`
- * @throws SourceError `digest-mismatch`
- */
-export function requireTakenAs(digest: Digest, what: string, response: HttpResponse): void {
-  if (isTakenAs(digest, response)) return;
+/** The error for when it is not. @param what was sent, in words: `blob sha256:…` */
+export function takenAsAnother(what: string, response: HttpResponse): SourceError {
   const said = headerOf(response, "docker-content-digest") ?? "";
-  throw new SourceError(
-    "digest-mismatch",
-    `registry ${response.url.host} took ${what} as ${quote(said, 80)}`,
-    {
-      hint: "the registry or something before it damages what is sent; push again or tell its keeper",
-    },
-  );
+  const message = `registry ${response.url.host} took ${what} as ${quote(said, 80)}`;
+  return new SourceError("digest-mismatch", message, {
+    hint: "the registry or something before it damages what is sent; push again or tell its keeper",
+  });
 }

@@ -1,7 +1,7 @@
 /** Logins and pushes: what a registry answers to each step, the password said back, and where it leads. */
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
-import { Secret } from "../../../src/auth/credentials.ts";
+import { passwordCredentials, Secret } from "../../../src/auth/credentials.ts";
 import type { Credentials } from "../../../src/auth/credentials.ts";
 import { digestOf } from "../../../src/reference/digest.ts";
 import { parse } from "../../../src/reference/reference.ts";
@@ -314,4 +314,20 @@ test.each(tokenRows)("a token server says a $kind back, with $status, to a login
 test("these are all of them", () => {
   const rows = Object.values(suites).flat();
   expect(rows.length + tokenRows.length).toBeGreaterThanOrEqual(145);
+});
+
+test("a password of any characters is concealed", async () => {
+  for (const password of ['quo"te\\back', "half \ud800 a pair", "ümläut€s"]) {
+    await using registry = await startAt("public", (request, response) => {
+      const heard = (request.headers.authorization ?? "").replace("Basic ", "");
+      const said = Buffer.from(heard, "base64").toString().replace("ali:", "");
+      const headers = { "www-authenticate": 'Basic realm="r"' };
+      if (heard === "") response.writeHead(401, headers).end();
+      else response.writeHead(422).end(`your password is ${said}`);
+    });
+    const known = passwordCredentials("ali", password);
+    const got = await attempt(true, `registry.public.test:${registry.port}`, {}, known);
+    expect(got.outcome).toBe("registry-error");
+    expect(got.message).toMatch(/your password is \[secret\]$/);
+  }
 });
