@@ -45,8 +45,19 @@ export interface AuthorizationOptions {
   readonly keychain: Keychain | undefined;
   /** Default: to pull from the repository. */
   readonly scopes?: readonly string[] | undefined;
+  /** What would be of use besides: a token server that refuses them is asked again without. */
+  readonly furtherScopes?: readonly string[] | undefined;
+  /** Tries in all for a token. Default 5. */
+  readonly attempts?: number | undefined;
   /** The longest Retry-After that is waited for. Default 60,000. */
   readonly maxRetryAfterMs?: number | undefined;
+}
+
+/** A grant on its way. */
+interface Pending {
+  readonly grant: Promise<Grant>;
+  readonly abort: AbortController;
+  waiting: number;
 }
 
 interface Grant {
@@ -58,6 +69,30 @@ interface Grant {
 
 function basicHeader({ username, password }: PasswordCredentials): string {
   return `Basic ${Buffer.from(`${username}:${password.reveal()}`).toString("base64")}`;
+}
+
+/** The error, when trying again is over: whoever needed the token must not begin anew. */
+function exhausted(error: unknown): unknown {
+  if (!(error instanceof SourceError) || !error.temporary) return error;
+  const { code, message, hint, status, retryAfterMs, cause } = error;
+  return new SourceError(code, message, { hint, status, retryAfterMs, cause });
+}
+
+/** As it is, in a URL, and in quotes. */
+function spellingsOf(secret: string): readonly string[] {
+  // Half a surrogate pair is sent as something else, and cannot be in a URL.
+  const sent = Buffer.from(secret).toString();
+  return [secret, sent, encodeURIComponent(sent), quote(secret, Infinity).slice(1, -1)];
+}
+
+/** `text`, which a `…` may have cut within `secret`. */
+function withoutCut(text: string, secret: string): string {
+  const longest = Math.min(secret.length - 1, text.length);
+  for (let length = longest; length >= MIN_CONCEALED_LENGTH; length--) {
+    const cut = `${secret.slice(0, length)}…`;
+    if (text.includes(cut)) return text.replaceAll(cut, "[secret]…");
+  }
+  return text;
 }
 
 /** The token server's URL; a registry that is reached safely must not send credentials over http. */
@@ -106,12 +141,17 @@ export class Authorization {
   #grant: Grant | undefined;
   /** All tokens that there have been. */
   readonly #granted = new Set<string>();
-  #renew: (() => Promise<Grant>) | undefined;
-  #pending: Promise<Grant> | undefined;
+  /** Of the further scopes, those that the token server has not refused. */
+  #further: readonly string[];
+  #renew: ((signal: AbortSignal) => Promise<Grant>) | undefined;
+  #pending: Pending | undefined;
   #known: Promise<Credentials | undefined> | undefined;
+  /** The same, when they are here: nobody can have been told of them before. */
+  #told: Credentials | undefined;
 
   constructor(options: AuthorizationOptions) {
     this.#options = options;
+    this.#further = options.furtherScopes ?? [];
   }
 
   /** The header for the next request; undefined until the registry has asked for one. */
@@ -135,7 +175,7 @@ export class Authorization {
     const challenges = parseChallenges(headerOf(response, "www-authenticate") ?? "");
     const bearer = challenges.find(({ scheme }) => scheme === "bearer");
     const basic = challenges.find(({ scheme }) => scheme === "basic");
-    if (bearer) this.#renew = () => this.#fetchToken(bearer, base);
+    if (bearer) this.#renew = (its) => this.#fetchToken(bearer, base, its);
     else if (basic) this.#renew = () => this.#basic();
     else {
       const schemes = challenges.map(({ scheme }) => quote(scheme, 40)).join(", ") || "nothing";
@@ -145,9 +185,12 @@ export class Authorization {
     return (await this.#renewed(signal)).header;
   }
 
-  /** `text` without what this registry was told in confidence: a server may say back what it has heard. */
-  async concealed(text: string): Promise<string> {
-    const credentials = await Promise.resolve(this.#known).catch(() => undefined);
+  /**
+   * A message without what this registry was told in confidence: a server may say back what it has heard. Where the
+   * message cuts that short, its start is taken out as well.
+   */
+  concealed(text: string): string {
+    const credentials = this.#told;
     const secrets = [...this.#granted];
     if (credentials?.kind === "password") {
       const basic = basicHeader(credentials).replace("Basic ", "");
@@ -157,8 +200,8 @@ export class Authorization {
     for (const secret of secrets) {
       // What is very short is in every other word as well.
       if (secret.length < MIN_CONCEALED_LENGTH) continue;
-      for (const spelling of [secret, encodeURIComponent(secret)])
-        plain = plain.replaceAll(spelling, "[secret]");
+      for (const spelling of spellingsOf(secret))
+        plain = withoutCut(plain.replaceAll(spelling, "[secret]"), spelling);
     }
     return plain;
   }
@@ -173,7 +216,7 @@ export class Authorization {
     const { keychain, registry, repository } = this.#options;
     this.#known ??= Promise.resolve(keychain?.credentialsFor(registry, { repository }));
     try {
-      return await this.#known;
+      return (this.#told = await this.#known);
     } catch (error) {
       this.#known = undefined;
       throw error;
@@ -195,20 +238,34 @@ export class Authorization {
     return new SourceError("unauthorized", message, { hint, status: 401 });
   }
 
-  /** One renewal at a time, shared by all requests; the caller's signal ends only the caller's waiting. */
+  /**
+   * One renewal at a time, shared by all requests; the caller's signal ends only the caller's waiting, and the renewal
+   * when nobody waits any more.
+   */
   async #renewed(signal: AbortSignal | undefined): Promise<Grant> {
-    if (!this.#pending) {
-      const renew = this.#renew as () => Promise<Grant>;
-      this.#pending = renew()
-        .then((grant) => {
-          this.#granted.add(grant.header.replace(/^\S+ /, ""));
-          return (this.#grant = grant);
-        })
-        .finally(() => (this.#pending = undefined));
-      // When all who waited were aborted, nobody is left to hear of a failure.
-      this.#pending.catch(() => {});
+    const pending = (this.#pending ??= this.#begin());
+    pending.waiting++;
+    try {
+      return await unlessAborted(pending.grant, signal);
+    } finally {
+      if (--pending.waiting === 0) {
+        // Whoever comes next must not be told of an end that is not theirs.
+        if (this.#pending === pending) this.#pending = undefined;
+        pending.abort.abort();
+      }
     }
-    return unlessAborted(this.#pending, signal);
+  }
+
+  #begin(): Pending {
+    const abort = new AbortController();
+    const renew = this.#renew as (signal: AbortSignal) => Promise<Grant>;
+    const grant = renew(abort.signal).then((given) => {
+      this.#granted.add(given.header.replace(/^\S+ /, ""));
+      return (this.#grant = given);
+    });
+    // When all who waited were aborted, nobody is left to hear of a failure.
+    grant.catch(() => {});
+    return { grant, abort, waiting: 0 };
   }
 
   async #basic(): Promise<Grant> {
@@ -217,26 +274,44 @@ export class Authorization {
     return { header: basicHeader(credentials), expiresAtMs: Infinity };
   }
 
-  async #fetchToken(challenge: Challenge, base: URL): Promise<Grant> {
+  async #fetchToken(challenge: Challenge, base: URL, signal: AbortSignal): Promise<Grant> {
     const url = realmOf(challenge, base);
     const credentials = await this.#credentials();
     if (credentials?.kind === "registry-token") {
       return { header: `Bearer ${credentials.token.reveal()}`, expiresAtMs: Infinity };
     }
-    const fields = new URLSearchParams();
-    const service = challenge.parameters.get("service");
-    if (service !== undefined) fields.set("service", service);
-    const { repository, scopes = [`repository:${repository}:pull`] } = this.#options;
-    for (const scope of scopes) fields.append("scope", scope);
-    const { maxRetryAfterMs: maxDelayMs = 60_000 } = this.#options;
-    const delayOf = (error: unknown) => (error instanceof SourceError ? error.retryAfterMs : undefined);
-    return retry(() => this.#askTokenServer(url, fields, credentials), { maxDelayMs, delayOf });
+    const { repository, scopes = [`repository:${repository}:pull`], attempts } = this.#options;
+    const ask = async (asked: readonly string[]) => {
+      const fields = new URLSearchParams();
+      const service = challenge.parameters.get("service");
+      if (service !== undefined) fields.set("service", service);
+      for (const scope of asked) fields.append("scope", scope);
+      const { maxRetryAfterMs: maxDelayMs = 60_000 } = this.#options;
+      const delayOf = (error: unknown) => (error instanceof SourceError ? error.retryAfterMs : undefined);
+      const patience = { maxDelayMs, delayOf, signal, ...(attempts === undefined ? {} : { attempts }) };
+      try {
+        return await retry(() => this.#askTokenServer(url, fields, credentials, signal), patience);
+      } catch (error) {
+        throw exhausted(error);
+      }
+    };
+    if (this.#further.length === 0) return await ask(scopes);
+    try {
+      return await ask([...scopes, ...this.#further]);
+    } catch (error) {
+      // Some servers refuse all for one that these credentials may not have.
+      if (!(error instanceof SourceError) || error.code !== "unauthorized") throw error;
+      const grant = await ask(scopes);
+      this.#further = [];
+      return grant;
+    }
   }
 
   async #askTokenServer(
     realm: URL,
     fields: URLSearchParams,
     credentials: Exclude<Credentials, { kind: "registry-token" }> | undefined,
+    signal: AbortSignal,
   ): Promise<Grant> {
     const url = new URL(realm);
     let form: URLSearchParams | undefined;
@@ -251,9 +326,9 @@ export class Authorization {
       for (const [name, value] of fields) url.searchParams.append(name, value);
       if (credentials) authorization = basicHeader(credentials);
     }
-    const response = await this.#options.transport.send({ url, form, authorization });
+    const response = await this.#options.transport.send({ url, form, authorization, signal });
     if (response.status === 200) {
-      const bytes = await readBody(response, MAX_TOKEN_ANSWER_BYTES, "the token answer");
+      const bytes = await readBody(response, MAX_TOKEN_ANSWER_BYTES, "the token answer", signal);
       return parseTokenAnswer(bytes, url.host, performance.now());
     }
     const detail = detailOf(await readErrorBody(response));

@@ -204,7 +204,7 @@ export async function* streamBlob(
       complete = enough && error instanceof FlameBoxError && error.temporary;
       if (complete) break;
       await patience.pause(error, received, signal);
-      const shown = await client.conceal(error);
+      const shown = client.conceal(error);
       report(received, `resumed after: ${shown instanceof FlameBoxError ? shown.message : "an error"}`);
     }
   }

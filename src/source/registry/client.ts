@@ -3,11 +3,13 @@
  * https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
  *
  * Schemes: https, and nothing else, for hosts elsewhere. A registry that the user calls insecure is asked once
- * with https and then with http if what answers does not speak TLS. One on loopback is asked with http before
- * that, which it speaks nearly always. A certificate that cannot be verified never leads to http.
+ * with https and then with http if what answers does not speak TLS, or if nobody is at the port of https and the
+ * user has named none. One on loopback is asked with http before that, which it speaks nearly always. A certificate
+ * that cannot be verified never leads to http.
  */
 import type { Readable } from "node:stream";
 import type { Keychain } from "../../auth/credentials.ts";
+import type { Digest } from "../../reference/digest.ts";
 import { DEFAULT_REGISTRY } from "../../reference/reference.ts";
 import { retry } from "../../util/retry.ts";
 import type { RetryOptions } from "../../util/retry.ts";
@@ -15,8 +17,9 @@ import { SourceError } from "../error.ts";
 import { isLoopback } from "./address.ts";
 import { Authorization } from "./authorization.ts";
 import type { Addressing } from "./guard.ts";
-import { detailOf, isNotTls, parseRetryAfter } from "./http-error.ts";
+import { detailOf, isNobodyThere, isNotTls, parseRetryAfter } from "./http-error.ts";
 import type { Proxies } from "./proxy.ts";
+import { isTakenAs, takenAsAnother } from "./taken.ts";
 import { admitRedirect, discard, headerOf, openTransport, readErrorBody } from "./transport.ts";
 import type { ClientCertificate, HttpRequest, HttpResponse, Timeouts, Transport } from "./transport.ts";
 import type { TrustStore } from "./trust.ts";
@@ -38,6 +41,8 @@ export interface ClientOptions {
   readonly proxies?: Proxies | undefined;
   /** Default: to pull from the repository. */
   readonly scopes?: readonly string[] | undefined;
+  /** What would be of use besides; it goes without. */
+  readonly furtherScopes?: readonly string[] | undefined;
   readonly timeouts?: Timeouts | undefined;
   /** What names and addresses mean. Default: what the system says. */
   readonly addressing?: Addressing | undefined;
@@ -54,6 +59,8 @@ export interface ClientRequest {
   /** Instead of the path: where the registry has said to go on. */
   readonly url?: URL | undefined;
   readonly method?: HttpRequest["method"];
+  /** What is complete with this request: the registry must not say that it took something else. */
+  readonly sent?: Digest | undefined;
   /** Read again when the request has to be sent again. */
   readonly body?: Uint8Array | (() => Readable) | undefined;
   readonly headers?: Readonly<Record<string, string>>;
@@ -66,10 +73,18 @@ export interface ClientRequest {
   readonly accepted: readonly number[];
 }
 
+/** Of an error, one behind the other. */
+const MAX_CAUSES = 10;
+
 const NOT_FOUND_HINTS = new Map([
   ["image-not-found", "look at the name and the tag"],
   ["blob-not-found", "the image is incomplete in the registry: push it again"],
 ]);
+
+/** Whether it is the registry itself that answered, asked directly. */
+function isOf(base: URL, { url, sameOrigin }: HttpResponse): boolean {
+  return sameOrigin && url.origin === base.origin;
+}
 
 export class RegistryClient implements AsyncDisposable {
   readonly #options: ClientOptions;
@@ -92,6 +107,7 @@ export class RegistryClient implements AsyncDisposable {
       clientCertificate,
       proxies,
       scopes,
+      furtherScopes,
     } = options;
     this.#options = options;
     const host = registry === DEFAULT_REGISTRY ? DOCKER_HUB_HOST : registry;
@@ -109,6 +125,8 @@ export class RegistryClient implements AsyncDisposable {
       repository,
       keychain,
       scopes,
+      furtherScopes,
+      attempts: options.attempts,
       maxRetryAfterMs: options.maxRetryAfterMs,
     });
   }
@@ -124,9 +142,16 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /** `request` once, again while its error is temporary. */
-  getWithRetry<T>(request: ClientRequest, read: (response: HttpResponse) => Promise<T>): Promise<T> {
-    const options = { ...this.retryOptions, signal: request.signal };
-    return retry(async () => read(await this.get(request)), options);
+  getWithRetry<T>(request: ClientRequest, read: (response: HttpResponse) => T | Promise<T>): Promise<T> {
+    const once = async () => {
+      const response = await this.get(request);
+      try {
+        return await read(response);
+      } catch (error) {
+        throw this.conceal(error);
+      }
+    };
+    return retry(once, { ...this.retryOptions, signal: request.signal });
   }
 
   /**
@@ -134,26 +159,46 @@ export class RegistryClient implements AsyncDisposable {
    * @throws SourceError
    */
   async get(request: ClientRequest): Promise<HttpResponse> {
+    try {
+      return await this.#get(request);
+    } catch (error) {
+      throw this.conceal(error);
+    }
+  }
+
+  async #get(request: ClientRequest): Promise<HttpResponse> {
     const base = await this.#endpoint(request.signal);
     const used = await this.#authorization.current(request.signal);
     let response = await this.#send(base, request, used);
-    // Only the registry itself is answered: a host that it redirects to gets no credentials for asking.
-    if (response.status === 401 && response.sameOrigin) {
+    // Nobody else gets credentials for asking: a host that it redirects to, or where an upload goes on.
+    if (response.status === 401 && isOf(base, response)) {
       discard(response);
       const fresh = await this.#authorization.answer(response, base, used, request.signal);
       response = await this.#send(base, request, fresh);
     }
-    if (request.accepted.includes(response.status)) return response;
-    throw await this.#statusError(response, request);
+    const { accepted, sent, what } = request;
+    if (accepted.includes(response.status)) {
+      if (sent === undefined || isTakenAs(sent, response)) return response;
+      discard(response);
+      throw takenAsAnother(what, response);
+    }
+    throw await this.#statusError(response, request, isOf(base, response));
   }
 
-  /** The error, without anything in it that the registry was told in confidence. */
-  async conceal(error: unknown): Promise<unknown> {
-    if (!(error instanceof SourceError)) return error;
-    const { code, message, hint, status, retryAfterMs, temporary, cause } = error;
-    const concealed = await this.#authorization.concealed(message);
-    if (concealed === message) return error;
-    return new SourceError(code, concealed, { hint, status, retryAfterMs, temporary, cause });
+  /**
+   * The error, without anything in it, or in what caused it, that the registry was told in confidence. What `get`,
+   * `getWithRetry` and `nextOf` throw has been here already.
+   */
+  conceal(error: unknown): unknown {
+    let at = error;
+    for (let depth = 0; at instanceof Error && depth < MAX_CAUSES; depth++) {
+      const message = this.#authorization.concealed(at.message);
+      // The stack begins with the message.
+      if (message !== at.message)
+        Object.assign(at, { message, stack: this.#authorization.concealed(at.stack ?? "") });
+      at = at.cause;
+    }
+    return error;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -169,7 +214,11 @@ export class RegistryClient implements AsyncDisposable {
     const plain = `http://${host}/`;
     const own = protocol === "https:" && location?.startsWith(plain) === true;
     const next = own ? `https://${host}/${location.slice(plain.length)}` : location;
-    return admitRedirect(response.url, next, hostname);
+    try {
+      return admitRedirect(response.url, next, hostname);
+    } catch (error) {
+      throw this.conceal(error);
+    }
   }
 
   #send(base: URL, request: ClientRequest, authorization: string | undefined): Promise<HttpResponse> {
@@ -194,7 +243,11 @@ export class RegistryClient implements AsyncDisposable {
     } catch (error) {
       const cause = error instanceof SourceError ? error.cause : undefined;
       // A self-signed certificate that --insecure accepts does not come here; any other is a plain error.
-      if (!isNotTls(cause)) throw error;
+      if (isNotTls(cause)) return (this.#base = http);
+      const { insecure = false } = this.#options;
+      const isPortNamed = https.port !== "" || http.port !== "";
+      if (!insecure || isPortNamed || !isNobodyThere(cause)) throw error;
+      if (!(await this.#speaksHttp(http, signal))) throw error;
       return (this.#base = http);
     }
   }
@@ -214,14 +267,15 @@ export class RegistryClient implements AsyncDisposable {
   async #statusError(
     response: HttpResponse,
     { what, notFound, signal, method }: ClientRequest,
+    isOwn: boolean,
   ): Promise<SourceError> {
-    const { status, sameOrigin } = response;
+    const { status } = response;
     const { registry, maxRetryAfterMs = 60_000 } = this.#options;
     const detail = detailOf(await readErrorBody(response));
     signal?.throwIfAborted();
     const more = detail === "" ? "" : `: ${detail}`;
-    const host = sameOrigin ? registry : `${response.url.host} (asked by ${registry})`;
-    if (status === 401 && sameOrigin) return this.#authorization.refusal(detail);
+    const host = isOwn ? registry : `${response.url.host} (asked by ${registry})`;
+    if (status === 401 && isOwn) return this.#authorization.refusal(detail);
     if (status === 401 || status === 403) {
       const isWrite = method !== undefined && method !== "GET" && method !== "HEAD";
       const hint = `look at the name, and whether these credentials may ${isWrite ? "push" : "pull"} it`;

@@ -56,6 +56,12 @@ export function isNotTls(error: unknown): boolean {
   return systemCode(error) === "ECONNRESET" && messageOf(error).includes("before secure TLS connection");
 }
 
+/** No connection came about, because nobody listens on this port or what is before it lets nobody through. */
+export function isNobodyThere(error: unknown): boolean {
+  const code = systemCode(error) ?? "";
+  return code === "ECONNREFUSED" || code === "ETIMEDOUT" || code === "UND_ERR_CONNECT_TIMEOUT";
+}
+
 /**
  * The error for what undici threw while talking to `host` (with its port).
  * @param isRegistry it is no host that the registry has led to

@@ -6,12 +6,11 @@ import type { Descriptor } from "../../oci/descriptor.ts";
 import type { Digest } from "../../reference/digest.ts";
 import { format } from "../../reference/reference.ts";
 import type { Reference } from "../../reference/reference.ts";
-import { quote } from "../../util/printable.ts";
-import { retry } from "../../util/retry.ts";
 import { SourceError } from "../error.ts";
 import { RegistryClient } from "./client.ts";
 import type { RegistrySourceOptions } from "./registry.ts";
-import { discard, headerOf } from "./transport.ts";
+import { discard } from "./transport.ts";
+import { isTakenAs } from "./taken.ts";
 import { uploadBlob } from "./upload.ts";
 import type { BlobToSend, SentBlob, UploadOptions } from "./upload.ts";
 
@@ -34,14 +33,21 @@ export interface RegistryTargetOptions extends RegistrySourceOptions {
   readonly mountFrom?: readonly string[] | undefined;
 }
 
+/** Answers to a mount that are about the other repository, or from a registry that knows no mounts. */
+const NOT_MOUNTED = new Set([400, 401, 403, 404, 405]);
+
 /** The repository of `reference`, to push to. Nothing is asked before it is used. */
 export function registryTarget(reference: Reference, options: RegistryTargetOptions = {}): RegistryTarget {
   const { registry, repository } = reference;
   const { mountFrom = [], ...rest } = options;
   // One token for all: a registry gives what it grants of these.
-  const pulls = mountFrom.filter((from) => from !== repository).map((from) => `repository:${from}:pull`);
-  const scopes = [`repository:${repository}:pull,push`, ...pulls];
-  const client = new RegistryClient({ ...rest, registry, repository, scopes });
+  const furtherScopes = mountFrom
+    .filter((from) => from !== repository)
+    .map((from) => `repository:${from}:pull`);
+  const scopes = [`repository:${repository}:pull,push`];
+  const client = new RegistryClient({ ...rest, registry, repository, scopes, furtherScopes });
+  /** Repositories that these credentials may not mount from. */
+  const refused = new Set<string>();
   const name = format(reference);
 
   const head = async (path: string, what: string, signal?: AbortSignal) =>
@@ -59,45 +65,45 @@ export function registryTarget(reference: Reference, options: RegistryTargetOpti
       return (await head(`blobs/${digest}`, `blob ${digest}`, signal)).status === 200;
     },
     async mount(digest, fromRepository, signal) {
+      if (refused.has(fromRepository)) return false;
       const query = new URLSearchParams({ mount: digest, from: fromRepository });
-      const response = await client.getWithRetry(
-        {
-          method: "POST",
-          path: `blobs/uploads/?${query.toString()}`,
-          signal,
-          what: `repository ${repository}`,
-          notFound: "repository-not-found",
-          accepted: [201, 202],
-        },
-        async (answer) => {
-          discard(answer);
-          return answer;
-        },
-      );
-      // 202 is an upload that has begun instead; the registry forgets it.
-      return response.status === 201;
+      const request = {
+        method: "POST",
+        path: `blobs/uploads/?${query.toString()}`,
+        signal,
+        what: `repository ${repository}`,
+        notFound: "repository-not-found",
+        accepted: [201, 202],
+      } as const;
+      try {
+        return await client.getWithRetry(request, (response) => {
+          discard(response);
+          // 202 is an upload that has begun instead; the registry forgets it.
+          return response.status === 201 && isTakenAs(digest, response);
+        });
+      } catch (error) {
+        // It is a shortcut: whether this repository may be written at all is what the upload will tell.
+        const status = error instanceof SourceError ? error.status : undefined;
+        if (status === undefined || !NOT_MOUNTED.has(status)) throw error;
+        if (status === 401 || status === 403) refused.add(fromRepository);
+        return false;
+      }
     },
     upload: async (blob, uploadOptions) => await uploadBlob(client, blob, uploadOptions),
     async putManifest(pointer, { bytes, descriptor }, signal) {
-      await retry(
-        async () => {
-          const response = await client.get({
-            method: "PUT",
-            path: `manifests/${pointer}`,
-            headers: { "content-type": descriptor.mediaType, "content-length": `${bytes.length}` },
-            body: bytes,
-            signal,
-            what: `manifest ${descriptor.digest} of ${name}`,
-            notFound: "repository-not-found",
-            accepted: [200, 201, 202],
-          });
-          discard(response);
-          const said = headerOf(response, "docker-content-digest");
-          if (said === undefined || said === descriptor.digest) return;
-          const message = `registry ${registry} took manifest ${descriptor.digest} as ${quote(said, 80)}`;
-          throw new SourceError("digest-mismatch", message);
+      await client.getWithRetry(
+        {
+          method: "PUT",
+          path: `manifests/${pointer}`,
+          headers: { "content-type": descriptor.mediaType, "content-length": `${bytes.length}` },
+          body: bytes,
+          sent: descriptor.digest,
+          signal,
+          what: `manifest ${descriptor.digest} of ${name}`,
+          notFound: "repository-not-found",
+          accepted: [200, 201, 202],
         },
-        { ...client.retryOptions, signal },
+        (response) => discard(response),
       );
     },
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),

@@ -95,7 +95,7 @@ export interface HttpResponse {
   readonly body: Dispatcher.ResponseData["body"];
   /** Where the answer came from, behind all redirects. */
   readonly url: URL;
-  /** The answer came from the origin that was asked. */
+  /** The answer came from the origin that was asked, which need not be the registry's. */
   readonly sameOrigin: boolean;
   readonly pace: Pace;
 }

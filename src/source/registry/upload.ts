@@ -59,6 +59,11 @@ class UploadLost extends FlameBoxError {
   }
 }
 
+/** @returns what the registry asks to wait, in milliseconds */
+function waitOf(error: unknown): number | undefined {
+  return error instanceof SourceError ? error.retryAfterMs : undefined;
+}
+
 function statusOf(error: unknown): number | undefined {
   return error instanceof SourceError ? error.status : undefined;
 }
@@ -145,18 +150,25 @@ class Upload {
 
   /** @returns the least size of a chunk that the registry takes */
   async #begin(): Promise<number> {
-    const response = await this.#ask({ method: "POST", path: "blobs/uploads/", accepted: [202] });
+    const request = { method: "POST", path: "blobs/uploads/", accepted: [202] } as const;
+    const response = await this.#patiently(() => this.#ask(request));
     this.#location = this.#client.nextOf(response);
     const least = Number(headerOf(response, "oci-chunk-min-length") ?? 0);
     return Number.isSafeInteger(least) && least > 0 ? least : 0;
   }
 
+  /** Again while the error is temporary, after what the registry asks to wait. */
+  #patiently<T>(job: (attempt: number) => Promise<T>): Promise<T> {
+    return retry(job, { ...this.#client.retryOptions, signal: this.#options.signal });
+  }
+
   async #ask(request: {
-    readonly method: "GET" | "POST" | "PUT" | "PATCH";
+    readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
     readonly path?: string;
     readonly url?: URL | undefined;
     readonly headers?: Record<string, string>;
     readonly body?: Uint8Array | (() => Readable);
+    readonly sent?: Digest;
     readonly accepted: readonly number[];
   }): Promise<HttpResponse> {
     const { signal } = this.#options;
@@ -164,7 +176,7 @@ class Upload {
       ...request,
       path: request.path ?? "",
       signal,
-      what: "an upload",
+      what: request.sent === undefined ? "an upload" : `blob ${request.sent}`,
       notFound: "upload-lost",
     });
     discard(response);
@@ -175,20 +187,17 @@ class Upload {
   async #patch(chunk: Buffer): Promise<void> {
     const start = this.#sentBytes;
     const end = start + chunk.length;
-    await retry(
-      async (attempt) => {
-        if (attempt > 1) await this.#askHowFar(start, end);
-        const at = this.#sentBytes;
-        if (at === end) return;
-        try {
-          await this.#patchFrom(chunk.subarray(at - start), at);
-        } catch (error) {
-          this.#trouble = error;
-          throw error;
-        }
-      },
-      { ...this.#client.retryOptions, signal: this.#options.signal },
-    );
+    await this.#patiently(async (attempt) => {
+      if (attempt > 1) await this.#askHowFar(start, end);
+      const at = this.#sentBytes;
+      if (at === end) return;
+      try {
+        await this.#patchFrom(chunk.subarray(at - start), at);
+      } catch (error) {
+        this.#trouble = error;
+        throw error;
+      }
+    });
     this.#options.onSent?.(this.#sentBytes);
   }
 
@@ -242,6 +251,7 @@ class Upload {
     const { onSent } = this.#options;
     let failure: { readonly error: unknown } | undefined;
     let sent = 0;
+    let isSpent = false;
     const told = async function* () {
       try {
         for await (const chunk of source) {
@@ -259,14 +269,22 @@ class Upload {
         method: "PATCH",
         url: this.#location,
         headers: { "content-type": "application/octet-stream" },
-        body: () => Readable.from(told(), { objectMode: false, highWaterMark: 1024 * 1024 }),
+        body: () => {
+          // Asked for who we are in the middle of it: what has been read is gone.
+          if (isSpent) throw new UploadLost(undefined, true);
+          isSpent = true;
+          return Readable.from(told(), { objectMode: false, highWaterMark: 1024 * 1024 });
+        },
         accepted: [201, 202, 204],
       });
       this.#location = this.#client.nextOf(response);
       this.#sentBytes = sent;
     } catch (error) {
       // What was to be sent could not be read: the network only noticed.
-      throw failure ? failure.error : new UploadLost(error, true);
+      if (failure) throw failure.error;
+      // Whoever asks for too long a wait is left alone.
+      const isLeftAlone = waitOf(error) !== undefined && !(error as SourceError).temporary;
+      throw isLeftAlone ? error : new UploadLost(error, true);
     }
   }
 
@@ -274,22 +292,34 @@ class Upload {
     const url = new URL(this.#location as URL);
     url.searchParams.set("digest", digest);
     const headers = { "content-type": "application/octet-stream", "content-length": `${body?.length ?? 0}` };
-    const request = { method: "PUT", url, headers, accepted: [200, 201, 202, 204] } as const;
-    try {
-      await this.#ask({ ...request, ...(body === undefined ? {} : { body }) });
-    } catch (error) {
-      // The answer may have been lost behind the deed: whoever begins again finds the blob there.
-      if (error instanceof SourceError && (error.temporary || error.status === 404))
-        throw new UploadLost(error, false);
-      throw error;
-    }
+    const request = { method: "PUT", url, headers, sent: digest, accepted: [200, 201, 202, 204] } as const;
+    let trouble: unknown;
+    await this.#patiently(async () => {
+      try {
+        await this.#ask({ ...request, ...(body === undefined ? {} : { body }) });
+      } catch (error) {
+        const status = statusOf(error) ?? 0;
+        const isForgotten = status === 404 || (trouble !== undefined && [400, 416].includes(status));
+        // The answer may have been lost behind the deed.
+        if (isForgotten && trouble !== undefined && (await this.#isThere(digest))) return;
+        // With 500 a registry says that this upload, as it has it, does not become a blob.
+        const isBroken = status === 500 && waitOf(error) === undefined;
+        if (isForgotten || isBroken) throw new UploadLost(trouble ?? error, false);
+        trouble = error;
+        throw error;
+      }
+    });
     return { digest, size: this.#sentBytes };
+  }
+
+  async #isThere(digest: Digest): Promise<boolean> {
+    const path = `blobs/${digest}`;
+    return (await this.#ask({ method: "HEAD", path, accepted: [200, 404] })).status === 200;
   }
 }
 
 /**
  * Sends a blob, in chunks where it is large.
- * @param isThere asked before an upload begins again
  * @throws SourceError; what the blob's source throws
  */
 export async function uploadBlob(
@@ -306,7 +336,9 @@ export async function uploadBlob(
       if (!(error instanceof UploadLost)) throw error;
       if (start === MAX_STARTS) throw error.cause instanceof Error ? error.cause : error;
       asStream ||= error.wantsStream;
-      await sleep(Math.random() * BASE_DELAY_MS * 2 ** start, undefined, { signal: options.signal });
+      const askedMs = Math.min(waitOf(error.cause) ?? 0, client.retryOptions.maxDelayMs ?? 0);
+      const backoffMs = Math.random() * BASE_DELAY_MS * 2 ** start;
+      await sleep(Math.max(askedMs, backoffMs), undefined, { signal: options.signal });
     }
   }
 }

@@ -44,6 +44,10 @@ async function registryAt(
   return { ...server, name: `registry.${reach}.test:${server.port}` };
 }
 
+test("these are all of them", () => {
+  expect(rows.length).toBeGreaterThanOrEqual(48);
+});
+
 describe("by name", () => {
   test.each(rows)("$way from $from to $to: allowed $isAllowed", async ({ way, from, to, isAllowed }) => {
     await using target = await startAt(to, tokens);

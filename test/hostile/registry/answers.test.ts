@@ -330,7 +330,12 @@ const errors: Row[] = [
   },
 ];
 
-describe.each(Object.entries({ breaks, ranges, lengths, slow, errors }))("%s", (_, rows) => {
+const suites = { breaks, ranges, lengths, slow, errors };
+test("these are all of them", () => {
+  expect(Object.values(suites).flat().length).toBeGreaterThanOrEqual(73);
+});
+
+describe.each(Object.entries(suites))("%s", (_, rows) => {
   test.each(rows)("$name", { timeout: 20_000 }, async ({ handler, outcome, options, maxMs = 6000 }) => {
     const got = await outcomeOf(handler, options);
     expect(got.outcome).toBe(outcome);

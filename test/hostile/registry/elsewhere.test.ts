@@ -31,6 +31,10 @@ const WAYS: readonly (readonly [string, (to: string) => Handler])[] = [
 const PLACES = ["127.0.0.1", "localhost"];
 const rows = WAYS.flatMap(([way, lead]) => PLACES.map((place) => ({ way, lead, place })));
 
+test("these are all of them", () => {
+  expect(2 * rows.length + WAYS.length).toBeGreaterThanOrEqual(15);
+});
+
 describe.skipIf(missingPrograms("openssl").length > 0)("elsewhere (needs openssl)", () => {
   let dir = "";
   let authority: Authority;

@@ -263,6 +263,14 @@ const echoes: Row[] = (
     ["a 429", 429, (heard: string) => `slower, ${heard}`, {}, "too-many-requests"],
     ["the decoded password", 400, () => `your password is ${CANARY}`, {}, "registry-error"],
     ["a location that is no URL", 307, () => "", { location: `https://[${CANARY}` }, "unsafe-redirect"],
+    [
+      "a manifest's media type",
+      200,
+      (heard: string) => JSON.stringify({ schemaVersion: 2, mediaType: heard }),
+      { "content-type": "" },
+      "unsupported-media-type",
+    ],
+    ["what is no JSON", 200, (heard: string) => heard, {}, "invalid-manifest"],
     ["a Content-Encoding", 200, () => "{}", { "content-encoding": basic.slice(6, 40) }, "invalid-response"],
   ] as const
 ).map(([name, status, body, headers, outcome]) => ({
@@ -276,7 +284,12 @@ const echoes: Row[] = (
   outcome,
 }));
 
-describe.each(Object.entries({ redirects, realms, echoes }))("%s", (_, rows) => {
+const suites = { redirects, realms, echoes };
+test("these are all of them", () => {
+  expect(Object.values(suites).flat().length).toBeGreaterThanOrEqual(45);
+});
+
+describe.each(Object.entries(suites))("%s", (_, rows) => {
   test.each(rows)("$name", async (row) => {
     const { others = () => tokens, registry, credentials: known = credentials } = row;
     const scene = { registry: "", other: "", port: "", plain: "", otherPlain: "" };
