@@ -52,7 +52,7 @@ async function putBlobs(sink: FileSink, image: ResolvedImage, options: WriteLayo
 }
 
 /** Docker's way: the tag under the short name, the whole reference beside it. */
-function namesAs(reference: string): Record<string, string> {
+export function namesAs(reference: string): Record<string, string> {
   const { tag, digest } = parse(reference);
   return {
     [IMAGE_NAME]: reference,
