@@ -109,6 +109,23 @@ describe("remove", () => {
     expect(await listImages(store)).toEqual([]);
   });
 
+  test("by an id that names several repositories only when it is forced", async () => {
+    const store = await newStore();
+    const source = memorySource([base]);
+    for (const name of ["app:1", "localhost:5000/team/app:1", "app:2"]) await pull(store, name, source);
+    for (const id of [source.configDigest, source.configDigest.slice(7, 19), source.manifestDigest])
+      await expect(removeImage(store, id)).rejects.toMatchObject({
+        code: "several-repositories",
+        message: expect.stringContaining("app:1, app:2, localhost:5000/team/app:1"),
+      });
+    expect(await listImages(store)).toHaveLength(3);
+    expect((await removeImage(store, "app:2")).untagged).toEqual(["app:2"]);
+    const { untagged, deleted } = await removeImage(store, source.configDigest, { force: true });
+    expect(untagged).toEqual(["app:1", "localhost:5000/team/app:1"]);
+    expect(deleted).toContain(source.configDigest);
+    expect(await listImages(store)).toEqual([]);
+  });
+
   test("keeps what a lease names until the lease ends", async () => {
     const store = await newStore();
     const image = await pull(store, "app", memorySource([base, app]));
