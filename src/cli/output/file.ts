@@ -55,7 +55,8 @@ function newFile(path: string): OutputFile {
       await rename(temporary, path);
     },
     discard: async () => {
-      stream.destroy();
+      // One that is still being opened would appear behind the removal.
+      if (!stream.closed) await new Promise<void>((closed) => stream.once("close", closed).destroy());
       await rm(temporary, { force: true });
     },
   };
