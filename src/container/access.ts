@@ -14,7 +14,7 @@ import type { Reference } from "../reference/reference.ts";
 import { findCertificates, readPem } from "../source/registry/certificates.ts";
 import type { RegistrySourceOptions } from "../source/registry/registry.ts";
 import { endpointsOf, loadRegistrySettings } from "../source/registry/settings.ts";
-import type { Endpoint } from "../source/registry/settings.ts";
+import type { Endpoint, RegistrySettings } from "../source/registry/settings.ts";
 import type { RegistryAccess } from "./options.ts";
 
 function settingsPaths(): string[] {
@@ -49,8 +49,8 @@ export function loginFiles(options: RegistryAccess): LoginFile[] {
   ];
 }
 
-/** Everybody who may know credentials, in the order in which they are asked. */
-export async function keychainOf(reference: Reference, options: RegistryAccess): Promise<Keychain> {
+/** Everybody who may know credentials, in the order in which they are asked; first what the options say. */
+async function keychainOf(reference: Reference, options: RegistryAccess): Promise<Keychain> {
   const { credentials } = options;
   const explicit =
     credentials &&
@@ -73,12 +73,47 @@ export async function ownEndpoint(reference: Reference, options: RegistryAccess)
   return endpoints.find(({ isMirror }) => !isMirror) as Endpoint;
 }
 
-/** @throws AuthError; SourceError `invalid-settings` */
+/**
+ * Each place that an image may have come from, as an entry of its own without mirrors: what is recorded is where it
+ * was found, which a mirror or another location may have been.
+ */
+function foundPlaces(settings: readonly RegistrySettings[]): RegistrySettings[] {
+  const own = settings.map((one) => ({ ...one, mirrors: [] }));
+  const at = (access: Omit<RegistrySettings, "prefix">, place: string) => ({
+    ...access,
+    mirrors: [],
+    prefix: place,
+    location: undefined,
+  });
+  // What is blocked is so under the name that it is asked by.
+  const moved = settings.flatMap((one) =>
+    one.location === undefined || one.blocked === true ? [] : [at(one, one.location)],
+  );
+  const mirrors = settings.flatMap((one) => (one.mirrors ?? []).map((mirror) => at(mirror, mirror.location)));
+  return [...own, ...moved, ...mirrors];
+}
+
+/**
+ * Where an image was found before, to ask there again.
+ * @throws SourceError `registry-blocked`, `invalid-settings`
+ */
+export async function originEndpoint(reference: Reference, options: RegistryAccess): Promise<Endpoint> {
+  const settings = await loadRegistrySettings(options.registrySettings ?? settingsPaths());
+  const [endpoint] = endpointsOf(reference, foundPlaces(settings));
+  return endpoint as Endpoint;
+}
+
+/**
+ * @param isNamed whether it is the registry that the command names: what the options say of certificates that nobody
+ *   vouches for, and the credentials in them, are of that one, and no other is told
+ * @throws AuthError; SourceError `invalid-settings`
+ */
 export async function connectionTo(
   endpoint: Endpoint,
   options: RegistryAccess,
+  isNamed: boolean = !endpoint.isMirror,
 ): Promise<RegistrySourceOptions> {
-  const { reference, isMirror } = endpoint;
+  const { reference } = endpoint;
   const found = await findCertificates(options.certificateDirs ?? certificateDirs(), reference.registry);
   const own = endpoint.ca === undefined ? undefined : await readPem(endpoint.ca);
   const authorities = [options.ca, own, found.ca].filter((pem) => pem !== undefined);
@@ -88,9 +123,8 @@ export async function connectionTo(
       ? undefined
       : { cert: await readPem(cert), key: await readPem(key) };
   return {
-    keychain: await keychainOf(reference, options),
-    // What the command line says is of the registry that it names.
-    insecure: endpoint.insecure || (!isMirror && options.insecure === true),
+    keychain: await keychainOf(reference, isNamed ? options : { ...options, credentials: undefined }),
+    insecure: endpoint.insecure || (isNamed && options.insecure === true),
     ca: authorities.length === 0 ? undefined : authorities.join("\n"),
     trustStore: options.trustStore,
     clientCertificate: given ?? found.clientCertificate,

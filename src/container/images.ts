@@ -75,11 +75,14 @@ export async function pruneImages(options: OperationOptions & PruneOptions = {})
 }
 
 export interface RemoveImageOptions extends OperationOptions {
-  /** Also one that a container was made of; the container keeps what it needs of it. */
+  /**
+   * Also one that a container was made of; the container keeps what it needs of it. And, by its id, one that has names
+   * in several repositories: all of them.
+   */
   readonly force?: boolean | undefined;
 }
 
-/** @throws FlameBoxError `image-not-found`, `ambiguous-image-id`, `image-in-use` */
+/** @throws FlameBoxError `image-not-found`, `ambiguous-image-id`, `image-in-use`, `several-names` */
 export async function removeImage(
   reference: string,
   options: RemoveImageOptions = {},

@@ -49,11 +49,14 @@ export interface OperationOptions {
 }
 
 export interface RegistryAccess {
-  /** Credentials for the reference's registry; without it the Docker config file is asked. */
+  /**
+   * Credentials for the reference's registry, and for no mirror and no registry that a pushed image came from; without
+   * it the Docker config file is asked.
+   */
   readonly credentials?: { readonly username: string; readonly password: string } | undefined;
   /** Path of a Docker `config.json`; default `~/.docker/config.json`; null asks none. */
   readonly dockerConfig?: string | null | undefined;
-  /** Allow http and unverified TLS for a registry that is not on loopback. */
+  /** Allow http and unverified TLS for the reference's registry, as for one on loopback; for no other one. */
   readonly insecure?: boolean | undefined;
   /** Extra CA certificates, PEM. */
   readonly ca?: string | undefined;

@@ -11,7 +11,7 @@ import type { Store } from "../store/layout.ts";
 import { readRecord, writeRecord } from "../store/records.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError } from "../util/error.ts";
-import { connectionTo, ownEndpoint } from "./access.ts";
+import { connectionTo, originEndpoint, ownEndpoint } from "./access.ts";
 import type { PullOptions } from "./options.ts";
 
 /** Those that the record keeps; the latest first. */
@@ -28,12 +28,17 @@ function splitOrigin(origin: string): { readonly registry: string; readonly repo
 }
 
 /** A registry that is asked only when a blob is wanted. */
-function lazyOrigin(name: string, options: PullOptions, cleanup: CleanupStack): Origin {
+function lazyOrigin(
+  name: string,
+  destination: Reference,
+  options: PullOptions,
+  cleanup: CleanupStack,
+): Origin {
   const open = async () => {
     const { tag: _, ...reference } = parse(name);
-    return cleanup.use(
-      registrySource(reference, await connectionTo(await ownEndpoint(reference, options), options)),
-    );
+    const endpoint = await originEndpoint(reference, options);
+    const isNamed = endpoint.reference.registry === destination.registry;
+    return cleanup.use(registrySource(endpoint.reference, await connectionTo(endpoint, options, isNamed)));
   };
   let opened: ReturnType<typeof open> | undefined;
   return {
@@ -86,7 +91,7 @@ export async function pushTo(store: Store, text: string, options: PullOptions): 
     onNotice,
     mountFrom,
     // Blobs that were here before would have been found; what is left may be in another registry.
-    origins: origins.map((name) => lazyOrigin(name, options, cleanup)),
+    origins: origins.map((name) => lazyOrigin(name, endpoint.reference, options, cleanup)),
   });
   if (pushed.rebuiltLayers === 0) await remember(store, image.reference, `${registry}/${repository}`);
   else if (image.origins !== undefined)

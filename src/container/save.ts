@@ -1,6 +1,6 @@
 /** Images to a file, a directory or a pipe: those that are here, or all platforms of one in a registry. */
 import { randomBytes } from "node:crypto";
-import { link, lstat, open, rename, rm } from "node:fs/promises";
+import { link, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { once } from "node:events";
 import type { Writable } from "node:stream";
@@ -13,6 +13,7 @@ import { explainDiskError } from "../store/error.ts";
 import type { Store } from "../store/layout.ts";
 import { CleanupStack } from "../util/cleanup.ts";
 import { FlameBoxError, systemCode } from "../util/error.ts";
+import { intoStream, outputPlace } from "../util/output-place.ts";
 import { connectionTo, ownEndpoint } from "./access.ts";
 import type { PullOptions } from "./options.ts";
 
@@ -23,7 +24,7 @@ export interface SaveImagesOptions extends PullOptions {
   readonly format?: SaveFormat | undefined;
   /** A file's path, a directory's (`oci-dir`), or a stream, which is not ended. */
   readonly output: string | Writable;
-  /** Replaces a file that is there. */
+  /** Replaces a file that is there. A FIFO or a character device is written into, whatever this says. */
   readonly force?: boolean | undefined;
   /** Copies every platform from the registries that the references name, as it is there. */
   readonly allPlatforms?: boolean | undefined;
@@ -66,25 +67,22 @@ function exists(path: string): FlameBoxError {
   });
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return await lstat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (systemCode(error) === "ENOENT") return false;
-      throw error;
-    },
-  );
-}
-
 /** The file appears when it is complete. */
-async function saveToFile(output: string, force: boolean, kind: SaveFormat, save: Save): Promise<void> {
-  const path = resolve(output);
-  if (!force && (await isThere(path))) {
-    // What is no file has no room for another beside it, and cannot be replaced: /dev/null, a FIFO.
-    if ((await lstat(path)).isFile() || (await lstat(path)).isDirectory()) throw exists(path);
-    await using device = await open(path, "w");
-    return await save({ format: kind, write: async (bytes) => await device.writeFile(bytes) });
+async function saveToFile(
+  output: string,
+  force: boolean,
+  kind: SaveFormat,
+  save: Save,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const place = await outputPlace(output);
+  if (place.stream !== undefined) {
+    return await intoStream(place, signal, async (stream) => {
+      await save({ format: kind, write: (bytes) => writeToStream(stream, bytes, signal) });
+    });
   }
+  const { path } = place;
+  if (!force && place.isThere) throw exists(path);
   const dir = dirname(path);
   const temporary = join(dir, `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}.tmp`);
   try {
@@ -102,7 +100,7 @@ async function saveToFile(output: string, force: boolean, kind: SaveFormat, save
 }
 
 /**
- * @throws ImageError `image-not-found`, `image-incomplete`, FlameBoxError `file-exists`; what a registry does wrong
+ * @throws ImageError `image-not-found`, `image-incomplete`, FlameBoxError `file-exists`, `invalid-output`; what a registry does wrong
  *   with `allPlatforms`
  */
 export async function save(
@@ -120,5 +118,5 @@ export async function save(
     return await run({ format: kind, write: (bytes) => writeToStream(output, bytes, signal) });
   }
   if (kind === "oci-dir") return await run({ format: kind, dir: resolve(output) });
-  await saveToFile(output, force, kind, run);
+  await saveToFile(output, force, kind, run, signal);
 }

@@ -3,7 +3,8 @@
  * ext4, squashfs or tar. A file appears under its name when it is complete. Layers stay as they are, shared.
  */
 import { randomBytes } from "node:crypto";
-import { link, lstat, open, rename, rm, stat } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { link, open, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Writable } from "node:stream";
@@ -20,6 +21,7 @@ import { explainDiskError } from "../store/error.ts";
 import { layerPaths } from "../store/layout.ts";
 import type { Store } from "../store/layout.ts";
 import { systemCode } from "../util/error.ts";
+import { intoStream, outputPlace } from "../util/output-place.ts";
 import { silent } from "../util/progress.ts";
 import type { OnProgress } from "../util/progress.ts";
 import { ImageError } from "./error.ts";
@@ -35,13 +37,15 @@ export const ROOTFS_FORMATS = ["erofs", "ext4", "squashfs", "tar"] as const;
  */
 export type RootfsFormat = (typeof ROOTFS_FORMATS)[number];
 
+const PIECE_BYTES = 1024 * 1024;
+
 /** What is written. */
 export interface RootfsFileOptions {
   /** Default `erofs`. */
   readonly format?: RootfsFormat | undefined;
   /** Of an ext4 disk; without it there is room for a quarter more than the image, and 64 MiB. */
   readonly sizeBytes?: number | undefined;
-  /** Replace a file that is there. */
+  /** Replace a file that is there. A FIFO or a character device is written into, whatever this says. */
   readonly force?: boolean | undefined;
 }
 
@@ -59,42 +63,80 @@ interface Tree {
   readonly blobs: Blobs;
 }
 
-/** @throws ImageError `file-exists` without `force`; Ext4Error; RootfsError; as openRootfs */
+/** @throws ImageError `file-exists` without `force`; FlameBoxError `invalid-output`; Ext4Error; RootfsError; as openRootfs */
 export async function exportRootfs(
   store: Store,
   image: Image,
   outPath: string,
   options: ExportOptions = {},
 ): Promise<ExportedRootfs> {
-  const { format = "erofs", force = false } = options;
-  const path = resolve(outPath);
-  if (!force && (await isThere(path))) throw exists(path);
-  const squashfs = format === "squashfs" ? await findSquashfsTool() : undefined;
-  await using rootfs = await openRootfs(store, image, options);
+  const { format = "erofs", force = false, signal } = options;
+  const place = await outputPlace(outPath);
+  const { path } = place;
+  if (place.stream !== undefined) {
+    return await intoStream(place, signal, async (out) => {
+      const { sizeBytes } = await exportInto(store, image, out, format, options);
+      return { path: resolve(outPath), format, sizeBytes };
+    });
+  }
+  if (!force && place.isThere) throw exists(path);
   const temporary = join(
     dirname(path),
     `.${basename(path).slice(0, 200)}.${randomBytes(6).toString("hex")}.tmp`,
   );
   try {
-    if (format === "erofs") await flatten(rootfs.disk, temporary, options);
-    else {
-      await using from = await openTree(store, image, rootfs, options.signal);
-      const report = reporter(options.onProgress, path);
-      try {
-        await writeTree(from, temporary, { ...options, squashfs, report });
-        report.end("done");
-      } catch (error) {
-        report.end("failed");
-        throw error;
-      }
-    }
-    const { size } = await stat(temporary);
+    const sizeBytes = await writeNew(store, image, temporary, format, options);
     await settle(temporary, path, force);
-    return { path, format, sizeBytes: size };
+    return { path: resolve(outPath), format, sizeBytes };
   } catch (error) {
     await rm(temporary, { force: true });
     throw explainDiskError(error, dirname(path), "write to another directory");
   }
+}
+
+/** Into a FIFO or a device, in one go: what is written here and there is made in the workspace first. */
+async function exportInto(
+  store: Store,
+  image: Image,
+  out: Writable,
+  format: RootfsFormat,
+  options: ExportOptions,
+): Promise<{ readonly sizeBytes: number }> {
+  if (format === "tar") return await exportToStream(store, image, out, options);
+  const temporary = join(store.workspace, `export-${randomBytes(6).toString("hex")}`);
+  try {
+    const sizeBytes = await writeNew(store, image, temporary, format, options);
+    const pieces = createReadStream(temporary, { highWaterMark: PIECE_BYTES }) as AsyncIterable<Uint8Array>;
+    for await (const piece of pieces) await write(out, piece);
+    return { sizeBytes };
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** @returns the size of the file, which is new, complete and synced */
+async function writeNew(
+  store: Store,
+  image: Image,
+  path: string,
+  format: RootfsFormat,
+  options: ExportOptions,
+): Promise<number> {
+  const squashfs = format === "squashfs" ? await findSquashfsTool() : undefined;
+  await using rootfs = await openRootfs(store, image, options);
+  if (format === "erofs") await flatten(rootfs.disk, path, options);
+  else {
+    await using from = await openTree(store, image, rootfs, options.signal);
+    const report = reporter(options.onProgress, path);
+    try {
+      await writeTree(from, path, { ...options, squashfs, report });
+      report.end("done");
+    } catch (error) {
+      report.end("failed");
+      throw error;
+    }
+  }
+  return (await stat(path)).size;
 }
 
 /** A new file, synced. */
@@ -221,14 +263,4 @@ async function settle(temporary: string, path: string, force: boolean): Promise<
     return await rename(temporary, path);
   }
   await rm(temporary, { force: true });
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return false;
-    throw error;
-  }
 }

@@ -8,6 +8,8 @@ import { readBlob } from "../store/blobs.ts";
 import type { Store } from "../store/layout.ts";
 import { quote } from "../util/printable.ts";
 import { ImageError } from "./error.ts";
+import { parseGlob } from "./glob.ts";
+import type { Glob } from "./glob.ts";
 import { requireImage } from "./images.ts";
 import type { Image } from "./images.ts";
 import { isUnnamed } from "./names.ts";
@@ -35,6 +37,8 @@ export function parseFilters(texts: readonly string[], names: readonly FilterNam
       throw invalid(text, "it takes true or false", "dangling=true shows images without a name");
     if (name === "until" && instantOf(value, 0) === undefined)
       throw invalid(text, "it is no time", "write a duration such as 24h, or a date such as 2026-01-31");
+    if (name === "reference" && parseGlob(value) === undefined)
+      throw invalid(text, "it is no pattern", "a [ needs its ], and a \\ something behind it");
     return { name: name as FilterName, value };
   });
 }
@@ -51,20 +55,11 @@ export function instantOf(text: string, nowMs: number): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-/** `*` and `?` within a component, as in Go's path.Match; everything else is itself. */
-export function globMatches(pattern: string, text: string): boolean {
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, "\\$&")
-    .replace(/\*+/g, "[^/]*")
-    .replaceAll("?", "[^/]");
-  return new RegExp(`^${source}$`).test(text);
-}
-
-function isReferenced(image: Image, pattern: string): boolean {
+function isReferenced(image: Image, glob: Glob): boolean {
   const reference = parse(image.reference);
   const names = [familiar(reference), image.reference];
   const bare = [familiarName(reference), `${reference.registry}/${reference.repository}`];
-  return [...names, ...bare].some((name) => globMatches(pattern, name));
+  return [...names, ...bare].some((name) => glob(name));
 }
 
 async function labelsOf(store: Store, image: Image): Promise<Readonly<Record<string, string>>> {
@@ -90,8 +85,10 @@ async function predicateOf(store: Store, { name, value }: Filter, nowMs: number)
   switch (name) {
     case "dangling":
       return async (image) => isUnnamed(parse(image.reference)) === /^(?:true|1)$/.test(value);
-    case "reference":
-      return async (image) => isReferenced(image, value);
+    case "reference": {
+      const glob = parseGlob(value) ?? (() => false);
+      return async (image) => isReferenced(image, glob);
+    }
     case "label":
       return async (image) => hasLabel(await labelsOf(store, image), value);
     case "label!":

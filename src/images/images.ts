@@ -215,18 +215,35 @@ function removed(untagged: readonly Image[], { names, reclaimedBytes }: Collecte
   };
 }
 
+const MAX_SHOWN_NAMES = 10;
+
+/** An id may be typed for one of its names by somebody who does not think of the others. As Docker has it. */
+function requireOneName(text: string, images: readonly Image[]): void {
+  const named = images.map(({ reference }) => parse(reference)).filter((reference) => !isUnnamed(reference));
+  const tags = named.filter(({ tag }) => tag !== undefined).length;
+  if (tags <= 1 && new Set(named.map(familiarName)).size <= 1) return;
+  const shown = named.slice(0, MAX_SHOWN_NAMES).map(familiar).join(", ");
+  const more = named.length > MAX_SHOWN_NAMES ? ` and ${named.length - MAX_SHOWN_NAMES} more` : "";
+  const message = `the image ${text} has several names: ${shown}${more}`;
+  throw new ImageError("several-names", message, {
+    hint: "remove the names that are to go, or use -f, which removes all of them",
+  });
+}
+
 /**
  * Forgets what `text` names and deletes what nothing needs any more. A name removes that name; an id or a
- * digest removes all names of the image. What a living process uses stays until a collection after its end.
- * @throws ImageError `image-not-found`, `ambiguous-image-id`
+ * digest removes all names of the image, and needs `force` where it has several. What a living process
+ * uses stays until a collection after its end.
+ * @throws ImageError `image-not-found`, `ambiguous-image-id`, `several-names`
  */
 export async function removeImage(
   store: Store,
   text: string,
-  options: { readonly signal?: AbortSignal | undefined } = {},
+  options: { readonly signal?: AbortSignal | undefined; readonly force?: boolean | undefined } = {},
 ): Promise<RemovedImage> {
   const images = await findAll(store, text);
   if (images.length === 0) throw await notHere(store, text);
+  if (options.force !== true) requireOneName(text, images);
   options.signal?.throwIfAborted();
   for (const image of images) await removeRecord(store, image.reference);
   return removed(images, await collect(store, options));

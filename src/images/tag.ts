@@ -26,12 +26,29 @@ export async function tagImage(
       hint: "leave out @sha256:…",
     });
   }
-  const image = await requireImage(store, text);
-  // Between reading one record and writing the other, somebody may remove the image.
   await using cleanup = new CleanupStack();
-  cleanup.use(await takeLease(store, namesOf(image), options));
-  const { version: _, ...fields } = await requireImage(store, text);
+  const image = await leasedImage(store, text, cleanup, options);
+  const { version: _, ...fields } = image;
   const tagged = await writeRecord(store, { ...fields, reference: canonical(target) });
   if (isUnnamed(parse(image.reference))) await removeRecord(store, image.reference);
   return tagged;
+}
+
+/**
+ * What `text` names, and a lease on it. Between reading the record and having the lease, somebody may remove the image
+ * or make the name stand for another one, so that the record is read again until it is the one of the lease.
+ */
+async function leasedImage(
+  store: Store,
+  text: string,
+  cleanup: CleanupStack,
+  options: { readonly signal?: AbortSignal | undefined },
+): Promise<Image> {
+  for (let image = await requireImage(store, text); ; ) {
+    cleanup.use(await takeLease(store, namesOf(image), options));
+    const found = await requireImage(store, text);
+    if (namesOf(found).join() === namesOf(image).join()) return found;
+    options.signal?.throwIfAborted();
+    image = found;
+  }
 }

@@ -5,6 +5,7 @@
  *
  *     bytes + Content-Type ──parseDocument──► manifest: config, layers
  *                                        └──► index: manifests ──choose(platform)──► descriptor
+ *     bytes + Content-Type ──parsePointers──► all that it points at, for copying: attestations and artifacts too
  */
 import * as v from "valibot";
 import { annotationsSchema, descriptorSchema } from "./descriptor.ts";
@@ -53,6 +54,23 @@ const indexSchema = v.object({
     v.maxLength(MAX_INDEX_ENTRIES, `more than ${MAX_INDEX_ENTRIES} manifests`),
   ),
   annotations: v.optional(annotationsSchema),
+});
+
+/** What a document points at, checked as descriptors only and not as parts of an image: for copying it as it is. */
+export interface Pointers {
+  readonly kind: "manifest" | "index";
+  readonly mediaType: string;
+  /** Of a manifest its config and layers, of an index its entries. */
+  readonly targets: readonly Descriptor[];
+}
+
+/** A copy lacks nothing: here an entry that cannot be verified is an error. */
+const strictIndexSchema = v.object({
+  ...indexSchema.entries,
+  manifests: v.pipe(
+    v.array(descriptorSchema),
+    v.maxLength(MAX_INDEX_ENTRIES, `more than ${MAX_INDEX_ENTRIES} manifests`),
+  ),
 });
 
 const SCHEMA_1_HINT =
@@ -140,18 +158,41 @@ function indexFrom(value: object, mediaType: string): Index {
   return { kind: "index", mediaType, manifests, annotations: parsed.output.annotations };
 }
 
+function objectFrom(bytes: Uint8Array): object {
+  const limits = { maxBytes: MAX_MANIFEST_BYTES, what: "image manifest", code: "invalid-manifest" };
+  const value = parseJson(bytes, limits);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  throw new OciError("invalid-manifest", "image manifest is not acceptable: it is not an object");
+}
+
 /**
  * A manifest or an index from its bytes and, where there is one, the Content-Type it came with.
  * @throws OciError `invalid-manifest`, `unsupported-media-type`
  */
 export function parseDocument(bytes: Uint8Array, contentType?: string): Manifest | Index {
-  const limits = { maxBytes: MAX_MANIFEST_BYTES, what: "image manifest", code: "invalid-manifest" };
-  const value = parseJson(bytes, limits);
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new OciError("invalid-manifest", "image manifest is not acceptable: it is not an object");
-  }
+  const value = objectFrom(bytes);
   const { kind, mediaType } = envelopeOf(value, contentType);
   return kind === "manifest" ? manifestFrom(value, mediaType) : indexFrom(value, mediaType);
+}
+
+/**
+ * What to copy with a document so that nothing of it is missing; what the parts are is not asked.
+ * @throws OciError `invalid-manifest`, `unsupported-media-type` for what is neither manifest nor index
+ */
+export function parsePointers(bytes: Uint8Array, contentType?: string): Pointers {
+  const value = objectFrom(bytes);
+  const { kind, mediaType } = envelopeOf(value, contentType);
+  const parsed = v.safeParse(kind === "manifest" ? manifestSchema : strictIndexSchema, value);
+  if (!parsed.success) {
+    const what = kind === "manifest" ? "manifest" : "index";
+    throw new OciError("invalid-manifest", `image ${what} is not acceptable: ${problemOf(parsed.issues)}`);
+  }
+  const { output } = parsed;
+  return {
+    kind,
+    mediaType,
+    targets: "manifests" in output ? output.manifests : [output.config, ...output.layers],
+  };
 }
 
 /** @throws OciError as `parseDocument`, and `invalid-manifest` for an index */

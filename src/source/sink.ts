@@ -12,10 +12,19 @@ export interface FileSink {
   put(name: string, sizeBytes: number, chunks: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
+/** A document as it is, byte for byte. */
+export interface OutgoingDocument {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+}
+
 /** An image for one platform, or several behind an index, with what it is called. */
 export interface OutgoingImage {
   /** In full; none for an image without a name. */
   readonly references: readonly string[];
-  readonly index?: { readonly descriptor: Descriptor; readonly bytes: Uint8Array } | undefined;
+  readonly index?: OutgoingDocument | undefined;
+  /** Indexes that `index` leads to. */
+  readonly nested?: readonly OutgoingDocument[] | undefined;
+  /** What the indexes lead to: images, and what goes with them, such as attestations. */
   readonly images: readonly ResolvedImage[];
 }

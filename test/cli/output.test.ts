@@ -143,6 +143,12 @@ describe("images", () => {
     );
   });
 
+  it("shortens no id when it is not to", () => {
+    const full = `${nameless.id}\n`;
+    expect(formatImages("{{.ID}}", now, { trunc: false })([nameless])).toBe(full);
+    expect(formatImages("{{.ID}}", now, { trunc: true })([nameless])).not.toBe(full);
+  });
+
   it("puts the newest first and the unknown last", () => {
     const older = { ...alpine, reference: "b", createdAt: "2020-01-01T00:00:00Z" };
     const twin = { ...older, reference: "a" };

@@ -124,6 +124,21 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     expect(await good(["image", "ls", "-q", "-f", `reference=${registry.host}/other/*`])).toBe(
       `${registry.host}/other/app:2\n`,
     );
+    for (const repository of [
+      `${registry.host}/other/app`,
+      `${registry.host}/other/app:2`,
+      "*/o[a-z]her/app",
+    ])
+      expect(await good(["images", "-aq", repository])).toBe(`${registry.host}/other/app:2\n`);
+    expect(await good(["images", "-q", "app"])).toBe("");
+    expect(await good(["images", "--no-trunc", name])).toContain(image.manifest.digest);
+    expect(await good(["images", "--no-trunc", "--format", "{{.ID}}", name])).toBe(
+      `${image.config.digest}\n`,
+    );
+    expect(await flamebox(["rmi", image.config.digest])).toMatchObject({
+      exitCode: 1,
+      err: expect.stringContaining("has several names"),
+    });
     const [inspected] = JSON.parse(await good(["inspect", name])) as [Record<string, unknown>];
     expect(inspected).toMatchObject({
       Id: image.config.digest,
@@ -339,6 +354,7 @@ describe.skipIf(missing.length > 0)(`a walk (needs ${missing.join(", ") || "noth
     ["tag with a digest", ["tag", "x", `y@sha256:${"0".repeat(64)}`], "digest cannot be given"],
     ["push of what is not here", ["push", "localhost:1/x"], "no such image here"],
     ["a filter that is none", ["images", "-f", "x=1"], "there is no such filter"],
+    ["a pattern that is none", ["images", "app[a-"], "it is no pattern"],
     ["import with RUN", ["import", "-c", "RUN x", "/dev/null", "x"], "no instruction with a value"],
     ["load of no archive", ["load", "-i", "/etc/hostname"], "no archive that can be read"],
     ["pull of no path", ["pull", "oci:"], "the path is missing"],

@@ -103,9 +103,28 @@ describe("remove", () => {
     await pull(store, "app:2", source);
     expect(await removeImage(store, "app:1")).toMatchObject({ untagged: ["app:1"], deleted: [] });
     await pull(store, "app:1", source);
-    const byId = await removeImage(store, source.configDigest.slice(7, 19));
+    const id = source.configDigest.slice(7, 19);
+    await expect(removeImage(store, id)).rejects.toMatchObject({ code: "several-names" });
+    const byId = await removeImage(store, id, { force: true });
     expect(byId.untagged).toEqual(["app:1", "app:2"]);
     expect(byId.deleted).toContain(source.layers[0]?.diffId);
+    expect(await listImages(store)).toEqual([]);
+  });
+
+  test("by an id that has names in several repositories only when it is forced", async () => {
+    const store = await newStore();
+    const source = memorySource([base]);
+    for (const name of ["app:1", "localhost:5000/team/app:1", "app:2"]) await pull(store, name, source);
+    for (const id of [source.configDigest, source.configDigest.slice(7, 19), source.manifestDigest])
+      await expect(removeImage(store, id)).rejects.toMatchObject({
+        code: "several-names",
+        message: expect.stringContaining("app:1, app:2, localhost:5000/team/app:1"),
+      });
+    expect(await listImages(store)).toHaveLength(3);
+    expect((await removeImage(store, "app:2")).untagged).toEqual(["app:2"]);
+    const { untagged, deleted } = await removeImage(store, source.configDigest, { force: true });
+    expect(untagged).toEqual(["app:1", "localhost:5000/team/app:1"]);
+    expect(deleted).toContain(source.configDigest);
     expect(await listImages(store)).toEqual([]);
   });
 

@@ -7,7 +7,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PassThrough } from "node:stream";
+import { PassThrough, Readable } from "node:stream";
 import { promisify } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
@@ -226,6 +226,34 @@ describe.skipIf(missing.length > 0)(`images that leave (needs ${missing.join(", 
     await expect(
       flamebox.saveImages(["mine:2"], { ...home, output: join(out, "..", "full"), format: "oci-dir" }),
     ).rejects.toMatchObject({ code: "invalid-archive" });
+  });
+
+  test("into a layout of skopeo's: a tag stands for what was saved last, and other tags stay", async () => {
+    const home = await newHome();
+    const out = join(await newDir(), "layout");
+    const imported = await flamebox.importImage(
+      { stream: Readable.from([layers[1] as Buffer]), name: "-" },
+      "mine:1",
+      home,
+    );
+    const copy = async (tag: string) => {
+      const places = [`docker://${plain.host}/team/single:1`, `oci:${out}:${tag}`];
+      await run("skopeo", ["--insecure-policy", "copy", "-q", "--src-tls-verify=false", ...places]);
+    };
+    const idOf = async (tag: string) => {
+      const args = ["inspect", "--config", "--raw", `oci:${out}:${tag}`];
+      return digestOf((await run("skopeo", args, { encoding: "buffer" })).stdout);
+    };
+    for (const tag of ["1", "stable"]) await copy(tag);
+    const old = await idOf("1");
+    await flamebox.saveImages(["mine:1"], { ...home, output: out, format: "oci-dir" });
+    expect([await idOf("1"), await idOf("stable")]).toEqual([imported.id, old]);
+    // The image itself under another name takes no name from it.
+    await flamebox.tagImage("mine:1", "mine:2", home);
+    await flamebox.saveImages(["mine:2"], { ...home, output: out, format: "oci-dir" });
+    const index = JSON.parse(await readFile(join(out, "index.json"), "utf8")) as { manifests: object[] };
+    expect(index.manifests).toHaveLength(3);
+    expect([await idOf("1"), await idOf("2"), await idOf("stable")]).toEqual([imported.id, imported.id, old]);
   });
 
   test("all platforms, straight from the registry: index and manifests as they are there", async () => {

@@ -12,7 +12,7 @@ async function exportFiles(context: CliContext, name: string, command: Command):
     throw new UsageError("an archive is not for a terminal", "write it to a file: -o FILE, or to a pipe");
   await operate(context, settingsOf(command), async ({ library, options }) => {
     if (output === undefined) return await library.exportContainer(name, context.stdout, options);
-    const file = createWriteStream(output);
+    const file = await createWriteStream(output);
     try {
       await library.exportContainer(name, file.stream, options);
       await file.keep();

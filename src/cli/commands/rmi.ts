@@ -49,13 +49,19 @@ async function rmi(context: CliContext, references: readonly string[], command: 
 export function define(command: Command, context: CliContext): void {
   command
     .description("Remove images, and the layers that no other image needs.")
-    .argument("<image...>", "image references")
-    .option("-f, --force", "also one that a container was made of; one that is not here is no error");
+    .argument("<image...>", "image references, or ids")
+    .option(
+      "-f, --force",
+      "also one that a container was made of, and all names of one that has several; one that is not here is no error",
+    );
   addCommonOptions(command, { format: false, helpFlags: "-h, --help" });
   teach(command, {
     examples: [
       ["flamebox rmi alpine debian:12", "two images"],
       ["flamebox rmi -f alpine", "in a script that may run twice"],
+    ],
+    notes: [
+      "A name removes that name, an id all names of the image; where it has several, only with --force.",
     ],
   });
   command.action(async (references: string[]) => rmi(context, references, command));

@@ -89,6 +89,9 @@ export function define(command: Command, context: CliContext): void {
       ["flamebox rootfs debian -o disk.ext4 --format ext4 --size 10g", "a disk with room to write"],
       ["flamebox rootfs alpine -o - --format tar | tar -tv", "what is in an image"],
     ],
+    notes: [
+      "The file appears when it is complete. A FIFO or a device, such as /dev/stdout, is written into, with and without --force.",
+    ],
   });
   command.action(async (reference: string) => rootfs(context, reference, command));
 }

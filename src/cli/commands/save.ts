@@ -69,7 +69,7 @@ export function define(command: Command, context: CliContext): void {
       ["flamebox save --all-platforms --format oci-archive -o a.tar alpine", "all that the registry has"],
     ],
     notes: [
-      "Layers are written as plain archives, byte for byte those that the image was built from; config and image id stay as they are. The same image gives the same bytes on every host. An existing file is replaced when the new one is complete.",
+      "Layers are written as plain archives, byte for byte those that the image was built from; config and image id stay as they are. The same image gives the same bytes on every host. An existing file is replaced when the new one is complete; a FIFO or a device, such as /dev/stdout, is written into.",
     ],
   });
   command.action(async (images: string[]) => save(context, images, command));

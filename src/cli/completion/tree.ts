@@ -99,6 +99,7 @@ function completedOption(option: Option, commandName: string): CompletedOption {
 
 const ARGUMENTS = new Map<string, Named>([
   ["image", "images"],
+  ["repository", "images"],
   ["container", "containers"],
   ["network", "networks"],
   ["key", "templates"],

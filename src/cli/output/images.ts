@@ -32,12 +32,12 @@ function ageOf(createdAt: string | undefined, nowMs: number): string {
   return Number.isNaN(created) || created <= 0 ? "N/A" : humanAge(nowMs - created);
 }
 
-function rowOf(image: ImageInfo, nowMs: number): TemplateRow {
+function rowOf(image: ImageInfo, nowMs: number, isShort: boolean): TemplateRow {
   return {
     Repository: image.repository,
     Tag: image.tag ?? NONE,
     Reference: image.reference,
-    ID: shorten(image.id),
+    ID: isShort ? shorten(image.id) : image.id,
     Digest: image.digest,
     Platform: image.platform,
     Size: humanSize(image.sizeBytes),
@@ -48,13 +48,17 @@ function rowOf(image: ImageInfo, nowMs: number): TemplateRow {
 }
 
 /** Throws UsageError for a bad template, before anything is asked of the library. */
-export function formatImages(template: string, nowMs: number): (images: readonly ImageInfo[]) => string {
+export function formatImages(
+  template: string,
+  nowMs: number,
+  { trunc = true }: { readonly trunc?: boolean } = {},
+): (images: readonly ImageInfo[]) => string {
   const source =
     template === "table"
       ? "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.Platform}}\t{{.Size}}\t{{.CreatedSince}}"
       : template;
   const format = compileTemplate(source, IMAGE_FIELDS);
-  return (images) => format(images.map((image) => rowOf(image, nowMs)));
+  return (images) => format(images.map((image) => rowOf(image, nowMs, trunc)));
 }
 
 export function imageTable(

@@ -4,6 +4,7 @@
  *
  *     read(0) ─► header ─► [long name, PAX] ─► header ─► member: name, kind, data at, size ─► read(behind it) …
  */
+import { encodeHeader } from "./encode.ts";
 import { TarError } from "./error.ts";
 import { checksum, fullName, nameField, numberField, variantOf } from "./fields.ts";
 import { BLOCK_BYTES, Field, MAX_NAME_BYTES, TYPE_OFFSET } from "./format.ts";
@@ -130,8 +131,15 @@ const KINDS: Readonly<Record<string, TarMember["kind"]>> = {
   "2": "symlink",
 };
 
-/** The header of a plain file, read-only to none: what an image archive is made of. Name: at most 100 bytes. */
+/**
+ * The header of a plain file, read-only to none: what an image archive is made of. A name of more than 100 bytes, as a
+ * blob with a SHA-512 digest has, is in an extended header, since ustar's prefix only cuts at slashes.
+ */
 export function memberHeader(name: string, sizeBytes: number): Uint8Array {
+  if (name.length > Field.name[1]) {
+    const noOne = { uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0 };
+    return encodeHeader({ type: "0", name, mode: 0o644, storedBytes: sizeBytes, ...noOne });
+  }
   const block = Buffer.alloc(BLOCK_BYTES);
   const octal = (value: number, [offset, length]: Field) =>
     block.write(value.toString(8).padStart(length - 1, "0"), offset, "latin1");

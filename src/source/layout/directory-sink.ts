@@ -12,8 +12,8 @@ import { SourceError } from "../error.ts";
 import { invalidArchive, readDocument } from "../local.ts";
 import type { FileSink, OutgoingImage } from "../sink.ts";
 import { directoryFiles } from "./directory.ts";
-import { IMAGE_NAME } from "./layout.ts";
-import { writeLayout } from "./write.ts";
+import { IMAGE_NAME, REF_NAME } from "./layout.ts";
+import { namesAs, writeLayout } from "./write.ts";
 import type { WriteLayoutOptions } from "./write.ts";
 
 /** Documents are written anew each time, blobs once. */
@@ -63,7 +63,10 @@ async function writeChunks(
   await handle.sync();
 }
 
-/** The entries that stay: those whose names are not given anew. As they are, fields we do not know included. */
+/**
+ * The entries that stay: those whose names are not given anew. As they are, fields we do not know included. Where an
+ * entry has no image's name, as skopeo's have none, its short one counts: of two entries of one tag, the first is read.
+ */
 async function keptEntries(dir: string, images: readonly OutgoingImage[]): Promise<object[]> {
   await using files = await directoryFiles(dir);
   if ((await files.find("index.json")) === undefined) {
@@ -76,12 +79,18 @@ async function keptEntries(dir: string, images: readonly OutgoingImage[]): Promi
     manifests: { digest?: string; annotations?: Record<string, string> | null }[];
   };
   const names = new Set(images.flatMap(({ references }) => references));
+  const shortNames = new Set(
+    images.flatMap(({ references }) => references.map((one) => namesAs(one)[REF_NAME])),
+  );
   const digests = new Set(
     images.flatMap(({ index, images: all }) => [index?.descriptor.digest ?? all[0]?.descriptor.digest]),
   );
   return manifests.filter(({ digest, annotations }) => {
-    const name = annotations?.[IMAGE_NAME];
-    return name === undefined ? !digests.has(digest as never) : !names.has(name);
+    const name = annotations?.[IMAGE_NAME] || undefined;
+    const shortName = annotations?.[REF_NAME] || undefined;
+    if (name !== undefined) return !names.has(name);
+    if (shortName !== undefined) return !shortNames.has(shortName) && !names.has(shortName);
+    return !digests.has(digest as never);
   });
 }
 

@@ -6,7 +6,7 @@
  * The documents come last, so that a directory names only what is there.
  */
 import type { Descriptor } from "../../oci/descriptor.ts";
-import { parseManifest } from "../../oci/manifest.ts";
+import { parseManifest, parsePointers } from "../../oci/manifest.ts";
 import { MediaType } from "../../oci/media-type.ts";
 import { familiar, parse } from "../../reference/reference.ts";
 import type { OnProgress } from "../../util/progress.ts";
@@ -34,14 +34,15 @@ async function putBytes(sink: FileSink, name: string, bytes: Uint8Array): Promis
 }
 
 async function putBlobs(sink: FileSink, image: ResolvedImage, options: WriteLayoutOptions): Promise<void> {
-  const { config, layers } = parseManifest(image.manifestBytes, image.descriptor.mediaType);
+  const { targets } = parsePointers(image.manifestBytes, image.descriptor.mediaType);
   const { signal, onProgress } = options;
-  for (const descriptor of [config, ...layers]) {
+  for (const [i, descriptor] of targets.entries()) {
     const name = blobName(descriptor.digest);
     if (await sink.has(name)) continue;
     const id = `layer:${descriptor.digest}`;
     const label = `layer ${descriptor.digest.slice(7, 19)}`;
-    const isLayer = descriptor !== config;
+    // The first is the config.
+    const isLayer = i > 0;
     const progress = isLayer ? { onProgress, progressId: id, progressLabel: label } : {};
     await sink.put(name, descriptor.size, image.openBlob(descriptor, { signal, ...progress }));
     if (isLayer) onProgress?.({ id, label, state: "done", total: descriptor.size, current: descriptor.size });
@@ -51,7 +52,7 @@ async function putBlobs(sink: FileSink, image: ResolvedImage, options: WriteLayo
 }
 
 /** Docker's way: the tag under the short name, the whole reference beside it. */
-function namesAs(reference: string): Record<string, string> {
+export function namesAs(reference: string): Record<string, string> {
   const { tag, digest } = parse(reference);
   return {
     [IMAGE_NAME]: reference,
@@ -88,10 +89,11 @@ export async function writeLayout(
   options: WriteLayoutOptions = {},
 ): Promise<void> {
   if (!(await sink.has("oci-layout"))) await putBytes(sink, "oci-layout", LAYOUT);
-  for (const { index, images: platforms } of images) {
+  for (const { index, nested = [], images: platforms } of images) {
     for (const image of platforms) await putBlobs(sink, image, options);
-    if (index && !(await sink.has(blobName(index.descriptor.digest))))
-      await putBytes(sink, blobName(index.descriptor.digest), index.bytes);
+    for (const { descriptor, bytes } of index === undefined ? [] : [...nested, index])
+      if (!(await sink.has(blobName(descriptor.digest))))
+        await putBytes(sink, blobName(descriptor.digest), bytes);
   }
   const manifests = [...(options.keep ?? []), ...images.flatMap(entriesOf)];
   const document = { schemaVersion: 2, mediaType: MediaType.ociIndex, manifests };

@@ -8,13 +8,14 @@
  *
  *     client.ts        one repository: scheme, statuses          authorization.ts   tokens and basic auth
  *     transport.ts     requests, deadlines, redirects            blob.ts            streaming and resuming
+ *     everything.ts    all that a reference leads to
  */
 import type { Keychain } from "../../auth/credentials.ts";
 import { choose, requirePlatform } from "../../oci/choose.ts";
 import { parseConfig } from "../../oci/config.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
-import { MAX_MANIFEST_BYTES, parseDocument } from "../../oci/manifest.ts";
-import type { Index, Manifest } from "../../oci/manifest.ts";
+import { MAX_MANIFEST_BYTES, parseDocument, parsePointers } from "../../oci/manifest.ts";
+import type { Pointers } from "../../oci/manifest.ts";
 import { ACCEPTED_DOCUMENTS } from "../../oci/media-type.ts";
 import type { Platform } from "../../oci/platform.ts";
 import { algorithmOf, digestOf } from "../../reference/digest.ts";
@@ -28,6 +29,7 @@ import type { BlobOptions, ImageSource, ResolvedImage, ResolveOptions } from "..
 import { streamBlob } from "./blob.ts";
 import { RegistryClient } from "./client.ts";
 import type { ClientOptions } from "./client.ts";
+import { fetchEverything } from "./everything.ts";
 import type { Proxies } from "./proxy.ts";
 import { headerOf, readBody } from "./transport.ts";
 import type { Addressing } from "./guard.ts";
@@ -57,7 +59,10 @@ export interface RegistrySourceOptions {
 
 /** Disposing closes the connections, and breaks blobs that are still being read. */
 export interface RegistrySource extends ImageSource, AsyncDisposable {
-  /** Every platform's image, and the index where there is one. */
+  /**
+   * Every platform's image, with the index where there is one and all that it leads to, attestations as well.
+   * @throws SourceError `image-too-large`, and what `resolve` throws
+   */
   resolveAll(options?: {
     readonly signal?: AbortSignal | undefined;
   }): Promise<Omit<OutgoingImage, "references">>;
@@ -65,11 +70,14 @@ export interface RegistrySource extends ImageSource, AsyncDisposable {
   readonly openBlob: ResolvedImage["openBlob"];
 }
 
-interface Fetched {
+interface Fetched<Document> {
   readonly bytes: Uint8Array;
   readonly digest: Digest;
-  readonly document: Manifest | Index;
+  readonly document: Document;
 }
+
+/** From the bytes, and the Content-Type that they came with. */
+type Parse<Document> = (bytes: Uint8Array, contentType: string | undefined) => Document;
 
 function checkDigest(bytes: Uint8Array, want: Digest, name: string): void {
   const got = digestOf(bytes, algorithmOf(want));
@@ -80,12 +88,13 @@ function checkDigest(bytes: Uint8Array, want: Digest, name: string): void {
   });
 }
 
-async function readDocument(
+async function readDocument<Document>(
   response: HttpResponse,
   name: string,
   want: Digest | undefined,
+  parse: Parse<Document>,
   signal: AbortSignal | undefined,
-): Promise<Fetched> {
+): Promise<Fetched<Document>> {
   const encoding = headerOf(response, "content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
     const message = `manifest of ${name} came with Content-Encoding ${quote(encoding, 40)}, so it cannot be verified`;
@@ -95,7 +104,7 @@ async function readDocument(
   const bytes = await readBody(response, MAX_MANIFEST_BYTES, `the manifest of ${name}`, signal);
   // Docker-Content-Digest is only what the registry says; what was asked for is what must be there.
   if (want !== undefined) checkDigest(bytes, want, name);
-  const document = parseDocument(bytes, headerOf(response, "content-type"));
+  const document = parse(bytes, headerOf(response, "content-type"));
   return { bytes, digest: want ?? digestOf(bytes), document };
 }
 
@@ -124,34 +133,38 @@ export function registrySource(reference: Reference, options: RegistrySourceOpti
   const clientOptions: ClientOptions = { ...options, registry, repository };
   const client = new RegistryClient(clientOptions);
 
-  const fetchDocument = (
-    what: string,
+  const fetchDocument = <Document>(
     pointer: string,
     want: Digest | undefined,
+    parse: Parse<Document>,
     signal: AbortSignal | undefined,
-  ): Promise<Fetched> =>
+  ): Promise<Fetched<Document>> =>
     client.getWithRetry(
       {
         path: `manifests/${pointer}`,
         headers: { accept: ACCEPTED_DOCUMENTS.join(", ") },
         signal,
-        what: `image ${what}`,
+        what: `image ${name}`,
         notFound: "image-not-found",
         accepted: [200],
       },
-      (response) => readDocument(response, what, want, signal),
+      (response) => readDocument(response, name, want, parse, signal),
     );
 
-  /** The manifest that an index points at; an index behind an index is refused. */
-  const fetchChosen = async (chosen: Descriptor, signal: AbortSignal | undefined): Promise<Fetched> => {
-    const fetched = await fetchDocument(name, chosen.digest, chosen.digest, signal);
+  /** What an index points at, as it says. */
+  const fetchEntry = async <Document extends Pick<Pointers, "kind" | "mediaType">>(
+    entry: Descriptor,
+    parse: Parse<Document>,
+    signal: AbortSignal | undefined,
+  ): Promise<Fetched<Document>> => {
+    const fetched = await fetchDocument(entry.digest, entry.digest, parse, signal);
     const { bytes, document } = fetched;
-    if (bytes.length !== chosen.size) {
-      const message = `manifest ${chosen.digest} of ${name} has the wrong size: got ${bytes.length}, want ${chosen.size} bytes`;
+    if (bytes.length !== entry.size) {
+      const message = `manifest ${entry.digest} of ${name} has the wrong size: got ${bytes.length}, want ${entry.size} bytes`;
       throw new SourceError("size-mismatch", message);
     }
-    if (document.kind !== "manifest" || document.mediaType !== chosen.mediaType) {
-      const message = `index of ${name} promises ${chosen.mediaType}, got ${document.mediaType}`;
+    if (document.mediaType !== entry.mediaType) {
+      const message = `index of ${name} promises ${entry.mediaType}, got ${document.mediaType}`;
       throw new SourceError("invalid-manifest", message);
     }
     return fetched;
@@ -173,24 +186,10 @@ export function registrySource(reference: Reference, options: RegistrySourceOpti
   const openBlob: RegistrySource["openBlob"] = (descriptor, blobOptions) =>
     blobOf(client, descriptor, blobOptions);
 
-  const resolveAll: RegistrySource["resolveAll"] = async ({ signal } = {}) => {
-    const top = await fetchDocument(name, pointer, reference.digest, signal);
-    const { bytes, digest, document } = top;
-    const descriptor = { mediaType: document.mediaType, digest, size: bytes.length };
-    if (document.kind === "manifest")
-      return { images: [{ descriptor, manifestBytes: bytes, referenceDigest: digest, openBlob }] };
-    const images: ResolvedImage[] = [];
-    for (const entry of document.manifests) {
-      const manifestBytes = (await fetchChosen(entry, signal)).bytes;
-      images.push({ descriptor: entry, manifestBytes, referenceDigest: digest, openBlob });
-    }
-    return { index: { descriptor, bytes }, images };
-  };
-
   const resolve = async ({ platform, signal }: ResolveOptions): Promise<ResolvedImage> => {
-    const top = await fetchDocument(name, pointer, reference.digest, signal);
+    const top = await fetchDocument(pointer, reference.digest, parseDocument, signal);
     const chosen = top.document.kind === "index" ? choose(top.document, platform, name) : undefined;
-    const image = chosen ? await fetchChosen(chosen, signal) : top;
+    const image = chosen ? await fetchEntry(chosen, parseDocument, signal) : top;
     const { bytes, digest, document } = image;
     if (document.kind !== "manifest")
       throw new SourceError("invalid-manifest", `${name} is an index of indexes`);
@@ -210,9 +209,11 @@ export function registrySource(reference: Reference, options: RegistrySourceOpti
   return {
     name,
     openBlob,
-    async resolveAll(options) {
+    async resolveAll({ signal } = {}) {
       try {
-        return await resolveAll(options);
+        const top = await fetchDocument(pointer, reference.digest, parsePointers, signal);
+        const fetch = async (entry: Descriptor) => await fetchEntry(entry, parsePointers, signal);
+        return await fetchEverything(name, top, fetch, openBlob);
       } catch (error) {
         throw await client.conceal(error);
       }
