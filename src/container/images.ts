@@ -76,8 +76,8 @@ export async function pruneImages(options: OperationOptions & PruneOptions = {})
 
 export interface RemoveImageOptions extends OperationOptions {
   /**
-   * Also one that a container was made of; the container keeps what it needs of it. And, by its id, one that has names
-   * in several repositories: all of them.
+   * Also one that a container was made of; the container keeps what it needs of it. And, by its id, one that has several
+   * names: all of them.
    */
   readonly force?: boolean | undefined;
 }
