@@ -1,5 +1,16 @@
 /** What root's machines are jailed in: users, directories, control groups; and what of the host tells whether they can be. */
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -201,6 +212,22 @@ describe.runIf(isRoot)("a jail (root's only)", () => {
     expect(await readdir(join(dir, "jails"))).toEqual([]);
     expect(await readFile(lent, "latin1")).toBe("x");
     await expect(jail.lend(lent)).rejects.toMatchObject({ code: "jail-refused" });
+  });
+
+  it("has what is lent readable, though others publish the same file again meanwhile", async () => {
+    const lent = join(dir, "lent");
+    const publish = async (): Promise<void> => {
+      await writeFile(`${lent}.new`, "x", { mode: 0o600 });
+      await rename(`${lent}.new`, lent);
+    };
+    await publish();
+    await using jail = await makeJail(dir);
+    for (let round = 0; round < 300; round++) {
+      const publishing = publish();
+      const { gid, mode } = await stat(join(jail.dir, await jail.lend(lent)));
+      expect({ gid, mode }).toEqual({ gid: MACHINE_GROUP, mode: 0o100640 });
+      await publishing;
+    }
   });
 
   it("has a copy of what cannot be linked, for nobody else to read", async () => {

@@ -11,11 +11,13 @@
  * copied. What a killed process left is removed by the next command.
  */
 import { constants } from "node:fs";
+import type { Stats } from "node:fs";
 import {
   chmod,
   chown,
   copyFile,
   link,
+  lstat,
   mkdir,
   open,
   readdir,
@@ -37,6 +39,8 @@ import type { MachineUser } from "./users.ts";
 import { collectUsers, takeUser } from "./users.ts";
 
 const PREFIX = "jail";
+/** A file is replaced when two processes publish the same contents at once: hardly ever twice in a row. */
+const LEND_TRIES = 16;
 /** Other file systems, file systems without links, and files with too many. */
 const NO_LINK: readonly string[] = ["EXDEV", "EPERM", "EOPNOTSUPP", "EMLINK"];
 
@@ -73,15 +77,28 @@ export class Jail implements Place {
   }
 
   async #lend(path: string, name: string): Promise<string> {
-    const source = await realpath(path);
-    const { uid, gid, mode } = await stat(source);
-    const isReadable = (mode & 0o004) !== 0 || (gid === this.user.gid && (mode & 0o040) !== 0);
-    if (!isReadable) {
-      await chown(source, uid, this.user.gid);
-      await chmod(source, (mode & 0o700) | 0o040);
-    }
     const target = join(this.dir, name);
-    if (await this.#link(source, target)) return name;
+    for (let tries = 0; tries < LEND_TRIES; tries++) {
+      const source = await realpath(path);
+      const stats = await stat(source);
+      if (!this.#isReadable(stats)) {
+        await chown(source, stats.uid, this.user.gid);
+        await chmod(source, (stats.mode & 0o700) | 0o040);
+      }
+      if (!(await this.#link(source, target))) return await this.#copy(source, name, stats.mode);
+      if (this.#isReadable(await lstat(target))) return name;
+      // Somebody published the same contents under this name meanwhile, in a file that is nobody's but root's so far.
+      await rm(target);
+    }
+    throw new MachineError("jail-refused", `${path} is replaced again and again`, { temporary: true });
+  }
+
+  #isReadable({ gid, mode }: Stats): boolean {
+    return (mode & 0o004) !== 0 || (gid === this.user.gid && (mode & 0o040) !== 0);
+  }
+
+  async #copy(source: string, name: string, mode: number): Promise<string> {
+    const target = join(this.dir, name);
     await copyFile(source, target, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
     await chown(target, this.user.uid, this.user.gid);
     await chmod(target, (mode & 0o100) | 0o400);
