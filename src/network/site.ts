@@ -2,6 +2,7 @@
  * Where a guest is: alone with a gateway, as most are, or in a network with other containers. What it has for addresses,
  * whom it asks for names, and who is beside it.
  */
+import { randomBytes } from "node:crypto";
 import { CleanupStack } from "../util/cleanup.ts";
 import type { Paths } from "../util/paths.ts";
 import { DnsForwarder } from "./dns/forward.ts";
@@ -23,6 +24,7 @@ export interface Membership extends Omit<JoinRequest, "listen" | "mac" | "signal
 }
 
 export interface Site extends AsyncDisposable {
+  readonly mac: string;
   readonly subnet: GuestSubnet;
   readonly resolvers: Resolvers;
   /** Answers at the gateway, where that is one of the resolvers. */
@@ -32,13 +34,14 @@ export interface Site extends AsyncDisposable {
 }
 
 export interface SiteRequest {
-  readonly mac: string;
+  /** Default: by its address in a network, else any. */
+  readonly mac?: string | undefined;
   /** In the place of the host's. */
   readonly dns: readonly string[];
   readonly signal?: AbortSignal | undefined;
 }
 
-export async function siteAlone({ dns }: Pick<SiteRequest, "dns">): Promise<Site> {
+export async function siteAlone({ mac, dns }: SiteRequest): Promise<Site> {
   const subnet = chooseGuestSubnet(outwardAddresses(), outwardIpv6());
   const host =
     dns.length > 0
@@ -48,6 +51,7 @@ export async function siteAlone({ dns }: Pick<SiteRequest, "dns">): Promise<Site
   // Nobody but the host itself reaches a name server on its loopback.
   const forwarder = local.length === 0 ? undefined : new DnsForwarder(local);
   return {
+    mac: mac ?? randomMac(),
     subnet,
     resolvers: { servers: forwarder === undefined ? servers : [subnet.gateway], search, options },
     responder: forwarder,
@@ -74,6 +78,7 @@ export async function siteIn(membership: Membership, { mac, dns, signal }: SiteR
   cleanup.defer(async () => forwarder?.dispose());
   const owned = cleanup.move();
   return {
+    mac: joined.member.mac,
     subnet: { ...joined.ipv4, ipv6: joined.ipv6 },
     resolvers: { servers: [joined.ipv4.gateway], search: host.search, options: host.options },
     responder: new NetworkNames(record.name, () => mesh.members, forwarder),
@@ -81,4 +86,10 @@ export async function siteIn(membership: Membership, { mac, dns, signal }: SiteR
     hasWayOut: !record.internal,
     [Symbol.asyncDispose]: async () => await owned[Symbol.asyncDispose](),
   };
+}
+
+/** A random address of the locally administered kind, unicast. */
+function randomMac(): string {
+  const bytes = randomBytes(3);
+  return ["52", "54", "00", ...[...bytes].map((byte) => byte.toString(16).padStart(2, "0"))].join(":");
 }

@@ -6,7 +6,6 @@
  * frames/path.ts says what passes. Published TCP ports are passt's own sockets; published UDP ports are ours
  * (udp-relay.ts). passt is started when ports are published, or when the guest first sends something out.
  */
-import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { CleanupStack } from "../util/cleanup.ts";
 import type { Address, Cidr } from "./address.ts";
@@ -65,14 +64,14 @@ function guestNetworkOf({ address, prefixLength, gateway, ipv6 }: GuestSubnet): 
 
 /** @throws NetworkError `network-program-missing`, `no-host-address`, `port-in-use`, `invalid-rule`, … */
 export async function startUserNetwork(options: UserNetworkOptions = {}): Promise<Network> {
-  const { dns = [], ports: wanted = [], mac = randomMac(), membership, signal } = options;
+  const { dns = [], ports: wanted = [], membership, signal } = options;
   const program = await findPasstProgram();
   await using cleanup = new CleanupStack();
-  const request = { mac, dns, signal };
+  const request = { mac: options.mac, dns, signal };
   const site = cleanup.use(
     await (membership === undefined ? siteAlone(request) : siteIn(membership, request)),
   );
-  const { subnet, resolvers, neighbours } = site;
+  const { mac, subnet, resolvers, neighbours } = site;
   const ipv6 = outwardIpv6().length > 0;
   checkPorts(wanted, site, ipv6);
   const reserved = await reservePorts(wanted);
@@ -189,12 +188,6 @@ function forwardsOf({ ports, udp }: ReservedPorts): PortForward[] {
     ...ports.filter(({ protocol }) => protocol === "tcp"),
     ...[...targets].map(([hostPort, forward]) => ({ ...forward, hostAddress: RELAY_ADDRESS, hostPort })),
   ];
-}
-
-/** A random address of the locally administered kind, unicast. */
-function randomMac(): string {
-  const bytes = randomBytes(3);
-  return ["52", "54", "00", ...[...bytes].map((byte) => byte.toString(16).padStart(2, "0"))].join(":");
 }
 
 interface UserNetworkParts {

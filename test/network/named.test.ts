@@ -22,6 +22,8 @@ import { leaseDir, parseLease, parseMember } from "../../src/network/named/lease
 import { parseRecord } from "../../src/network/named/record.ts";
 import type { Network } from "../../src/network/network.ts";
 import { ipFrame } from "../../src/network/packet/build.ts";
+import type { Packet } from "../../src/network/packet/packet.ts";
+import { readArp, readNeighbour } from "../../src/network/packet/neighbours.ts";
 import { startUserNetwork } from "../../src/network/user-mode.ts";
 import type { UserNetworkOptions } from "../../src/network/user-mode.ts";
 import { compileRepository } from "../support/compiled.ts";
@@ -100,6 +102,20 @@ async function hears(to: Guest, text: string): Promise<boolean> {
       () => true,
       () => false,
     );
+}
+
+/** What every member is told of a new one. */
+function announces(packet: Packet): boolean {
+  const said = packet.kind === "arp" ? readArp(packet) : readNeighbour(packet);
+  return said !== undefined && said.sender === said.target;
+}
+
+function isArpAnswer(packet: Packet): boolean {
+  return packet.kind === "arp" && !announces(packet);
+}
+
+function heardBy(guest: Guest): Buffer[] {
+  return guest.frames.frames.filter((frame) => !announces(parse(frame)));
 }
 
 function arpFor(from: Guest, target: string): Buffer {
@@ -243,13 +259,13 @@ describe("leases", () => {
     ]);
     const taken = said.toString().trim().replace(/\/.*$/, "");
     witness.frames.give(arpFor(witness, taken));
-    await witness.frames.next(({ kind }) => kind === "arp");
+    await witness.frames.next(isArpAnswer);
     child.kill("SIGKILL");
     await once(child, "close");
     expect((await listNetworks({ paths }))[0]?.members.map(({ name }) => name)).toEqual(["witness"]);
     expect(readdirSync(leaseDir(paths, record)).toSorted()).toEqual(["2.json", "2.sock"]);
     witness.frames.give(arpFor(witness, taken));
-    await expect(witness.frames.next(({ kind }) => kind === "arp", 300)).rejects.toThrow("no such frame");
+    await expect(witness.frames.next(isArpAnswer, 300)).rejects.toThrow("no such frame");
     expect((await enter("shop", "next")).ipv4).toBe(taken);
   });
 
@@ -307,8 +323,8 @@ describe("members", () => {
     await createNetwork("shop", { paths });
     const [a, b] = [await enter("shop", "a"), await enter("shop", "b")];
     a.frames.give(Buffer.concat([arpFor(a, "10.87.0.200"), arpFor(a, b.ipv4)]));
-    expect((await a.frames.next(({ kind }) => kind === "arp")).sourceMac.equals(b.mac)).toBe(true);
-    expect(a.frames.frames).toEqual([]);
+    expect((await a.frames.next(isArpAnswer)).sourceMac.equals(b.mac)).toBe(true);
+    expect(heardBy(a)).toEqual([]);
     await b.network[Symbol.asyncDispose]();
     const refused = datagram(a, b, "anybody?");
     for (let tries = 0; tries < 50; tries++) {
@@ -316,6 +332,24 @@ describe("members", () => {
       if (await a.frames.next(({ icmpType }) => icmpType === 3, 100).catch(() => undefined)) return;
     }
     throw new Error("it was not refused");
+  });
+
+  it("have the MAC of their address, whoever had it before, and tell another to those who are there", async () => {
+    await createNetwork("shop", { paths });
+    const [a, b] = [await enter("shop", "a"), await enter("shop", "b")];
+    expect(a.mac.readUInt32BE(2)).toBe(address(a.ipv4));
+    expect(b.network.guest.mac).not.toBe(a.network.guest.mac);
+    await b.network[Symbol.asyncDispose]();
+    const next = await enter("shop", "next");
+    expect([next.ipv4, next.network.guest.mac]).toEqual([b.ipv4, b.network.guest.mac]);
+    await next.network[Symbol.asyncDispose]();
+    const other = await enter("shop", "other", { mac: "52:54:00:12:34:56" });
+    expect(other.ipv4).toBe(b.ipv4);
+    const isOf = (packet: Packet): boolean => announces(packet) && packet.sourceMac.equals(other.mac);
+    const arp = await a.frames.next((packet) => packet.kind === "arp" && isOf(packet));
+    expect(readArp(arp)?.sender).toBe(address(other.ipv4));
+    const advertisement = await a.frames.next((packet) => packet.kind === "ip" && isOf(packet));
+    expect(readNeighbour(advertisement)?.target).toBe(address(other.ipv6));
   });
 
   it.each<[string, (a: Guest, b: Guest, c: Guest) => Sent]>([
@@ -365,7 +399,7 @@ describe("members", () => {
     const whole = Buffer.concat([length, text, ...frames]);
     for (let at = 0; at < whole.length; at += 100) socket.write(whole.subarray(at, at + 100));
     expect(await hears(a, "as it is")).toBe(true);
-    expect(a.frames.frames).toEqual([]);
+    expect(heardBy(a)).toEqual([]);
     socket.destroy();
   });
 

@@ -76,6 +76,15 @@ export function placeOf(subnet: string, slot: number): Place {
   return { address: at(slot), gateway: at(GATEWAY_SLOT), prefixLength };
 }
 
+/**
+ * The MAC of whoever has an address: always the same, because the others go on using what they know of an address for
+ * some time, whoever had it before. Locally administered, unicast.
+ */
+export function macFor(ipv4: string): string {
+  const bytes = bytesOf(parseAddress(ipv4) ?? 0);
+  return `52:54:${bytes.toString("hex").replace(/..(?=.)/g, "$&:")}`;
+}
+
 /** Those whose process lives, by address. */
 export async function listLeases(dir: string): Promise<Lease[]> {
   const { living } = await readLeases(dir);
@@ -156,7 +165,9 @@ async function removeLease(dir: string, slot: number): Promise<void> {
   await unlink(join(dir, socketName(slot))).catch(() => {});
 }
 
-export interface JoinRequest extends Omit<Member, "ipv4" | "ipv6"> {
+export interface JoinRequest extends Omit<Member, "ipv4" | "ipv6" | "mac"> {
+  /** Default: that which belongs to its address. */
+  readonly mac?: string | undefined;
   /** An address of the subnet; default: the next one. */
   readonly address?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -178,14 +189,15 @@ export async function joinNetwork(
   record: NetworkRecord,
   request: JoinRequest,
 ): Promise<Joined> {
-  const { address, signal, listen, ...who } = request;
+  const { address, mac, signal, listen, ...who } = request;
   const dir = leaseDir(paths, record);
   await makePrivateDir(dir);
   return await withLock(join(dir, "lock"), { signal }, async () => {
     const others = await collectLeases(dir);
     const slot = chooseSlot(record, new Set(others.map((other) => other.slot)), address);
     const [ipv4, ipv6] = [placeOf(record.subnet, slot), placeOf(record.ipv6Subnet, slot)];
-    const member: Member = { ...who, ipv4: ipv4.address, ipv6: ipv6.address };
+    const addresses = { mac: mac ?? macFor(ipv4.address), ipv4: ipv4.address, ipv6: ipv6.address };
+    const member: Member = { ...who, ...addresses };
     await unlink(join(dir, socketName(slot))).catch(() => {});
     const listener = await listen(dir, socketName(slot));
     await writeFileAtomic(join(dir, `${slot}.json`), JSON.stringify({ member, holder: ownIdentity() }));

@@ -22,6 +22,7 @@ import { isNeighbourhood } from "../frames/path.ts";
 import type { FrameSink } from "../frames/reader.ts";
 import { FrameReader } from "../frames/reader.ts";
 import { StreamSink } from "../frames/sink.ts";
+import { announce } from "../packet/neighbours.ts";
 import type { Packet } from "../packet/packet.ts";
 import { PROTOCOL } from "../packet/packet.ts";
 import type { Member } from "./leases.ts";
@@ -161,6 +162,8 @@ export class Mesh implements Neighbours, AsyncDisposable {
         if (this.#byAddress.get(address) === peer) this.#byAddress.delete(address);
     });
     socket.on("data", take);
+    // Whoever had its address before may have had another MAC, which the guest would write to for half a minute.
+    toGuest.deliver(announce(mac, addresses));
     if (rest.length > 0) take(rest);
     return true;
   }
