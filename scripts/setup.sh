@@ -4,6 +4,7 @@
 #   setup.sh            to build and run it: QEMU, passt, npm packages, the guest, dist/, the kernel
 #   setup.sh --demo     and what scripts/demo.sh uses
 #   setup.sh --test     and what the tests use
+#   setup.sh … STEP…    these alone: packages npm dist guest kernel
 #
 # Debian packages are installed with apt-get, through sudo when this is not root; when they are all there,
 # nobody is asked for anything.
@@ -53,10 +54,8 @@ man                           man-db
 iptables                      iptables
 "
 case "${1:-}" in
-  "") ;;
-  --demo) needs+=$publishing ;;
-  --test) needs+=$publishing$testing ;;
-  *) fail "unknown argument $1 (it takes --demo or --test)" ;;
+  --demo) needs+=$publishing && shift ;;
+  --test) needs+=$publishing$testing && shift ;;
 esac
 
 is_there() {
@@ -142,13 +141,31 @@ place_kernel() {
   node dist/cli/main.js setup --quiet >/dev/null || fail "the kernel could not be put in place"
 }
 
-install_packages
-# Its last step takes a minute on one core, which is long enough for all that npm does.
-build_guest &
-guest=$!
-trap 'kill "$guest" 2>/dev/null || true' EXIT
-install_npm_packages
-build_host
-wait "$guest" || exit 1
-trap - EXIT
-place_kernel
+everything() {
+  install_packages
+  # Its last step takes a minute on one core, which is long enough for all that npm does.
+  build_guest &
+  local guest=$!
+  # shellcheck disable=SC2064
+  trap "kill $guest 2>/dev/null || true" EXIT
+  install_npm_packages
+  build_host
+  wait "$guest" || exit 1
+  trap - EXIT
+  place_kernel
+}
+
+if (($# == 0)); then
+  everything
+  exit
+fi
+for step in "$@"; do
+  case $step in
+    packages) install_packages ;;
+    npm) install_npm_packages ;;
+    dist) build_host ;;
+    guest) build_guest ;;
+    kernel) place_kernel ;;
+    *) fail "unknown argument $step (it takes --demo or --test, and packages, npm, dist, guest and kernel)" ;;
+  esac
+done

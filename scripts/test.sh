@@ -10,11 +10,28 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/flamebox-test.XXXXXXXX")
-trap 'rm -rf "$work"' EXIT
+guest_checks=""
+trap 'if [[ -n $guest_checks ]]; then kill "$guest_checks" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0
 
+# The guest is built, tested and linted for as long as the packages of npm, the checks and the first tests of TypeScript
+# take: it needs a core of two now and then, and they one.
+guest_job() {
+  bash scripts/setup.sh --test guest || return
+  touch "$work/guest-is-built"
+  cd guest
+  local status=0
+  cargo test --quiet --locked || status=$?
+  echo "cargo test ended with $status"
+  cargo clippy --quiet --all-targets --locked -- -D warnings >"$work/clippy" 2>&1 && echo "clippy is content"
+}
+
 echo "== what the tests need (only what is missing)"
-bash scripts/setup.sh --test
+bash scripts/setup.sh --test packages
+guest_job >"$work/guest" 2>&1 &
+guest_checks=$!
+echo "  guest: cargo build --release, its tests and its lint, in the background"
+bash scripts/setup.sh --test npm dist
 
 # A check that is silent when it passes: check NAME COMMAND…
 check() {
@@ -30,17 +47,6 @@ check() {
   fi
 }
 
-# The guest's tests and lint compile for as long as the checks and the first tests of TypeScript take, and need a core
-# of two now and then.
-(
-  cd guest
-  status=0
-  cargo test --quiet --locked || status=$?
-  echo "cargo test ended with $status"
-  cargo clippy --quiet --all-targets --locked -- -D warnings >"$work/clippy" 2>&1 && echo "clippy is content"
-) >"$work/guest" 2>&1 &
-guest_checks=$!
-
 echo "== checks"
 check "format (biome)" npm run --silent format:check
 check "types (tsc)" npm run --silent typecheck
@@ -48,6 +54,13 @@ check "lint (oxlint)" npm run --silent lint
 check "library reference (typedoc)" npm run --silent docs:check
 check "shell scripts parse (bash -n)" bash -c 'for f in scripts/*.sh test/support/images/*.sh .ci/run; do bash -n "$f" || exit 1; done'
 check "guest format (cargo fmt)" bash -c 'cd guest && cargo fmt --check'
+
+while [[ ! -e $work/guest-is-built ]] && kill -0 "$guest_checks" 2>/dev/null; do sleep 0.2; done
+[[ -e $work/guest-is-built ]] || {
+  cat "$work/guest" >&2
+  exit 1
+}
+bash scripts/setup.sh --test kernel
 
 echo "== tests (vitest)"
 vitest_status=0
@@ -66,6 +79,7 @@ passed=$((passed + vitest_passed)) failed=$((failed + vitest_failed)) skipped=$(
 
 echo "== guest tests (cargo test), and its lint"
 wait "$guest_checks" || true
+guest_checks=""
 read -r guest_passed guest_failed guest_skipped < <(
   sed -n 's/^test result: .*\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored;.*/\1 \2 \3/p' "$work/guest" |
     awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }'
