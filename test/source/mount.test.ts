@@ -92,9 +92,19 @@ describe("a mount", () => {
     expect(await target.upload(blob)).toEqual({ digest, size: bytes.length });
   });
 
-  test("answered with 500 is an error: the registry is not well", async () => {
-    const { target } = await scripted({ mount: { status: 500, headers: { "retry-after": "1000000000" } } });
-    await expect(target.mount(digest, "theirs/app")).rejects.toMatchObject({ code: "registry-error" });
+  test.each([500, 503])("answered with %i, after all tries: the blob is sent", async (status) => {
+    const { target, mounts } = await scripted({ mount: { status, headers: { "retry-after": "0" } } });
+    expect(await target.mount(digest, "theirs/app")).toBe(false);
+    const tries = mounts();
+    expect(tries).toBeGreaterThan(1);
+    expect(await target.mount(digestOf("another"), "theirs/app")).toBe(false);
+    expect(mounts()).toBe(tries);
+    expect(await target.upload(blob)).toEqual({ digest, size: bytes.length });
+  });
+
+  test("answered with 429 is an error: what follows would be told the same", async () => {
+    const { target } = await scripted({ mount: { status: 429, headers: { "retry-after": "1000000000" } } });
+    await expect(target.mount(digest, "theirs/app")).rejects.toMatchObject({ code: "too-many-requests" });
   });
 });
 

@@ -84,8 +84,9 @@ export function registryTarget(reference: Reference, options: RegistryTargetOpti
       } catch (error) {
         // It is a shortcut: whether this repository may be written at all is what the upload will tell.
         const status = error instanceof SourceError ? error.status : undefined;
-        if (status === undefined || !NOT_MOUNTED.has(status)) throw error;
-        if (status === 401 || status === 403) refused.add(fromRepository);
+        if (status === undefined || !(NOT_MOUNTED.has(status) || status >= 500)) throw error;
+        // 5xx: after all the tries that it was given, which it is not given for each blob.
+        if (status === 401 || status === 403 || status >= 500) refused.add(fromRepository);
         return false;
       }
     },
