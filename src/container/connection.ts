@@ -197,6 +197,7 @@ export function networkOf(
       hostGateway: wantsHostGateway(options),
       onRefused: tell,
       refusals,
+      onNotice,
       signal,
     });
 }

@@ -100,8 +100,9 @@ export function needsIpv6(forward: PortForward): boolean {
 export class Passt implements AsyncDisposable {
   /** Frames, each behind its length. */
   readonly frames: Socket;
-  /** Resolves when it ended before it was disposed, and not because the machine did. */
-  readonly failed: Promise<NetworkError>;
+  readonly pid: number | undefined;
+  /** Resolves when it has ended: with the reason when it was not disposed, and it was not because the machine ended. */
+  readonly ended: Promise<NetworkError | undefined>;
   /** @throws NetworkError `network-program-missing` */
   readonly started: Promise<void>;
   readonly #child: ChildProcess;
@@ -118,6 +119,7 @@ export class Passt implements AsyncDisposable {
       detached: true,
     });
     this.#child = child;
+    this.pid = child.pid;
     let stderr = "";
     child.stderr?.on("data", (chunk: Buffer) => {
       if (stderr.length < MAX_STDERR_BYTES) stderr += chunk.toString("latin1");
@@ -134,11 +136,11 @@ export class Passt implements AsyncDisposable {
       child.once("close", () => resolve());
       child.once("error", () => child.pid === undefined && resolve());
     });
-    this.failed = new Promise((resolve) => {
+    this.ended = new Promise((resolve) => {
       void refused.then(resolve);
       child.once("close", (code, signal) => {
-        // With 0 it ends when the VMM has closed its socket: that is the machine's end, not the network's failure.
-        if (!this.#disposed && code !== 0) resolve(failure(code, signal, stderr));
+        // With 0 it ends when its socket was closed: that is the machine's end, not the network's failure.
+        resolve(this.#disposed || code === 0 ? undefined : failure(code, signal, stderr));
       });
     });
     const frames = child.stdio[FRAME_FD];

@@ -27,6 +27,8 @@ import { reservePorts } from "./ports.ts";
 import type { Membership, Site } from "./site.ts";
 import { siteAlone, siteIn } from "./site.ts";
 import { UdpRelay } from "./udp-relay.ts";
+import { WayOut } from "./way-out.ts";
+import type { Pace } from "./way-out.ts";
 
 export interface UserNetworkOptions {
   readonly ports?: readonly PortForward[] | undefined;
@@ -43,6 +45,10 @@ export interface UserNetworkOptions {
   readonly onRefused?: ((refusal: Refusal) => void) | undefined;
   /** Told of each packet that was refused. */
   readonly refusals?: RefusalSink | undefined;
+  /** Told when the network had to be mended. */
+  readonly onNotice?: ((notice: string) => void) | undefined;
+  /** Of looking after passt; for tests. */
+  readonly pace?: Pace | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -85,20 +91,17 @@ export async function startUserNetwork(options: UserNetworkOptions = {}): Promis
       { hint: "connect the host to a network, or publish TCP ports only" },
     );
   const start = passtOf(program, site, ipv6, { ...options, forwards: forwardsOf(reserved) });
-  const passt = ports.length > 0 ? cleanup.use(start()) : undefined;
-  await passt?.started;
+  const wayOut = cleanup.use(new WayOut({ start, onNotice: options.onNotice, pace: options.pace }));
+  if (ports.length > 0) await wayOut.begin();
   const common = { ...pathOptions(site, ipv6, { ...options, mac }), uplinkBytes: program.bufferBytes };
   return new UserNetwork({
     guest: { mac, ...guestNetworkOf(subnet) },
     ports,
     resolvers,
-    passt,
-    start,
-    makePath: (frames, openUplink) => {
-      const path = new FramePath(frames, {
-        ...common,
-        openUplink: site.hasWayOut ? openUplink : undefined,
-      });
+    wayOut,
+    makePath: (frames) => {
+      const openUplink = site.hasWayOut ? () => wayOut.open() : undefined;
+      const path = new FramePath(frames, { ...common, openUplink });
       neighbours?.attach(path);
       return path;
     },
@@ -194,10 +197,8 @@ interface UserNetworkParts {
   readonly guest: GuestNetwork;
   readonly ports: readonly PortForward[];
   readonly resolvers: Resolvers;
-  /** The one that runs already. */
-  readonly passt: Passt | undefined;
-  readonly start: () => Passt;
-  readonly makePath: (frames: Duplex, openUplink: () => Duplex) => FramePath;
+  readonly wayOut: WayOut;
+  readonly makePath: (frames: Duplex) => FramePath;
   /** What ends with the network. */
   readonly owned: CleanupStack;
 }
@@ -208,9 +209,7 @@ class UserNetwork implements Network {
   readonly resolvers: Resolvers;
   readonly failed: Promise<NetworkError>;
   readonly #parts: UserNetworkParts;
-  #passt: Passt | undefined;
   #path: FramePath | undefined;
-  #fail: (error: NetworkError) => void = () => {};
   #disposed = false;
 
   constructor(parts: UserNetworkParts) {
@@ -218,25 +217,16 @@ class UserNetwork implements Network {
     this.guest = parts.guest;
     this.ports = parts.ports;
     this.resolvers = parts.resolvers;
-    this.failed = new Promise((resolve) => {
-      this.#fail = resolve;
-    });
-    this.#passt = parts.passt;
-    void this.#passt?.failed.then((error) => this.#fail(error));
+    this.failed = parts.wayOut.failed;
   }
 
   attach(frames: Duplex): void {
-    this.#path = this.#parts.makePath(frames, () => this.#openPasst().frames);
+    const { makePath, wayOut } = this.#parts;
+    const path = makePath(frames);
+    this.#path = path;
+    wayOut.attach(path);
     // passt learns from the guest's first frames where the guest is, without which it can bring nobody to it.
-    if (this.#passt !== undefined) this.#path.connectUplink();
-  }
-
-  #openPasst(): Passt {
-    if (this.#passt === undefined) {
-      this.#passt = this.#parts.owned.use(this.#parts.start());
-      void this.#passt.failed.then((error) => this.#fail(error));
-    }
-    return this.#passt;
+    if (wayOut.isOpen) path.connectUplink();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -32,6 +32,8 @@ interface Connection {
   sizeBytes: number;
   sinceMs: number;
   nudges: number;
+  /** Whether the passt that there is has never heard of it. */
+  isLost: boolean;
 }
 
 export class Connections implements Disposable {
@@ -59,18 +61,35 @@ export class Connections implements Disposable {
     return this.#count;
   }
 
-  /** The guest says something to passt; it may be changed here. */
-  guestSaid(packet: Packet): void {
+  /**
+   * The guest says something to passt; it may be changed here.
+   * @returns false for what belongs to a connection that only a former passt knew
+   */
+  guestSaid(packet: Packet): boolean {
     const { protocol, tcpFlags, destination, sourcePort, destinationPort } = packet;
-    if (protocol !== PROTOCOL.tcp) return;
+    if (protocol !== PROTOCOL.tcp) return true;
     const key = sourcePort * 65_536 + destinationPort;
-    if ((tcpFlags & TCP_FLAG.rst) !== 0) return this.#forget(destination, key);
     const known = this.#known.get(destination)?.get(key);
+    const begins = (tcpFlags & TCP_FLAG.syn) !== 0;
+    const isOver = (tcpFlags & TCP_FLAG.rst) !== 0;
+    if (isOver || (known?.isLost === true && !begins)) {
+      this.#forget(destination, key);
+      return isOver;
+    }
     const connection = known ?? this.#add(destination, key);
+    connection.isLost = false;
     // The scale is said in the first segment, whose own window is not scaled.
-    if ((tcpFlags & TCP_FLAG.syn) !== 0) connection.scale = scaleOf(packet);
+    if (begins) connection.scale = scaleOf(packet);
     else if (connection.scale !== undefined) clamp(packet, connection.scale, this.#maxWindowBytes);
     this.#keep(packet, connection);
+    return true;
+  }
+
+  /** There is another passt from now on. */
+  forgetPasst(): void {
+    this.#waiting.clear();
+    for (const ports of this.#known.values())
+      for (const connection of ports.values()) connection.isLost = true;
   }
 
   /** passt says something to the guest. */
@@ -97,7 +116,14 @@ export class Connections implements Disposable {
   }
 
   #add(address: Address, key: number): Connection {
-    const connection = { scale: undefined, frame: undefined, sizeBytes: 0, sinceMs: 0, nudges: 0 };
+    const connection = {
+      scale: undefined,
+      frame: undefined,
+      sizeBytes: 0,
+      sinceMs: 0,
+      nudges: 0,
+      isLost: false,
+    };
     while (this.#count >= MAX_CONNECTIONS) this.#forgetOldest();
     let ports = this.#known.get(address);
     if (ports === undefined) this.#known.set(address, (ports = new Map()));

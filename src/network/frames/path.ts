@@ -84,6 +84,7 @@ export class FramePath {
   readonly #inbound = new InboundClients();
   readonly #connections: Connections;
   readonly #dns: DnsWatch;
+  #carriedBytes = 0;
   #isGuestPaused = false;
   #isUplinkPaused = false;
   /** What passt calls itself and the guest on the link, where it brings somebody from the host's IPv6 loopback. */
@@ -117,6 +118,11 @@ export class FramePath {
     this.#uplink?.stream.destroy();
   }
 
+  /** Of frames and what is around them, either way. */
+  get carriedBytes(): number {
+    return this.#carriedBytes;
+  }
+
   /** Frames of another member for the guest; lost when it does not read. */
   offerToGuest(pieces: readonly Buffer[]): void {
     this.#toGuest.offer(pieces, MAX_QUEUED_BYTES * 16);
@@ -130,11 +136,21 @@ export class FramePath {
     const sink = new StreamSink(stream);
     this.#uplink = { stream, sink };
     stream.on("data", (chunk: Buffer) => this.#takeFromUplink(stream, chunk));
-    stream.once("end", () => this.destroy());
-    stream.once("close", () => this.destroy());
     // passt can bring nobody to a guest that it has not heard, and the guest may be silent until it is asked.
     sink.deliver(announce(this.#options.mac, this.#options.addresses));
     return sink;
+  }
+
+  /** Another passt, which knows nothing of what the guest has said to the one before. */
+  reconnectUplink(): void {
+    const { stream } = this.#uplink ?? {};
+    this.#uplink = undefined;
+    stream?.removeAllListeners("data").destroy();
+    this.#connections.forgetPasst();
+    this.#isUplinkPaused = false;
+    if (this.#isGuestPaused) this.#guest.resume();
+    this.#isGuestPaused = false;
+    if (!this.#guest.destroyed) this.connectUplink();
   }
 
   #take(reader: FrameReader, chunk: Buffer): boolean {
@@ -149,6 +165,7 @@ export class FramePath {
   }
 
   #takeFromGuest(chunk: Buffer): void {
+    this.#carriedBytes += chunk.length;
     const sink = this.#uplink?.sink;
     if (!this.#take(this.#reader, chunk) || sink === undefined || !sink.isFull || this.#isGuestPaused) return;
     this.#isGuestPaused = true;
@@ -160,6 +177,7 @@ export class FramePath {
   }
 
   #takeFromUplink(stream: Duplex, chunk: Buffer): void {
+    this.#carriedBytes += chunk.length;
     if (!this.#take(this.#uplinkReader, chunk) || this.#isUplinkPaused) return;
     // What passt cannot write at once, it loses: it waits only for a guest that really does not read.
     if (!this.#toGuest.isFull || this.#guest.writableLength < MAX_WAITING_BYTES) return;
@@ -212,9 +230,10 @@ export class FramePath {
     return policy.usesNames && policy.isResolver(destination, port) ? this.#questions : sink;
   }
 
-  #outside(packet: Packet): StreamSink | undefined {
-    this.#connections.guestSaid(packet);
-    return this.connectUplink();
+  #outside(packet: Packet): FrameSink | undefined {
+    if (this.#connections.guestSaid(packet)) return this.connectUplink();
+    this.#say(tcpReset(packet));
+    return NOWHERE;
   }
 
   #routeQuestion(packet: Packet, question: Question | undefined): FrameSink | undefined {
@@ -328,6 +347,7 @@ export class FramePath {
   }
 }
 
+const NOWHERE: FrameSink = { deliver: () => {} };
 const UNSPECIFIED = "\0".repeat(16);
 
 /** https://www.rfc-editor.org/rfc/rfc4291#section-2.5.6 */
