@@ -78,6 +78,7 @@ export class Jail implements Place {
 
   async #lend(path: string, name: string): Promise<string> {
     const target = join(this.dir, name);
+    // Others publish the same contents under this name meanwhile, in files that are nobody's but root's at first.
     for (let tries = 0; tries < LEND_TRIES; tries++) {
       const source = await realpath(path);
       const stats = await stat(source);
@@ -85,10 +86,14 @@ export class Jail implements Place {
         await chown(source, stats.uid, this.user.gid);
         await chmod(source, (stats.mode & 0o700) | 0o040);
       }
-      if (!(await this.#link(source, target))) return await this.#copy(source, name, stats.mode);
-      if (this.#isReadable(await lstat(target))) return name;
-      // Somebody published the same contents under this name meanwhile, in a file that is nobody's but root's so far.
-      await rm(target);
+      try {
+        if (!(await this.#link(source, target))) return await this.#copy(source, name, stats.mode);
+        if (this.#isReadable(await lstat(target))) return name;
+        await rm(target);
+      } catch (error) {
+        // A file whose last name was taken while it was looked up cannot be linked, though another has the name.
+        if (systemCode(error) !== "ENOENT") throw error;
+      }
     }
     throw new MachineError("jail-refused", `${path} is replaced again and again`, { temporary: true });
   }
