@@ -43,6 +43,8 @@ import { ensureRootfs } from "./rootfs.ts";
 
 /** As many as the converter takes at once: then its threads never wait for a download to begin. */
 const DEFAULT_CONCURRENCY = 4;
+/** Of a compressed layer that is here before others have begun in earnest. */
+const SMALL_LAYER_BYTES = 8 * 2 ** 20;
 
 export interface PullOptions {
   readonly platform: Platform;
@@ -153,12 +155,14 @@ async function allOrNone(
 }
 
 /**
- * In the order of fetching. A layer that is in the image twice is fetched once; the largest begin, or the pull
- * would end with one of them alone.
+ * In the order of fetching. A layer that is in the image twice is fetched once. Small ones come first: what is merged
+ * waits for those below it. Then the largest begin, or the pull would end with one of them alone.
  */
 function inOrderOfFetching(layers: readonly Layer[]): Layer[] {
   const distinct = [...new Map(layers.map((layer) => [layer.diffId, layer])).values()];
-  return distinct.sort((a, b) => b.descriptor.size - a.descriptor.size);
+  const isSmall = ({ descriptor }: Layer): boolean => descriptor.size < SMALL_LAYER_BYTES;
+  const large = distinct.filter((layer) => !isSmall(layer));
+  return [...distinct.filter(isSmall), ...large.toSorted((a, b) => b.descriptor.size - a.descriptor.size)];
 }
 
 /** What is to be fetched is the least that it takes unpacked. @throws StoreError `disk-full` */

@@ -1,6 +1,6 @@
 /** The thread of a converter pool. Each job comes with a port of its own, and is fed and answered through it. */
 import { parentPort, type MessagePort } from "node:worker_threads";
-import { convertLayer, type Growth } from "./convert.ts";
+import { convertLayer, type ConvertOptions, type Growth } from "./convert.ts";
 import { plainError, type FromWorker, type ToWorker } from "./convert-messages.ts";
 
 class Inbox implements AsyncIterable<Uint8Array> {
@@ -43,7 +43,14 @@ function serve(port: MessagePort): void {
   const convert = async (job: Extract<ToWorker, { type: "start" }>): Promise<void> => {
     const { compression, target, expectedDiffId, limits } = job;
     const onGrowth = (growth: Growth): void => post({ type: "grown", growth });
-    const options = { signal: aborting.signal, expectedDiffId, limits, ownsInput: true, onGrowth };
+    const options: ConvertOptions = {
+      signal: aborting.signal,
+      expectedDiffId,
+      limits,
+      onGrowth,
+      ownsInput: true,
+      inThisThread: true,
+    };
     try {
       post({ type: "done", result: await convertLayer(inbox, compression, target, options) });
     } catch (error) {

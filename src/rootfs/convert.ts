@@ -70,6 +70,8 @@ export interface ConvertOptions {
   readonly limits?: Partial<ConvertLimits> | undefined;
   /** The chunks of `compressed` are nobody else's, and may be freed. */
   readonly ownsInput?: boolean | undefined;
+  /** This thread does nothing else. */
+  readonly inThisThread?: boolean | undefined;
   /** Told from time to time, and at the end. What it throws ends the conversion, with that. */
   readonly onGrowth?: ((growth: Growth) => void) | undefined;
 }
@@ -93,11 +95,11 @@ export type ConvertLayer = (
 ) => Promise<ConvertedLayer>;
 
 /**
- * Converts in this thread; inflating runs beside it on libuv's pool. All files are 0600, synced and closed.
+ * Converts in this thread; inflating runs beside it on libuv's pool, or here as well (`inThisThread`). All files are 0600, synced and closed.
  * @throws TarError, CompressionError, ConversionError (`diff-id-mismatch` among them), what the source throws
  */
 export const convertLayer: ConvertLayer = async (compressed, compression, target, options = {}) => {
-  const { signal, ownsInput } = options;
+  const { signal, ownsInput, inThisThread } = options;
   signal?.throwIfAborted();
   // `wx`: a path that exists is somebody else's, and must not be removed on the way out.
   await using blob = await OutputFile.create(target.blobPath);
@@ -108,13 +110,14 @@ export const convertLayer: ConvertLayer = async (compressed, compression, target
   const maxOutputBytes = conversion.limits.maxTarBytes;
   let gatheredBytes = 0;
   const grown = growthTeller(options.onGrowth);
-  for await (const chunk of decompress(compressed, compression, { signal, maxOutputBytes, ownsInput })) {
+  const decompressing = { signal, maxOutputBytes, ownsInput, inThisThread };
+  for await (const chunk of decompress(compressed, compression, decompressing)) {
     conversion.push(chunk);
     grown(conversion.growth);
     gatheredBytes += chunk.length;
     if (gatheredBytes >= WRITE_OUT_BYTES && blob.beginWriteOut()) gatheredBytes = 0;
     // Our own inflater's, and all of it has been hashed, written or copied.
-    if (compression === "gzip") release(chunk);
+    if (compression === "gzip" && inThisThread !== true) release(chunk);
   }
   const result = conversion.finish();
   options.onGrowth?.(conversion.growth);
@@ -235,7 +238,9 @@ class Conversion {
       fds.headers === undefined
         ? undefined
         : new HeadersWriter(new LayerFile(fds.headers, FILE_HEADER_BYTES));
-    this.writer = new LayerWriter(this.blob, this.index, this.limits, (...run) => this.stored(...run));
+    this.writer = new LayerWriter(this.blob, this.index, this.limits, (place, offset, start, end) =>
+      this.stored(place, offset, start, end),
+    );
     this.reader = new TarReader(this.writer, { maxSparseBytes: this.limits.maxSparseBytes });
   }
 

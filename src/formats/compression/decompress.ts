@@ -1,7 +1,7 @@
 /**
  * Compressed bytes in, plain bytes out, with backpressure both ways.
  *
- *     source ──► batched (256 KiB) ──► gzip: node:zlib on libuv's pool ──► capped ──► caller
+ *     source ──► batched (256 KiB) ──► gzip: node:zlib, on libuv's pool or here ──► capped ──► caller
  *                                 ├──► zstd: the `zstd` program, or fzstd
  *                                 └──► none
  *
@@ -10,7 +10,9 @@
  */
 import { batched } from "./batch.ts";
 import { CompressionError } from "./error.ts";
+import { gunzipHere } from "./gzip-here.ts";
 import { gunzip } from "./gzip.ts";
+import { canInflateHere } from "./sync-inflater.ts";
 import { unzstd } from "./zstd.ts";
 
 export type Compression = "none" | "gzip" | "zstd";
@@ -23,6 +25,11 @@ export interface DecompressOptions {
   readonly zstdProgram?: string | false | undefined;
   /** The source's chunks are nobody else's: the gzip decoder frees them as it takes them in. */
   readonly ownsInput?: boolean | undefined;
+  /**
+   * For a thread that does nothing else: gzip is inflated here where Node lets us, and a chunk is the caller's only until
+   * it asks for the next one.
+   */
+  readonly inThisThread?: boolean | undefined;
 }
 
 /**
@@ -39,7 +46,7 @@ export function detectCompression(head: Uint8Array): Compression {
 }
 
 /**
- * The plain bytes. Chunks are the caller's to keep.
+ * The plain bytes. Chunks are the caller's to keep, but with `inThisThread`.
  * @throws CompressionError, and what the source throws
  */
 export async function* decompress(
@@ -52,10 +59,11 @@ export async function* decompress(
     maxOutputBytes = Number.POSITIVE_INFINITY,
     zstdProgram = "zstd",
     ownsInput = false,
+    inThisThread = false,
   } = options;
   signal?.throwIfAborted();
   let outputBytes = 0;
-  for await (const chunk of opened(source, compression, { zstdProgram, signal, ownsInput })) {
+  for await (const chunk of opened(source, compression, { zstdProgram, signal, ownsInput, inThisThread })) {
     signal?.throwIfAborted();
     outputBytes += chunk.length;
     if (outputBytes > maxOutputBytes) {
@@ -71,9 +79,14 @@ export async function* decompress(
 function opened(
   source: AsyncIterable<Uint8Array>,
   compression: Compression,
-  options: { zstdProgram: string | false; signal: AbortSignal | undefined; ownsInput: boolean },
+  options: Required<Pick<DecompressOptions, "ownsInput" | "inThisThread">> & {
+    readonly zstdProgram: string | false;
+    readonly signal: AbortSignal | undefined;
+  },
 ): AsyncIterable<Uint8Array> {
-  const { zstdProgram, signal, ownsInput } = options;
+  const { zstdProgram, signal, ownsInput, inThisThread } = options;
+  if (compression === "gzip" && inThisThread && canInflateHere())
+    return gunzipHere(source, { signal, ownsInput });
   if (compression === "gzip") return gunzip(batched(source), signal, ownsInput);
   if (compression === "zstd") return unzstd(batched(source), zstdProgram, signal);
   return source;

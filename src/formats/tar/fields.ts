@@ -40,14 +40,19 @@ function base256(block: Uint8Array, start: number, end: number): number | undefi
   return negative ? -value - 1 : value;
 }
 
+const EMPTY = new Uint8Array(0);
+
 /** A name field, up to its first NUL. A copy. */
 export function nameField(block: Uint8Array, at: number, field: Field): Uint8Array {
   const start = at + field[0];
   let end = start;
   const limit = start + field[1];
   while (end < limit && block[end] !== 0) end++;
-  // Not `block.slice`: of a Buffer that is a view.
-  return new Uint8Array(block.subarray(start, end));
+  if (end === start) return EMPTY;
+  // So few bytes are copied here sooner than by a call for it.
+  const name = new Uint8Array(end - start);
+  for (let i = 0; i < name.length; i++) name[i] = block[start + i] as number;
+  return name;
 }
 
 /** What follows from the sum of a header's bytes. */
@@ -76,16 +81,19 @@ export function checksum(block: Uint8Array, at: number): Checksum {
 export type Variant = "v7" | "ustar" | "gnu" | "star";
 
 export function variantOf(block: Uint8Array, at: number): Variant {
-  const magic = latin1(block, at + MAGIC_OFFSET, 8);
-  if (magic === "ustar  \0") return "gnu";
-  if (magic.startsWith("ustar\0")) {
-    return latin1(block, at + STAR_TRAILER_OFFSET, 4) === "tar\0" ? "star" : "ustar";
-  }
-  return "v7";
+  const magic = at + MAGIC_OFFSET;
+  if (!isAt(block, magic, USTAR)) return "v7";
+  if (block[magic + 5] === 0) return isAt(block, at + STAR_TRAILER_OFFSET, STAR) ? "star" : "ustar";
+  return isAt(block, magic + 5, GNU) ? "gnu" : "v7";
 }
 
-function latin1(block: Uint8Array, start: number, length: number): string {
-  return String.fromCharCode(...block.subarray(start, start + length));
+const USTAR = Buffer.from("ustar");
+const GNU = Buffer.from("  \0");
+const STAR = Buffer.from("tar\0");
+
+function isAt(block: Uint8Array, at: number, bytes: Buffer): boolean {
+  for (let i = 0; i < bytes.length; i++) if (block[at + i] !== bytes[i]) return false;
+  return true;
 }
 
 /** `prefix/name`, where the variant has a prefix and the header one. */

@@ -47,8 +47,8 @@ export class TarReader {
   private state: State = State.header;
   /** Archive offset of the first byte of the chunk that is being pushed. */
   private chunkOffset = 0;
-  /** A block that did not come in one piece. */
-  private readonly partial = new Uint8Array(BLOCK_BYTES);
+  /** A block that did not come in one piece. A Buffer, as chunks mostly are: V8 compiles what reads it for one kind. */
+  private readonly partial: Uint8Array = Buffer.alloc(BLOCK_BYTES);
   private partialLength = 0;
   private block: Uint8Array = EMPTY;
   private blockAt = 0;
