@@ -11,7 +11,7 @@ export PATH="$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/flamebox-test.XXXXXXXX")
 guest_checks=""
-trap 'if [[ -n $guest_checks ]]; then kill "$guest_checks" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
+trap 'if [[ -n $guest_checks ]]; then kill -- "-$guest_checks" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0
 
 # The guest is built, tested and linted for as long as the packages of npm, the checks and the first tests of TypeScript
@@ -28,8 +28,11 @@ guest_job() {
 
 echo "== what the tests need (only what is missing)"
 bash scripts/setup.sh --test packages
-guest_job >"$work/guest" 2>&1 &
+# With all its programs in a process group of their own, by which they end when this does.
+set -m
+guest_job >"$work/guest" 2>&1 </dev/null &
 guest_checks=$!
+set +m
 echo "  guest: cargo build --release, its tests and its lint, in the background"
 bash scripts/setup.sh --test npm dist
 

@@ -38,7 +38,7 @@ export async function findPasst(): Promise<string> {
  * (frames/connections.ts), and Node has no call for it. perl is in every Debian.
  */
 const RAISE_BUFFER =
-  'BEGIN { $^F = 9 } open(my $s, "+<&=", 3); setsockopt($s, 1, 7, pack("i", shift)); exec { $ARGV[0] } @ARGV';
+  'BEGIN { $^F = 9 } open(my $s, "+<&=", 3); setsockopt($s, 1, 7, pack("i", shift)); exec { $ARGV[0] } @ARGV; die "$ARGV[0]: $!\\n"';
 const WANTED_BUFFER_BYTES = 4 * 1024 * 1024;
 const DEFAULT_BUFFER_BYTES = 212_992;
 /** Of a buffer, what is left for frames beside what the kernel needs for itself. */
@@ -143,7 +143,8 @@ export class Passt implements AsyncDisposable {
         resolve(this.#disposed || code === 0 ? undefined : failure(code, signal, stderr));
       });
     });
-    const frames = child.stdio[FRAME_FD];
+    // Undefined where no process could be made.
+    const frames = (child.stdio as ChildProcess["stdio"] | undefined)?.[FRAME_FD];
     if (!(frames instanceof Socket))
       throw new NetworkError("network-failed", "passt was started without its socket");
     frames.on("error", () => {});

@@ -6,10 +6,14 @@
  */
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
-import type { NetworkError } from "./network.ts";
+import { messageOf } from "../util/error.ts";
+import { NetworkError } from "./network.ts";
 import type { Passt } from "./passt.ts";
 
-/** Busy for so much of the time, for so many looks in a row, and less than this carried between two of them. */
+/**
+ * Busy for so much of the time that it was given a processor for, for so many looks in a row, and less than this carried
+ * between two of them.
+ */
 const BUSY_SHARE = 0.8;
 const LOOKS = 3;
 const LITTLE_BYTES = 64 * 1024;
@@ -30,8 +34,12 @@ export interface WayOutOptions {
 
 /** Whom the frames come from and go to. */
 export interface Traveller {
-  /** So many bytes have gone either way. */
+  /** So many bytes have gone to passt or come from it. */
   readonly carriedBytes: number;
+  /** It takes nothing from passt just now. */
+  readonly isHeldUp: boolean;
+  /** The machine has ended. */
+  readonly isOver: boolean;
   /** There is another passt. */
   reconnectUplink(): void;
   /** There is none any more. */
@@ -49,7 +57,7 @@ export class WayOut implements AsyncDisposable {
   #startedAtMs = 0;
   #traveller: Traveller | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #seen = { atMs: 0, busyMs: 0, carriedBytes: 0, looks: 0 };
+  #seen = { atMs: 0, ranMs: 0, waitedMs: 0, carriedBytes: 0, looks: 0 };
   #disposed = false;
 
   constructor(options: WayOutOptions) {
@@ -81,7 +89,7 @@ export class WayOut implements AsyncDisposable {
     const passt = this.#options.start();
     this.#passt = passt;
     this.#startedAtMs = performance.now();
-    this.#seen = { atMs: this.#startedAtMs, busyMs: 0, carriedBytes: 0, looks: 0 };
+    this.#seen = { atMs: this.#startedAtMs, ranMs: 0, waitedMs: 0, carriedBytes: 0, looks: 0 };
     this.#timer ??= setInterval(() => this.#look(), this.#pace.lookMs).unref();
     void passt.ended.then((error) => this.#lost(passt, error));
     return passt;
@@ -89,36 +97,48 @@ export class WayOut implements AsyncDisposable {
 
   #lost(passt: Passt, error: NetworkError | undefined): void {
     if (this.#passt !== passt || this.#disposed) return;
+    if (this.#traveller?.isOver === true) return;
+    const problem = error ?? new NetworkError("network-failed", "the network program passt has ended");
     const isSettled = performance.now() - this.#startedAtMs >= this.#pace.settledMs;
-    if (error !== undefined && isSettled) {
-      void this.#replace(error.message);
-      return;
-    }
-    if (error !== undefined) this.#fail(error);
+    if (isSettled) void this.#replace(problem.message);
+    else this.#giveUp(problem);
+  }
+
+  #giveUp(error: NetworkError): void {
+    this.#fail(error);
     this.#traveller?.destroy();
   }
 
   #look(): void {
-    const pid = this.#passt?.pid;
-    const busy = pid === undefined ? undefined : busyMs(pid);
-    if (busy === undefined) return;
-    const { carriedBytes = 0 } = this.#traveller ?? {};
+    const times = this.#passt?.pid === undefined ? undefined : timesOf(this.#passt.pid);
+    if (times === undefined) return;
+    const { carriedBytes = 0, isHeldUp = false } = this.#traveller ?? {};
     const [before, atMs] = [this.#seen, performance.now()];
-    const share = (busy - before.busyMs) / (atMs - before.atMs);
-    const isLost = share > BUSY_SHARE && carriedBytes - before.carriedBytes < LITTLE_BYTES;
-    this.#seen = { atMs, busyMs: busy, carriedBytes, looks: isLost ? before.looks + 1 : 0 };
+    // Where processors are few, it waits for one most of the time, whatever it wants it for.
+    const givenMs = atMs - before.atMs - (times.waitedMs - before.waitedMs);
+    const isBusy = times.ranMs - before.ranMs > BUSY_SHARE * givenMs && givenMs > 0;
+    const isLost = isBusy && !isHeldUp && carriedBytes - before.carriedBytes < LITTLE_BYTES;
+    this.#seen = { atMs, ...times, carriedBytes, looks: isLost ? before.looks + 1 : 0 };
     if (this.#seen.looks >= LOOKS) void this.#replace("passt keeps a processor busy and carries nothing");
   }
 
   async #replace(why: string): Promise<void> {
     const old = this.#passt;
     this.#passt = undefined;
-    // Two cannot listen at the published ports.
-    if (old !== undefined) await this.#end(old);
-    if (this.#disposed) return;
-    this.#options.onNotice?.(`${why}; another passt has been started, and connections from before are lost`);
-    if (this.#traveller === undefined) this.#started();
-    else this.#traveller.reconnectUplink();
+    try {
+      // Two cannot listen at the published ports.
+      if (old !== undefined) await this.#end(old);
+      // Or somebody has wanted it meanwhile.
+      if (this.#disposed || this.#traveller?.isOver === true || this.#passt !== undefined) return;
+      if (this.#traveller === undefined) this.#started();
+      else this.#traveller.reconnectUplink();
+      this.#options.onNotice?.(
+        `${why}; another passt has been started, and connections from before are lost`,
+      );
+    } catch (cause) {
+      const message = `${why}, and another passt cannot be started: ${messageOf(cause)}`;
+      this.#giveUp(new NetworkError("network-failed", message, { cause }));
+    }
   }
 
   async #end(passt: Passt): Promise<void> {
@@ -135,15 +155,21 @@ export class WayOut implements AsyncDisposable {
   }
 }
 
+interface Times {
+  readonly ranMs: number;
+  readonly waitedMs: number;
+}
+
 /**
- * For how long a process has run or waited for a processor so far; undefined when it has ended, and where the kernel does
- * not tell. https://docs.kernel.org/scheduler/sched-stats.html
+ * For how long a process has run so far, and waited for a processor; undefined when it has ended, and where the kernel
+ * does not tell. https://docs.kernel.org/scheduler/sched-stats.html
  */
-function busyMs(pid: number): number | undefined {
+function timesOf(pid: number): Times | undefined {
   try {
-    const [ran, waited] = readFileSync(`/proc/${pid}/schedstat`, "latin1").split(" ").map(Number);
-    const nanoseconds = (ran ?? 0) + (waited ?? 0);
-    return Number.isFinite(nanoseconds) ? nanoseconds / 1e6 : undefined;
+    const [ran = Number.NaN, waited = Number.NaN] = readFileSync(`/proc/${pid}/schedstat`, "latin1")
+      .split(" ")
+      .map(Number);
+    return Number.isFinite(ran + waited) ? { ranMs: ran / 1e6, waitedMs: waited / 1e6 } : undefined;
   } catch {
     return undefined;
   }

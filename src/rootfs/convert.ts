@@ -14,6 +14,7 @@ import { open, rm, type FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { decompress, type Compression } from "../formats/compression/decompress.ts";
 import { release } from "../formats/compression/release.ts";
+import { canInflateHere } from "../formats/compression/sync-decoder.ts";
 import { TarReader } from "../formats/tar/reader.ts";
 import { algorithmOf, digestFrom, type Digest } from "../reference/digest.ts";
 import { BlobSums } from "./blob-sums.ts";
@@ -117,7 +118,7 @@ export const convertLayer: ConvertLayer = async (compressed, compression, target
     gatheredBytes += chunk.length;
     if (gatheredBytes >= WRITE_OUT_BYTES && blob.beginWriteOut()) gatheredBytes = 0;
     // Our own inflater's, and all of it has been hashed, written or copied.
-    if (compression === "gzip" && inThisThread !== true) release(chunk);
+    if (compression === "gzip" && !(inThisThread === true && canInflateHere())) release(chunk);
   }
   const result = conversion.finish();
   options.onGrowth?.(conversion.growth);

@@ -35,10 +35,10 @@ async function read(
   return Buffer.concat(chunks);
 }
 
-/** gzip's rows are there for both of its decoders. */
+/** Rows of gzip and zstd are there for their decoders in this thread, too, which of zstd not every Node has. */
 function withHere<Row extends unknown[]>(rows: readonly Row[], optionsAt: number): Row[] {
   return rows.flatMap((row) => {
-    if (!row.includes("gzip")) return [row];
+    if (!row.includes("gzip") && !row.includes("zstd")) return [row];
     const here = [...row] as Row;
     here[0] = `${row[0] as string}, in this thread`;
     here[optionsAt] = { ...(row[optionsAt] as DecompressOptions | undefined), inThisThread: true };

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { HeaderParser, MAX_HEADER_BYTES } from "../../src/formats/compression/gzip-frame.ts";
 import { gunzipHere } from "../../src/formats/compression/gzip-here.ts";
 import { gunzip } from "../../src/formats/compression/gzip.ts";
-import { canInflateHere } from "../../src/formats/compression/sync-inflater.ts";
+import { canInflateHere } from "../../src/formats/compression/sync-decoder.ts";
 
 const PLAIN = Buffer.from("one of the layer's files\n".repeat(3));
 const DEFLATED = deflateRawSync(PLAIN);

@@ -12,7 +12,7 @@ import { batched } from "./batch.ts";
 import { CompressionError } from "./error.ts";
 import { gunzipHere } from "./gzip-here.ts";
 import { gunzip } from "./gzip.ts";
-import { canInflateHere } from "./sync-inflater.ts";
+import { canInflateHere } from "./sync-decoder.ts";
 import { unzstd } from "./zstd.ts";
 
 export type Compression = "none" | "gzip" | "zstd";
@@ -26,8 +26,8 @@ export interface DecompressOptions {
   /** The source's chunks are nobody else's: the gzip decoder frees them as it takes them in. */
   readonly ownsInput?: boolean | undefined;
   /**
-   * For a thread that does nothing else: gzip is inflated here where Node lets us, and a chunk is the caller's only until
-   * it asks for the next one.
+   * For a thread that does nothing else: gzip and zstd are decoded here where Node lets us, and a chunk is the caller's
+   * only until it asks for the next one.
    */
   readonly inThisThread?: boolean | undefined;
 }
@@ -88,6 +88,7 @@ function opened(
   if (compression === "gzip" && inThisThread && canInflateHere())
     return gunzipHere(source, { signal, ownsInput });
   if (compression === "gzip") return gunzip(batched(source), signal, ownsInput);
-  if (compression === "zstd") return unzstd(batched(source), zstdProgram, signal);
+  if (compression === "zstd")
+    return unzstd(batched(source), { program: zstdProgram, signal, ownsInput, inThisThread });
   return source;
 }

@@ -9,8 +9,8 @@ import { messageOf } from "../../util/error.ts";
 import { CompressionError } from "./error.ts";
 import { corrupt, HeaderParser, TrailerParser } from "./gzip-frame.ts";
 import { release } from "./release.ts";
-import { SyncInflater } from "./sync-inflater.ts";
-import type { Step } from "./sync-inflater.ts";
+import { syncInflater } from "./sync-decoder.ts";
+import type { Step, SyncDecoder } from "./sync-decoder.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 /** A bomb makes a thousand bytes of one: others in this thread have their turn in between. */
@@ -33,7 +33,7 @@ export async function* gunzipHere(
   source: AsyncIterable<Uint8Array>,
   { signal, ownsInput = false, maxMembers = MAX_MEMBERS }: GunzipHereOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  using inflater = new SyncInflater(CHUNK_BYTES);
+  using inflater = syncInflater(CHUNK_BYTES);
   const frames = new Frames(inflater, maxMembers);
   let sinceTurn = 0;
   for await (const chunk of source) {
@@ -59,7 +59,7 @@ const NOTHING = new Uint8Array(0);
 class Frames {
   /** The last step has filled its buffer: the next one may have output without more input. */
   isFull = false;
-  private readonly inflater: SyncInflater;
+  private readonly inflater: SyncDecoder;
   private membersLeft: number;
   private part: "header" | "deflate" | "trailer" | "padding" = "header";
   private header = new HeaderParser(true);
@@ -67,7 +67,7 @@ class Frames {
   private inflatedBytes = 0;
   private isBetween = false;
 
-  constructor(inflater: SyncInflater, maxMembers: number) {
+  constructor(inflater: SyncDecoder, maxMembers: number) {
     this.inflater = inflater;
     this.membersLeft = maxMembers;
   }

@@ -22,13 +22,18 @@ type Part = "magic" | "skippable-size" | "descriptor" | "block";
 
 const LENGTH_OF: Readonly<Record<Part, number>> = { magic: 4, "skippable-size": 4, descriptor: 1, block: 3 };
 
-/** Takes bytes as they come, cut anywhere. Where they end too early is for the decoder to say. */
+/** Takes bytes as they come, cut anywhere. */
 export class FrameWalker {
   private part: Part = "magic";
   private value = 0;
   private taken = 0;
   private skipBytes = 0;
   private checksumBytes = 0;
+
+  /** Whether the data may end here. */
+  get isBetweenFrames(): boolean {
+    return this.part === "magic" && this.taken === 0 && this.skipBytes === 0;
+  }
 
   /** @throws CompressionError `zstd-corrupt` */
   push(bytes: Uint8Array): void {

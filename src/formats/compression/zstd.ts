@@ -1,16 +1,17 @@
 /**
- * zstd by the best decoder at hand: node:zlib (Node 22.15 and later), the `zstd` program as a child, or
- * fzstd, a decoder in JavaScript. https://www.rfc-editor.org/rfc/rfc8878
+ * zstd by the best decoder at hand: node:zlib (Node 22.15 and later; zstd-here.ts), the `zstd` program as a child,
+ * or fzstd, a decoder in JavaScript. https://www.rfc-editor.org/rfc/rfc8878
  */
 import { spawn, type ChildProcessByStdio } from "node:child_process";
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
-import * as zlib from "node:zlib";
 import { messageOf, systemCode } from "../../util/error.ts";
 import { CompressionError } from "./error.ts";
 import { Feeder } from "./feed.ts";
 import { chunksOf } from "./output.ts";
+import { canUnzstdHere } from "./sync-decoder.ts";
 import { onlyFrames } from "./zstd-frame.ts";
+import { unzstdHere } from "./zstd-here.ts";
 import { WindowGuard } from "./zstd-window.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -23,52 +24,29 @@ const MAX_WINDOW_LOG = 27;
 type Chunks = AsyncGenerator<Uint8Array, void, undefined>;
 type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 
+export interface UnzstdOptions {
+  readonly program: string | false;
+  readonly signal?: AbortSignal | undefined;
+  readonly ownsInput?: boolean | undefined;
+  /** A chunk is the caller's only until it asks for the next one. */
+  readonly inThisThread?: boolean | undefined;
+}
+
 export async function* unzstd(
   source: AsyncIterable<Uint8Array>,
-  program: string | false,
-  signal: AbortSignal | undefined,
+  { program, signal, ownsInput, inThisThread = false }: UnzstdOptions,
 ): Chunks {
-  const native = nativeDecoder();
-  if (native !== undefined) return yield* throughStream(source, native, signal);
+  if (canUnzstdHere()) {
+    const chunks = unzstdHere(source, { signal, ownsInput });
+    return yield* inThisThread ? chunks : copied(chunks);
+  }
   const child = program === false ? undefined : await started(program);
   if (child !== undefined) return yield* throughProgram(onlyFrames(source), child, signal);
   return yield* throughJavaScript(source);
 }
 
-// --- node:zlib --------------------------------------------------------------------------------------------
-
-interface ZstdCapable {
-  readonly createZstdDecompress?: (options: object) => zlib.Gunzip;
-}
-
-function nativeDecoder(): zlib.Gunzip | undefined {
-  return (zlib as ZstdCapable).createZstdDecompress?.({
-    chunkSize: CHUNK_BYTES,
-    readableHighWaterMark: AHEAD_BYTES,
-  });
-}
-
-async function* throughStream(
-  source: AsyncIterable<Uint8Array>,
-  decoder: zlib.Gunzip,
-  signal: AbortSignal | undefined,
-): Chunks {
-  const stop = (): void => void decoder.destroy(signal?.reason as Error);
-  signal?.addEventListener("abort", stop, { once: true });
-  const feeder = new Feeder();
-  const fed = feeder.run(source, decoder);
-  fed.catch((error: unknown) => void decoder.destroy(error as Error));
-  try {
-    yield* chunksOf(decoder, AHEAD_BYTES);
-    await fed;
-  } catch (error) {
-    const code = systemCode(error);
-    throw code?.startsWith("ZSTD_") || code?.startsWith("Z_") ? corrupt(messageOf(error), error) : error;
-  } finally {
-    signal?.removeEventListener("abort", stop);
-    feeder.stop();
-    decoder.destroy();
-  }
+async function* copied(chunks: Chunks): Chunks {
+  for await (const chunk of chunks) yield Buffer.from(chunk);
 }
 
 // --- the program ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import {
   chmod,
   chown,
   copyFile,
+  lchown,
   link,
   lstat,
   mkdir,
@@ -24,7 +25,6 @@ import {
   realpath,
   rm,
   stat,
-  writeFile,
 } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -105,8 +105,10 @@ export class Jail implements Place {
   async #copy(source: string, name: string, mode: number): Promise<string> {
     const target = join(this.dir, name);
     await copyFile(source, target, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
-    await chown(target, this.user.uid, this.user.gid);
-    await chmod(target, (mode & 0o100) | 0o400);
+    // The directory is the machine's: what has the name now may be a link of its making.
+    await using copy = await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    await copy.chmod((mode & 0o100) | 0o400);
+    await copy.chown(this.user.uid, this.user.gid);
     return name;
   }
 
@@ -124,15 +126,15 @@ export class Jail implements Place {
   }
 
   async adopt(name: string): Promise<void> {
-    await this.#whileThere(async () => await chown(join(this.dir, name), this.user.uid, this.user.gid));
+    await this.#whileThere(async () => await lchown(join(this.dir, name), this.user.uid, this.user.gid));
   }
 
   /** A file of the machine's own. */
   async write(name: string, text: string): Promise<void> {
     await this.#whileThere(async () => {
-      const path = join(this.dir, name);
-      await writeFile(path, text, { flag: "wx", mode: 0o600 });
-      await chown(path, this.user.uid, this.user.gid);
+      await using file = await open(join(this.dir, name), "wx", 0o600);
+      await file.writeFile(text);
+      await file.chown(this.user.uid, this.user.gid);
     });
   }
 

@@ -71,11 +71,12 @@ export class Connections implements Disposable {
     const key = sourcePort * 65_536 + destinationPort;
     const known = this.#known.get(destination)?.get(key);
     const begins = (tcpFlags & TCP_FLAG.syn) !== 0;
-    const isOver = (tcpFlags & TCP_FLAG.rst) !== 0;
-    if (isOver || (known?.isLost === true && !begins)) {
+    if ((tcpFlags & TCP_FLAG.rst) !== 0) {
       this.#forget(destination, key);
-      return isOver;
+      return true;
     }
+    // It stays known until the guest has given it up: what is said to that effect may be lost.
+    if (known?.isLost === true && !begins) return false;
     const connection = known ?? this.#add(destination, key);
     connection.isLost = false;
     // The scale is said in the first segment, whose own window is not scaled.
@@ -85,11 +86,15 @@ export class Connections implements Disposable {
     return true;
   }
 
-  /** There is another passt from now on. */
-  forgetPasst(): void {
+  /** There is another passt from now on. @returns the guest's last words in connections of before, where they are kept */
+  forgetPasst(): Buffer[] {
     this.#waiting.clear();
-    for (const ports of this.#known.values())
-      for (const connection of ports.values()) connection.isLost = true;
+    const connections = [...this.#known.values()].flatMap((ports) => [...ports.values()]);
+    return connections.flatMap((connection) => {
+      connection.isLost = true;
+      const { frame, sizeBytes } = connection;
+      return frame === undefined ? [] : [Buffer.from(frame.subarray(0, sizeBytes))];
+    });
   }
 
   /** passt says something to the guest. */

@@ -80,7 +80,7 @@ export class FramePath {
   readonly #guest: Duplex;
   readonly #toGuest: StreamSink;
   readonly #reader = new FrameReader((packet) => this.#routeOut(packet));
-  readonly #uplinkReader = new FrameReader((packet) => this.#routeIn(packet));
+  #uplinkReader = this.#makeUplinkReader();
   readonly #inbound = new InboundClients();
   readonly #connections: Connections;
   readonly #dns: DnsWatch;
@@ -118,9 +118,20 @@ export class FramePath {
     this.#uplink?.stream.destroy();
   }
 
-  /** Of frames and what is around them, either way. */
   get carriedBytes(): number {
     return this.#carriedBytes;
+  }
+
+  get isHeldUp(): boolean {
+    return this.#isUplinkPaused;
+  }
+
+  get isOver(): boolean {
+    return this.#guest.destroyed;
+  }
+
+  #makeUplinkReader(): FrameReader {
+    return new FrameReader((packet) => this.#routeIn(packet));
   }
 
   /** Frames of another member for the guest; lost when it does not read. */
@@ -146,11 +157,18 @@ export class FramePath {
     const { stream } = this.#uplink ?? {};
     this.#uplink = undefined;
     stream?.removeAllListeners("data").destroy();
-    this.#connections.forgetPasst();
+    // The last one's frame may have ended in its middle.
+    this.#uplinkReader = this.#makeUplinkReader();
+    for (const frame of this.#connections.forgetPasst()) this.#resetAfter(frame);
     this.#isUplinkPaused = false;
     if (this.#isGuestPaused) this.#guest.resume();
     this.#isGuestPaused = false;
     if (!this.#guest.destroyed) this.connectUplink();
+  }
+
+  /** Ends a connection, by the guest's last word in it. Where that is old, it says another, and is answered then. */
+  #resetAfter(frame: Buffer): void {
+    eachFrame([frame], (packet) => this.#say(tcpReset(packet)));
   }
 
   #take(reader: FrameReader, chunk: Buffer): boolean {
@@ -165,7 +183,6 @@ export class FramePath {
   }
 
   #takeFromGuest(chunk: Buffer): void {
-    this.#carriedBytes += chunk.length;
     const sink = this.#uplink?.sink;
     if (!this.#take(this.#reader, chunk) || sink === undefined || !sink.isFull || this.#isGuestPaused) return;
     this.#isGuestPaused = true;
@@ -227,13 +244,24 @@ export class FramePath {
     if (packet.version === 6 && !this.#options.ipv6) return this.#refuse(packet, "the host has no IPv6");
     const sink = this.#outside(packet);
     if (sink === undefined) return this.#refuse(packet, "the network has no way out");
-    return policy.usesNames && policy.isResolver(destination, port) ? this.#questions : sink;
+    const isQuestion = policy.usesNames && policy.isResolver(destination, port);
+    return isQuestion && sink !== NOWHERE ? this.#questions : sink;
   }
 
   #outside(packet: Packet): FrameSink | undefined {
-    if (this.#connections.guestSaid(packet)) return this.connectUplink();
+    return this.#isLost(packet) ? NOWHERE : this.#toUplink(packet);
+  }
+
+  #toUplink({ frameBytes }: Packet): FrameSink | undefined {
+    this.#carriedBytes += frameBytes;
+    return this.connectUplink();
+  }
+
+  /** Of a connection through a passt that is no more: said to the guest. */
+  #isLost(packet: Packet): boolean {
+    if (this.#connections.guestSaid(packet)) return false;
     this.#say(tcpReset(packet));
-    return NOWHERE;
+    return true;
   }
 
   #routeQuestion(packet: Packet, question: Question | undefined): FrameSink | undefined {
@@ -334,11 +362,12 @@ export class FramePath {
   }
 
   #answerClient(packet: Packet): FrameSink | undefined {
+    if (this.#isLost(packet)) return NOWHERE;
     if (packet.version === 6 && this.#local !== undefined) {
       const { source, destination } = this.#local;
       replaceAddresses(packet, { source: destination, destination: source });
     }
-    return this.#outside(packet);
+    return this.#toUplink(packet);
   }
 
   #answerDns(pieces: readonly Buffer[]): void {
