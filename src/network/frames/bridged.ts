@@ -20,7 +20,7 @@ import { ETHERTYPE, PROTOCOL, TCP_FLAG } from "../packet/packet.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { RefusalSink } from "../policy/refusals.ts";
 import { InboundClients } from "./inbound.ts";
-import { isForMany, isNeighbourhood } from "./path.ts";
+import { isForMany, isNeighbourhood } from "./reach.ts";
 import type { FrameSink } from "./reader.ts";
 import { eachFrame, FrameReader } from "./reader.ts";
 import { refusalOf, tellName, tellRefused } from "./refuse.ts";

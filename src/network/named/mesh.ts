@@ -18,7 +18,7 @@ import { join } from "node:path";
 import type { Address } from "../address.ts";
 import { parseAddress } from "../address.ts";
 import type { FramePath, Neighbours } from "../frames/path.ts";
-import { isNeighbourhood } from "../frames/path.ts";
+import { isNeighbourhood } from "../frames/reach.ts";
 import type { FrameSink } from "../frames/reader.ts";
 import { FrameReader } from "../frames/reader.ts";
 import { StreamSink } from "../frames/sink.ts";
