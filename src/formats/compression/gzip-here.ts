@@ -4,24 +4,18 @@
  *
  *     source ─► header ─► inflater, one buffer ─► reader ─► … ─► trailer ─► header …
  */
-import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../util/error.ts";
+import { CHUNK_BYTES, decodeHere } from "./decode-here.ts";
+import type { DecodeHereOptions } from "./decode-here.ts";
 import { CompressionError } from "./error.ts";
 import { corrupt, HeaderParser, TrailerParser } from "./gzip-frame.ts";
-import { release } from "./release.ts";
 import { syncInflater } from "./sync-decoder.ts";
 import type { Step, SyncDecoder } from "./sync-decoder.ts";
 
-const CHUNK_BYTES = 1024 * 1024;
-/** A bomb makes a thousand bytes of one: others in this thread have their turn in between. */
-const TURN_BYTES = 16 * CHUNK_BYTES;
 /** Each costs a few microseconds, whatever it unpacks to. */
 const MAX_MEMBERS = 500_000;
 
-export interface GunzipHereOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** The source's chunks are nobody else's, and freed. */
-  readonly ownsInput?: boolean | undefined;
+export interface GunzipHereOptions extends DecodeHereOptions {
   readonly maxMembers?: number | undefined;
 }
 
@@ -31,34 +25,22 @@ export interface GunzipHereOptions {
  */
 export async function* gunzipHere(
   source: AsyncIterable<Uint8Array>,
-  { signal, ownsInput = false, maxMembers = MAX_MEMBERS }: GunzipHereOptions = {},
+  { maxMembers = MAX_MEMBERS, ...options }: GunzipHereOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   using inflater = syncInflater(CHUNK_BYTES);
   const frames = new Frames(inflater, maxMembers);
-  let sinceTurn = 0;
-  for await (const chunk of source) {
-    for (let rest = chunk; rest.length > 0 || frames.isFull; ) {
-      signal?.throwIfAborted();
-      const { output, taken } = frames.step(rest);
-      rest = rest.subarray(taken);
-      if (output.length === 0) continue;
-      yield output;
-      sinceTurn += output.length;
-      if (sinceTurn < TURN_BYTES) continue;
-      sinceTurn = 0;
-      await turn();
-    }
-    if (ownsInput) release(chunk);
-  }
+  yield* decodeHere(source, (input) => frames.step(input), options);
   if (!frames.mayEnd) throw new CompressionError("gzip-truncated", "gzip data ends too early");
 }
 
 const NOTHING = new Uint8Array(0);
 
+function passedOver(taken: number): Step {
+  return { output: NOTHING, taken, isFull: false };
+}
+
 /** Where in the data it stands. */
 class Frames {
-  /** The last step has filled its buffer: the next one may have output without more input. */
-  isFull = false;
   private readonly inflater: SyncDecoder;
   private membersLeft: number;
   private part: "header" | "deflate" | "trailer" | "padding" = "header";
@@ -77,16 +59,16 @@ class Frames {
   }
 
   /** Takes some of the input, all of it in the end. */
-  step(input: Uint8Array): Pick<Step, "output" | "taken"> {
+  step(input: Uint8Array): Step {
     switch (this.part) {
       case "header":
-        return { output: NOTHING, taken: this.takeHeader(input) };
+        return passedOver(this.takeHeader(input));
       case "deflate":
         return this.takeDeflate(input);
       case "trailer":
-        return { output: NOTHING, taken: this.takeTrailer(input) };
+        return passedOver(this.takeTrailer(input));
       default:
-        return { output: NOTHING, taken: input.length };
+        return passedOver(input.length);
     }
   }
 
@@ -106,12 +88,11 @@ class Frames {
   }
 
   /** What is left when there is room for more output is behind the stream's end. */
-  private takeDeflate(input: Uint8Array): Pick<Step, "output" | "taken"> {
-    const { output, taken, isFull } = this.inflate(input);
-    this.isFull = isFull;
-    this.inflatedBytes += output.length;
-    if (!isFull && taken < input.length) this.part = "trailer";
-    return { output, taken };
+  private takeDeflate(input: Uint8Array): Step {
+    const step = this.inflate(input);
+    this.inflatedBytes += step.output.length;
+    if (!step.isFull && step.taken < input.length) this.part = "trailer";
+    return step;
   }
 
   private inflate(input: Uint8Array): Step {

@@ -83,8 +83,8 @@ export class FrameWalker {
 /** The same bytes, as far as they are frames of zstd. @throws CompressionError `zstd-corrupt` */
 export async function* onlyFrames(
   source: AsyncIterable<Uint8Array>,
+  walker = new FrameWalker(),
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const walker = new FrameWalker();
   for await (const chunk of source) {
     walker.push(chunk);
     yield chunk;

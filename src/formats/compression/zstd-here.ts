@@ -6,23 +6,13 @@
  * The decoder says neither that the data ends within a frame nor, in all releases, that something else stands between
  * two of them. So the walker says both.
  */
-import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../util/error.ts";
+import { CHUNK_BYTES, decodeHere } from "./decode-here.ts";
+import type { DecodeHereOptions } from "./decode-here.ts";
 import { CompressionError } from "./error.ts";
-import { release } from "./release.ts";
 import { syncUnzstd } from "./sync-decoder.ts";
 import type { Step, SyncDecoder } from "./sync-decoder.ts";
-import { FrameWalker } from "./zstd-frame.ts";
-
-const CHUNK_BYTES = 1024 * 1024;
-/** A bomb makes thirty thousand bytes of one: others in this thread have their turn in between. */
-const TURN_BYTES = 16 * CHUNK_BYTES;
-
-export interface UnzstdHereOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** The source's chunks are nobody else's, and freed. */
-  readonly ownsInput?: boolean | undefined;
-}
+import { onlyFrames, FrameWalker } from "./zstd-frame.ts";
 
 /**
  * A chunk is the reader's until it asks for the next one.
@@ -30,28 +20,11 @@ export interface UnzstdHereOptions {
  */
 export async function* unzstdHere(
   source: AsyncIterable<Uint8Array>,
-  { signal, ownsInput = false }: UnzstdHereOptions = {},
+  options: DecodeHereOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   using decoder = syncUnzstd(CHUNK_BYTES);
   const walker = new FrameWalker();
-  let sinceTurn = 0;
-  for await (const chunk of source) {
-    walker.push(chunk);
-    let isFull = false;
-    for (let rest = chunk; rest.length > 0 || isFull; ) {
-      signal?.throwIfAborted();
-      const step = stepOf(decoder, rest);
-      rest = rest.subarray(step.taken);
-      isFull = step.isFull;
-      if (step.output.length === 0) continue;
-      yield step.output;
-      sinceTurn += step.output.length;
-      if (sinceTurn < TURN_BYTES) continue;
-      sinceTurn = 0;
-      await turn();
-    }
-    if (ownsInput) release(chunk);
-  }
+  yield* decodeHere(onlyFrames(source, walker), (input) => stepOf(decoder, input), options);
   if (!walker.isBetweenFrames) throw corrupt("it ends within a frame");
 }
 
